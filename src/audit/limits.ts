@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+
+/** Bounds of the log. Characters are UTF-16 code units; bytes and milliseconds as the names say. */
+export const auditLimits = {
+  /** A line with its newline. */
+  lineBytesMax: 16 * 1024,
+  /** An event's `data` in canonical form; past it a digest stands in its place. */
+  dataBytesMax: 6 * 1024,
+  dataDepthMax: 8,
+  dataStringCharactersMax: 1_024,
+  /** Appends that wait for the disk. */
+  pendingEventsMax: 4_096,
+  /** What one write and one fdatasync carry at most. */
+  batchEventsMax: 1_024,
+  recoveryEveryMs: 250,
+  /** A successful write or probe vouches this long for the next probe. */
+  probeFreshMs: 1_000,
+  probeBytes: 4_096,
+  /** A batch that the disk has not finished after this long makes the log unhealthy and refuses appends. */
+  stallMs: 5_000,
+} as const;
+
+/** Bounds of an event's strings, by member; longer ones are clipped with a marker. Characters. */
+export const eventCharacters = {
+  stream: 63,
+  id: 64,
+  action: 64,
+  actorId: 128,
+  actorToken: 64,
+  resourceKind: 32,
+  resourceId: 128,
+  rule: 160,
+  requestId: 64,
+  address: 64,
+  userAgent: 256,
+} as const;
+
+/** Bounds of one page of `readEvents`. */
+export const readLimits = {
+  pageEventsMax: 1_000,
+  blockBytes: 64 * 1024,
+  /** Read for one page at most, whatever matches; a page may be short for it. */
+  scanBytesMax: 16 * 1024 * 1024,
+  streamsMax: 64,
+  cursorCharactersMax: 8 * 1024,
+} as const;
+
+export const verifyLimits = { blockBytes: 1024 * 1024 } as const;
+
+/** A control character is one code unit and six bytes (`\u0000`): nothing takes more. */
+const escapedBytesMax = 6;
+const c = eventCharacters;
+const stringCharacters =
+  c.stream +
+  2 * c.id +
+  c.action +
+  2 * c.actorId +
+  c.actorToken +
+  c.resourceKind +
+  2 * c.resourceId +
+  c.rule +
+  c.requestId +
+  c.address +
+  c.userAgent;
+/** Names, punctuation, hashes, numbers and the closed words of a line; a test measures the real figure. */
+export const scaffoldBytes = 640;
+
+assert(
+  escapedBytesMax * stringCharacters + scaffoldBytes + auditLimits.dataBytesMax <= auditLimits.lineBytesMax,
+  'an event with every member at its bound fits a line',
+);
+assert(auditLimits.batchEventsMax <= auditLimits.pendingEventsMax);
+assert(readLimits.blockBytes > auditLimits.lineBytesMax, 'a block of the reader holds a whole line');
+assert(verifyLimits.blockBytes > auditLimits.lineBytesMax, 'a block of the verifier holds a whole line');

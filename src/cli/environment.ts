@@ -1,0 +1,44 @@
+import type { Clock } from '../base/clock.ts';
+
+/**
+ * Where bytes for people or pipes go. `write` resolves once the kernel has taken every byte, so a reader that
+ * stalls holds back the writer and nothing piles up; it rejects with `OutputClosed` when the reader is gone.
+ */
+export type Output = {
+  write(bytes: Uint8Array | string): Promise<void>;
+  readonly isTerminal: boolean;
+  /** Columns of the terminal; 80 where unknown. */
+  readonly columns: number;
+  /** Whether colour is welcome: a terminal, and no `NO_COLOR`. */
+  readonly colour: boolean;
+};
+
+/** The reader of an output has gone away (EPIPE); the program ends without a word. */
+export class OutputClosed extends Error {
+  constructor() {
+    super('the reader of the output is gone');
+    this.name = 'OutputClosed';
+  }
+}
+
+/** Everything a command may know of the process it runs in. Only `main/cli.ts` makes one from the real process. */
+export type Environment = {
+  readonly variables: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  /** The user's home folder. */
+  readonly home: string;
+  readonly temporary: string;
+  /** Numeric user id; null where the system has none (Windows). */
+  readonly uid: number | null;
+  readonly platform: NodeJS.Platform;
+  readonly stdout: Output;
+  readonly stderr: Output;
+  /** Asks on the terminal; null when nobody can answer because stdin or stderr is not a terminal. */
+  ask(question: string): Promise<string | null>;
+  /**
+   * Calls `handler` at each Ctrl-C, TERM or HUP until the returned function is called. After the first one the
+   * default takes over again, so that a second one ends the process at once.
+   */
+  onInterrupt(handler: (signal: NodeJS.Signals) => void): () => void;
+  readonly clock: Clock;
+};

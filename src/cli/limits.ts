@@ -1,0 +1,14 @@
+/** What the command line takes at most. */
+export const cliLimits = {
+  /** A patch is held in memory while it is checked. */
+  patchBytesMax: 512 * 1024 * 1024,
+  patchFilesMax: 200_000,
+  /** Patches up to this size are shown whole before they are applied. */
+  patchShownBytesMax: 1024 * 1024,
+  /** Pages of 200 searched for an id prefix. */
+  lookupPagesMax: 25,
+  gitErrorBytesMax: 16 * 1024,
+  gitOutputBytesMax: 256 * 1024 * 1024,
+  profileBytesMax: 64 * 1024,
+  progressEveryMs: 200,
+} as const;

@@ -1,0 +1,140 @@
+import type { Command } from 'commander';
+import type { CreateSession, RunView, SessionView } from '../contract/schemas.ts';
+import { parseId } from '../model/ids.ts';
+import type { Api } from './api.ts';
+import { type Context, print } from './context.ts';
+import { CliFailure, UsageFailure } from './failure.ts';
+import { createProgress, type Progress } from './progress.ts';
+import { openSessionNamed, resolveSession } from './resolve.ts';
+import { type RunFlags, type RunRequest, runRequest } from './run-options.ts';
+
+export function defineRun(program: Command, context: Context): void {
+  program
+    .command('run')
+    .summary('run a command in a sealed sandbox')
+    .description(
+      'Runs a command in a sealed sandbox, streams its output and ends with its exit status.\n' +
+        '125 is a failure of Sealwright, 126 a command that cannot be executed, 127 one that is not found,\n' +
+        '124 a run that ran out of time, 128 + n a command that died of signal n.',
+    )
+    .usage('[options] [--] COMMAND [ARG…]')
+    .argument('[command...]', 'the program and its arguments; put -- before it')
+    .passThroughOptions()
+    .option('--repo <path>', 'upload the git repository at this path or file: URL (HEAD with its history)')
+    .option('--dirty', 'upload uncommitted and untracked changes too; ignored files stay here')
+    .option('--session <name>', 'run in the open session of this name or id; made when the name is new')
+    .option('-e, --env <name=value>', 'set a variable; NAME alone hands over yours (repeatable)', gather)
+    .option('--cwd <folder>', 'where to start, in the sandbox (default: /workspace)')
+    .option('--cpus <number>', 'processors it may use, such as 2 or 0.5')
+    .option('--memory <size>', 'memory it may use, such as 512m or 1g')
+    .option('--pids <number>', 'processes and threads it may have')
+    .option('--disk <size>', 'bytes its workspace and home may take, such as 4g')
+    .option('--timeout <duration>', 'wall-clock time it may take, such as 90s or 10m')
+    .option('--priority <number>', 'place in the queue, -100 to 100; more goes first')
+    .option('--name <name>', 'a name to find the run by')
+    .option('--strict', 'refuse limits that the machine can only watch and not enforce')
+    .option('--no-diff', 'do not collect what the command changes')
+    .option('-d, --detach', 'print the id of the run and leave it running')
+    .option('--json', 'write one JSON object a line: run, step, stdout, stderr, dropped, end')
+    .option('-v, --verbose', 'say each step on standard error')
+    .action(async (command: string[], flags: RunFlags) => {
+      context.verbose ||= flags.verbose === true;
+      context.status = await run(context, command, flags);
+    });
+}
+
+function gather(value: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}
+
+async function run(context: Context, command: readonly string[], flags: RunFlags): Promise<number> {
+  const { environment } = context;
+  if (flags.dirty === true && flags.repo === undefined) throw new UsageFailure('--dirty needs --repo');
+  const request = runRequest(command, flags, environment.variables);
+  const progress = createProgress(environment, context.verbose);
+  const interruption = new AbortController();
+  const off = environment.onInterrupt(() => interruption.abort());
+  try {
+    const api = await context.connect();
+    const made = await startRun(context, api, { request, flags, progress, signal: interruption.signal });
+    await progress.clear();
+    if (flags.detach === true) return await detached(context, made, flags);
+    const { watchRun } = await import('./watch-run.ts');
+    const options = { json: flags.json === true, progress, interrupted: interruption.signal };
+    return await watchRun(context, api, made, options);
+  } catch (error) {
+    await progress.clear();
+    if (interruption.signal.aborted && isAbort(error)) return 130;
+    throw error;
+  } finally {
+    off();
+  }
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof Error && (error.name === 'AbortError' || isAbort(error.cause));
+}
+
+async function detached({ environment }: Context, made: RunView, flags: RunFlags): Promise<number> {
+  const shown = flags.json === true ? JSON.stringify({ event: 'run', run: made }) : made.id;
+  await print(environment, `${shown}\n`);
+  return 0;
+}
+
+type Start = {
+  readonly request: RunRequest;
+  readonly flags: RunFlags;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+};
+
+/** Makes the session, where one is needed, and the run. What was made for a run that is refused is removed again. */
+async function startRun(context: Context, api: Api, start: Start): Promise<RunView> {
+  const existing = await existingSession(api, start.flags);
+  if (existing !== null) return await api.runs.create({ ...start.request, session: existing.id });
+  const repo = await uploaded(context, api, start);
+  const session = await newSession(api, start.flags, repo);
+  try {
+    start.signal.throwIfAborted();
+    return await api.runs.create({ ...start.request, session: session.id });
+  } catch (error) {
+    await api.sessions.close(session.id).catch(() => {});
+    throw error;
+  }
+}
+
+async function existingSession(api: Api, flags: RunFlags): Promise<SessionView | null> {
+  const { session: word } = flags;
+  if (word === undefined) return null;
+  const isId = parseId('session', word) !== null || /^ses_/.test(word) || word === 'latest';
+  const found = isId ? await api.sessions.get(await resolveSession(api, word)) : await openSessionNamed(api, word);
+  if (found === null || flags.repo === undefined) return found;
+  const has = found.repo ? 'already has a workspace made from a repository' : 'already has a workspace';
+  throw new CliFailure(`The session ${found.name ?? found.id} ${has}.`, {
+    hint: 'Leave out --repo to go on in it, or choose another name for a new one.',
+  });
+}
+
+async function uploaded(context: Context, api: Api, start: Start): Promise<CreateSession['repo'] | null> {
+  const { repo, dirty } = start.flags;
+  if (repo === undefined) return null;
+  const { uploadRepository } = await import('./repo-upload.ts');
+  const source = { repo, dirty: dirty === true };
+  return await uploadRepository(context, api, source, start.progress, start.signal);
+}
+
+async function newSession(
+  api: Api,
+  flags: RunFlags,
+  repo: CreateSession['repo'] | null,
+): Promise<SessionView> {
+  try {
+    return await api.sessions.create({
+      ...(flags.session === undefined ? {} : { name: flags.session }),
+      ...(repo === null || repo === undefined ? {} : { repo }),
+    });
+  } catch (error) {
+    if (repo !== null && repo !== undefined) await api.uploads.remove(repo.upload).catch(() => {});
+    throw error;
+  }
+}

@@ -1,0 +1,65 @@
+import type { Command } from 'commander';
+import type { SessionView } from '../contract/schemas.ts';
+import { sessionPhases } from '../model/session.ts';
+import { type Context, print } from './context.ts';
+import { UsageFailure } from './failure.ts';
+import { askedLimit, collect } from './listing.ts';
+import { resolveSession } from './resolve.ts';
+import { age } from './runs.ts';
+import { type Column, listFormat, renderList } from './table.ts';
+
+type Flags = { output?: string; json?: boolean; phase?: string; limit?: string; all?: boolean };
+
+export function defineSessions(program: Command, context: Context): void {
+  const sessions = program.command('sessions').summary('list, rename and remove sessions').description('Sessions: durable workspaces in which runs happen.');
+  sessions
+    .command('ls', { isDefault: true })
+    .description('Lists sessions, newest first.')
+    .option('--phase <phase>', `only those in this phase: ${sessionPhases.join(', ')}`)
+    .option('--limit <number>', 'how many at most (default: 50)')
+    .option('--all', 'all there are')
+    .option('-o, --output <format>', 'table, json or yaml')
+    .option('--json', 'the same as -o json')
+    .action(async (flags: Flags) => await list(context, flags));
+  sessions
+    .command('rm')
+    .description('Closes sessions: their runs are stopped and their workspaces removed; records stay.')
+    .argument('<session...>', 'id, beginning of an id, name, or "latest"')
+    .action(async (words: string[]) => {
+      const api = await context.connect();
+      for (const word of words) {
+        const id = await resolveSession(api, word);
+        await api.sessions.close(id);
+        await print(context.environment, `${id}\n`);
+      }
+    });
+  sessions
+    .command('rename')
+    .description('Gives a session another name.')
+    .argument('<session>', 'id, beginning of an id, name, or "latest"')
+    .argument('<name>', 'the new name')
+    .action(async (word: string, name: string) => {
+      const api = await context.connect();
+      const { id } = await api.sessions.rename(await resolveSession(api, word), name);
+      await print(context.environment, `${id}\n`);
+    });
+}
+
+async function list(context: Context, flags: Flags): Promise<void> {
+  const format = listFormat(flags);
+  if (flags.phase !== undefined && !sessionPhases.some((phase) => phase === flags.phase)) {
+    throw new UsageFailure(`--phase takes one of ${sessionPhases.join(', ')}`);
+  }
+  const api = await context.connect();
+  const items = await collect(api.sessions.list, { phase: flags.phase }, askedLimit(flags));
+  const columns: readonly Column<SessionView>[] = [
+    { title: 'SESSION', of: (session) => session.id },
+    { title: 'NAME', of: (session) => session.name ?? '-' },
+    { title: 'PHASE', of: (session) => session.phase },
+    { title: 'REPO', of: (session) => (session.repo ? 'yes' : 'no') },
+    { title: 'LIVE', of: (session) => session.liveRuns.toString() },
+    { title: 'OWNER', of: (session) => session.owner },
+    { title: 'AGE', of: (session) => age(session.createdAt, context.environment.clock) },
+  ];
+  await print(context.environment, renderList(items, columns, format));
+}

@@ -1,0 +1,68 @@
+import { join } from 'node:path';
+import type { Environment } from './environment.ts';
+import { CliFailure, UsageFailure } from './failure.ts';
+import { dataFolder, defaultUrl, profilePath, readProfile } from './profile.ts';
+
+/** Which server, and as whom. */
+export type Target = {
+  readonly url: string;
+  /** A bearer secret; null where there is none for this server. */
+  readonly token: string | null;
+  /** The profile that was read; null where there is none. */
+  readonly profilePath: string | null;
+  /** Whether the address is this machine's own. */
+  readonly isLocal: boolean;
+  readonly dataFolder: string;
+  /** The socket of a server on this machine; whether anybody answers there is unknown. */
+  readonly socketPath: string;
+};
+
+/**
+ * `--url`, then SEALWRIGHT_URL and SEALWRIGHT_TOKEN, then the profile. A token is never taken from the command
+ * line, where other users would read it, and the profile's token goes to the profile's server alone.
+ */
+export async function chooseTarget(environment: Environment, flags: { url?: string }): Promise<Target> {
+  const { variables, home, platform } = environment;
+  const path = profilePath(variables, home);
+  const profile = await readProfile(path, platform);
+  const url = checkedUrl(flags.url ?? nonEmpty(variables.SEALWRIGHT_URL) ?? profile?.url ?? defaultUrl, environment);
+  const profileToken = profile !== null && sameServer(profile.url, url) ? (profile.token ?? null) : null;
+  const folder = dataFolder(environment, profile);
+  return {
+    url,
+    token: nonEmpty(variables.SEALWRIGHT_TOKEN) ?? profileToken,
+    profilePath: profile === null ? null : path,
+    isLocal: isLoopback(new URL(url)),
+    dataFolder: folder,
+    socketPath: join(folder, 'control', 'local.sock'),
+  };
+}
+
+function nonEmpty(value: string | undefined): string | undefined {
+  return value === '' ? undefined : value;
+}
+
+function sameServer(a: string, b: string): boolean {
+  return URL.canParse(a) && URL.canParse(b) && new URL(a).origin === new URL(b).origin;
+}
+
+/** Refuses what would send the token in the clear over a network. */
+function checkedUrl(text: string, { variables }: Environment): string {
+  if (!URL.canParse(text) || !/^https?:\/\//i.test(text)) {
+    throw new UsageFailure(`"${text}" is not the URL of a server`, `It looks like ${defaultUrl} or https://sealwright.example`);
+  }
+  const url = new URL(text);
+  if (url.username !== '' || url.password !== '') {
+    throw new UsageFailure('The URL holds a user or password', 'Give the token as SEALWRIGHT_TOKEN.');
+  }
+  if (url.protocol === 'http:' && !isLoopback(url) && variables.SEALWRIGHT_ALLOW_HTTP !== '1') {
+    throw new CliFailure(`${url.origin} is not encrypted, so your token would cross the network in the clear.`, {
+      hint: 'Use https, or set SEALWRIGHT_ALLOW_HTTP=1 where the way there is safe.',
+    });
+  }
+  return url.origin;
+}
+
+function isLoopback({ hostname }: URL): boolean {
+  return /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/.test(hostname);
+}

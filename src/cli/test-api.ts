@@ -1,0 +1,176 @@
+import { ApiError } from '../client/api-error.ts';
+import type { LogEnd, RunView, SessionView, TokenView } from '../contract/schemas.ts';
+import { newId } from '../model/ids.ts';
+import { defaultRunLimits } from '../model/limits.ts';
+import type { Api, LogEvent, LogOptions } from './api.ts';
+import type { Context } from './context.ts';
+import type { TestEnvironment } from './test-environment.ts';
+
+/** For tests: a server in memory. `calls` tells what was asked of it, in order. */
+export class TestServer {
+  readonly calls: string[] = [];
+  readonly sessions: SessionView[] = [];
+  readonly runs: RunView[] = [];
+  readonly tokens: TokenView[] = [];
+  readonly uploads: Buffer[] = [];
+  patch: Buffer = Buffer.alloc(0);
+  /** What each reading of a log yields; an Error breaks it off. The last one is used again. */
+  logs: (LogEvent | Error)[][] = [[ended(0)]];
+  readonly logOptions: LogOptions[] = [];
+  refuseRuns: ApiError | null = null;
+  onStop: () => void = () => {};
+  #clock = Date.parse('2026-01-01T00:00:00Z');
+
+  session(name: string | null, more: Partial<SessionView> = {}): SessionView {
+    this.#clock += 1000;
+    const id = newId('session', this.#clock);
+    const createdAt = new Date(this.#clock).toISOString();
+    const made: SessionView = { id, name, phase: 'active', owner: 'user:t', repo: false, createdAt, closedAt: null, liveRuns: 0, ...more };
+    this.sessions.unshift(made);
+    return made;
+  }
+
+  run(name: string | null, more: Partial<RunView> = {}): RunView {
+    this.#clock += 1000;
+    const made: RunView = {
+      ...emptyRun,
+      id: newId('run', this.#clock),
+      session: newId('session', this.#clock),
+      name,
+      createdAt: new Date(this.#clock).toISOString(),
+      ...more,
+    };
+    this.runs.unshift(made);
+    return made;
+  }
+
+  readonly api: Api = {
+    sessions: {
+      create: async (request) => {
+        this.calls.push(`sessions.create ${JSON.stringify(request)}`);
+        return this.session(request.name ?? null, { repo: request.repo !== undefined });
+      },
+      list: async (query = {}) => pageOf(this.sessions.filter(({ name }) => query.name === undefined || name === query.name), query),
+      get: async (id) => found(this.sessions, id),
+      rename: async (id, name) => ({ ...found(this.sessions, id), name }),
+      close: async (id) => void this.calls.push(`sessions.close ${id}`),
+    },
+    runs: {
+      create: async (request) => {
+        this.calls.push(`runs.create ${JSON.stringify(request)}`);
+        if (this.refuseRuns !== null) throw this.refuseRuns;
+        return this.run(request.name ?? null, { session: request.session, command: request.command });
+      },
+      list: async (query = {}) => pageOf(this.runs.filter(({ name }) => query.name === undefined || name === query.name), query),
+      get: async (id) => found(this.runs, id),
+      stop: async (id) => {
+        this.calls.push(`runs.stop ${id}`);
+        this.onStop();
+        return found(this.runs, id);
+      },
+      resume: async (id, request = {}) => {
+        this.calls.push(`runs.resume ${id} ${JSON.stringify(request)}`);
+        return this.run(request.name ?? null, { parent: id as RunView['id'] });
+      },
+      logs: (_, options = {}) => this.#readLog(options),
+      diff: async () => ({ mediaType: 'text/x-diff', bytes: this.patch.length, body: chunksOf(this.patch) }),
+    },
+    uploads: {
+      store: async (bytes) => {
+        const chunks: Uint8Array[] = [];
+        for await (const chunk of bytes) chunks.push(chunk);
+        this.uploads.push(Buffer.concat(chunks));
+        this.calls.push('uploads.store');
+        const id = newId('upload', this.#clock);
+        return { id, bytes: 0, sha256: '', createdAt: '' };
+      },
+      remove: async () => void this.calls.push('uploads.remove'),
+    },
+    tokens: {
+      create: async (request) => {
+        this.calls.push(`tokens.create ${JSON.stringify(request)}`);
+        const { name, scopes } = request;
+        const id = newId('token', this.#clock);
+        return { id, name, scopes, actor: 'user:t', reach: 'own', createdAt: '', expiresAt: null, lastUsedAt: null, token: 'sw_secret' };
+      },
+      list: async (query = {}) => pageOf(this.tokens, query),
+      revoke: async (id) => void this.calls.push(`tokens.revoke ${id}`),
+    },
+    audit: { list: async (query = {}) => pageOf([{ at: 'now', action: '\x1b[2J', actor: { id: 'user:t' }, query }], query) },
+    health: async () => ({ status: 'ok', version: '9.9.9' }),
+    readiness: async () => ({ ready: true, checks: { store: { ok: true } } }),
+  };
+
+  async *#readLog(options: LogOptions): AsyncGenerator<LogEvent, void, undefined> {
+    this.logOptions.push(options);
+    const events = this.logs.length > 1 ? this.logs.shift()! : this.logs[0]!;
+    for (const event of events) {
+      if (event instanceof Error) throw event;
+      yield event;
+    }
+  }
+}
+
+export function ended(exitCode: number | null, more: Partial<LogEnd> = {}): LogEvent {
+  const phase = exitCode === 0 ? 'succeeded' : 'failed';
+  const cause = exitCode === 0 ? null : 'exit';
+  return { event: 'end', end: { phase, cause, reason: null, exitCode, signal: null, ...more } };
+}
+
+export function wrote(event: 'stdout' | 'stderr', bytes: string | Buffer, next: number): LogEvent {
+  return { event, bytes: Buffer.from(bytes as string), next };
+}
+
+const { timeoutSeconds, ...limits } = defaultRunLimits;
+const emptyRun: Omit<RunView, 'id' | 'session'> = {
+  parent: null,
+  name: null,
+  owner: 'user:t',
+  command: ['true'],
+  envNames: [],
+  cwd: null,
+  limits,
+  timeoutSeconds,
+  priority: 0,
+  strict: false,
+  phase: 'queued',
+  cause: null,
+  reason: null,
+  exitCode: null,
+  signal: null,
+  createdAt: '',
+  startedAt: null,
+  finishedAt: null,
+  heldBy: null,
+  usage: null,
+  artifacts: [],
+  filesExpired: false,
+};
+
+function found<T extends { id: string }>(items: readonly T[], id: string): T {
+  const item = items.find((candidate) => candidate.id === id);
+  if (item === undefined) throw new ApiError({ status: 404, code: 'resource.absent', detail: 'No such thing.' });
+  return item;
+}
+
+function pageOf<T>(items: readonly T[], query: { limit?: unknown; cursor?: unknown }) {
+  const start = Number(query.cursor ?? 0);
+  const end = start + Number(query.limit ?? 50);
+  return { items: items.slice(start, end), nextCursor: end < items.length ? String(end) : null };
+}
+
+async function* chunksOf(bytes: Buffer): AsyncGenerator<Buffer> {
+  for (let start = 0; start < bytes.length; start += 7) yield bytes.subarray(start, start + 7);
+}
+
+export function testContext(environment: TestEnvironment, server: TestServer): Context {
+  return {
+    environment,
+    connect: async () => server.api,
+    describeTarget: async () => ({ url: 'http://127.0.0.1:7717', profile: null, token: true, isLocal: true }),
+    dataFolder: async () => environment.folder,
+    version: '1.2.3',
+    verbose: false,
+    status: 0,
+  };
+}

@@ -1,0 +1,139 @@
+import type { Command } from 'commander';
+import { ApiError } from '../client/api-error.ts';
+import type { CreateToken, TokenView } from '../contract/schemas.ts';
+import { type GrantableScope, type Role, roles, scopes } from '../model/scopes.ts';
+import type { Api } from './api.ts';
+import { type Context, note, print } from './context.ts';
+import { UsageFailure } from './failure.ts';
+import { askedLimit, collect } from './listing.ts';
+import { parseDuration } from './quantities.ts';
+import { resolveToken } from './resolve.ts';
+import { age } from './runs.ts';
+import { type Column, listFormat, renderList } from './table.ts';
+
+type CreateFlags = {
+  name?: string;
+  scope?: string[];
+  role?: string;
+  actor?: string;
+  reach?: string;
+  expires?: string;
+  json?: boolean;
+  local?: boolean;
+};
+type ListFlags = { output?: string; json?: boolean; limit?: string; all?: boolean; local?: boolean };
+
+const localHelp = "use this machine's own socket, as the owner of the data folder";
+
+export function defineTokens(program: Command, context: Context): void {
+  const tokens = program.command('tokens').summary('create, list and revoke API tokens').description('API tokens.');
+  defineCreate(tokens, context);
+  tokens
+    .command('ls', { isDefault: true })
+    .description('Lists tokens; their secrets are kept nowhere.')
+    .option('--limit <number>', 'how many at most (default: 50)')
+    .option('--all', 'all there are')
+    .option('-o, --output <format>', 'table, json or yaml')
+    .option('--json', 'the same as -o json')
+    .option('--local', localHelp)
+    .action(async (flags: ListFlags) => await list(context, flags));
+  tokens
+    .command('rm')
+    .description('Revokes tokens at once.')
+    .argument('<token...>', 'id, beginning of an id, or name')
+    .option('--local', localHelp)
+    .action(async (words: string[], flags: { local?: boolean }) => {
+      for (const word of words) {
+        const id = await asOwner(context, flags, async (api) => {
+          const found = await resolveToken(api, word);
+          await api.tokens.revoke(found);
+          return found;
+        });
+        await print(context.environment, `${id}\n`);
+      }
+    });
+}
+
+function defineCreate(tokens: Command, context: Context): void {
+  tokens
+    .command('create')
+    .description(
+      'Creates a token and prints its secret, once, on standard output. On the machine of the server the owner of\n' +
+        'the data folder needs no other token: where none works, the machine’s own socket is used.',
+    )
+    .requiredOption('--name <name>', 'what it is for')
+    .option('--scope <scope>', 'a scope it holds (repeatable)', (value, before: string[] = []) => [...before, value])
+    .option('--role <role>', `the scopes of a role: ${Object.keys(roles).join(', ')}`)
+    .option('--actor <actor>', 'whom it stands for, such as user:ada or service:ci (default: you)')
+    .option('--reach <reach>', 'own or all: whose sessions and runs it reaches')
+    .option('--expires <duration>', 'how long it works, such as 12h or 30d')
+    .option('--json', 'print the whole answer as JSON')
+    .option('--local', localHelp)
+    .action(async (flags: CreateFlags) => {
+      const request = tokenRequest(flags);
+      const created = await asOwner(context, flags, (api) => api.tokens.create(request));
+      const { environment } = context;
+      await print(environment, flags.json === true ? `${JSON.stringify(created, null, 2)}\n` : `${created.token}\n`);
+      await note(environment, `created ${created.id} for ${created.actor}; its secret is not shown again`);
+    });
+}
+
+/**
+ * Calls the server with the token there is; where there is none or it does not work, and the server is this
+ * machine's, over its own socket, which answers to the owner of the data folder.
+ */
+async function asOwner<T>(
+  context: Context,
+  flags: { local?: boolean },
+  call: (api: Api) => Promise<T>,
+): Promise<T> {
+  const { token, isLocal } = await context.describeTarget();
+  const remote = flags.local !== true && (token || !isLocal);
+  if (!remote) return await call(await context.connect({ local: true }));
+  try {
+    return await call(await context.connect());
+  } catch (error) {
+    if (!isLocal || !(error instanceof ApiError) || error.status !== 401) throw error;
+    await note(context.environment, 'the token is not accepted; using this machine’s own socket');
+    return await call(await context.connect({ local: true }));
+  }
+}
+
+export function tokenRequest(flags: CreateFlags): CreateToken {
+  const asked = new Set<string>(flags.scope ?? []);
+  if (flags.role !== undefined) {
+    if (!Object.hasOwn(roles, flags.role)) {
+      throw new UsageFailure(`--role takes one of ${Object.keys(roles).join(', ')}, not "${flags.role}"`);
+    }
+    for (const scope of roles[flags.role as Role]) asked.add(scope);
+  }
+  if (asked.size === 0) throw new UsageFailure('A token needs --scope or --role', `The scopes are: ${scopes.join(', ')}`);
+  const unknown = [...asked].find((scope) => !(scopes as readonly string[]).includes(scope));
+  if (unknown !== undefined) throw new UsageFailure(`There is no scope "${unknown}"`, `The scopes are: ${scopes.join(', ')}`);
+  const { reach } = flags;
+  if (reach !== undefined && reach !== 'own' && reach !== 'all') throw new UsageFailure('--reach takes own or all');
+  return {
+    name: flags.name ?? '',
+    scopes: [...asked] as GrantableScope[],
+    ...(flags.actor === undefined ? {} : { actor: flags.actor }),
+    ...(reach === undefined ? {} : { reach }),
+    ...(flags.expires === undefined ? {} : { expiresInSeconds: parseDuration(flags.expires, '--expires') }),
+  };
+}
+
+async function list(context: Context, flags: ListFlags): Promise<void> {
+  const format = listFormat(flags);
+  const limit = askedLimit(flags);
+  const items = await asOwner(context, flags, (api) => collect(api.tokens.list, {}, limit));
+  const { clock } = context.environment;
+  const columns: readonly Column<TokenView>[] = [
+    { title: 'TOKEN', of: (token) => token.id },
+    { title: 'NAME', of: (token) => token.name },
+    { title: 'ACTOR', of: (token) => token.actor },
+    { title: 'REACH', of: (token) => token.reach },
+    { title: 'EXPIRES', of: (token) => token.expiresAt ?? 'never' },
+    { title: 'USED', of: (token) => (token.lastUsedAt === null ? 'never' : `${age(token.lastUsedAt, clock)} ago`) },
+    { title: 'SCOPES', of: (token) => token.scopes.join(' ') },
+  ];
+  await print(context.environment, renderList(items, columns, format));
+}

@@ -1,0 +1,222 @@
+import type {
+  CreatedToken,
+  CreateRun,
+  CreateSession,
+  CreateToken,
+  ResumeRun,
+  RunView,
+  SessionView,
+  TokenView,
+  UploadView,
+} from '../contract/schemas.ts';
+import { ApiError } from './api-error.ts';
+import { Connection } from './connection.ts';
+import { type Fetch, fetchTransport } from './fetch-transport.ts';
+import { clientLimits } from './limits.ts';
+import { followEvents, type LogEvent, type LogOptions } from './log-events.ts';
+import { nodeTransport } from './node-transport.ts';
+
+export type Page<T> = { readonly items: readonly T[]; readonly nextCursor: string | null };
+export type Query = Readonly<Record<string, string | number | undefined>>;
+export type Made = {
+  readonly idempotencyKey?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+};
+export type Download = {
+  readonly mediaType: string;
+  readonly bytes: number | null;
+  readonly body: AsyncIterable<Uint8Array>;
+};
+export type Readiness = {
+  readonly ready: boolean;
+  readonly checks: Readonly<Record<string, { readonly ok: boolean; readonly detail?: string | undefined }>>;
+};
+
+/** One method a route. Every one rejects with ApiError. */
+export type Client = {
+  readonly sessions: {
+    create(request: CreateSession, made?: Made): Promise<SessionView>;
+    list(query?: Query): Promise<Page<SessionView>>;
+    all(query?: Query): AsyncGenerator<SessionView, void, undefined>;
+    get(id: string): Promise<SessionView>;
+    /** Whatever the name was before: a change by others meanwhile is read again. */
+    rename(id: string, name: string): Promise<SessionView>;
+    close(id: string): Promise<void>;
+  };
+  readonly runs: {
+    create(request: CreateRun, made?: Made): Promise<RunView>;
+    list(query?: Query): Promise<Page<RunView>>;
+    all(query?: Query): AsyncGenerator<RunView, void, undefined>;
+    get(id: string): Promise<RunView>;
+    rename(id: string, name: string): Promise<RunView>;
+    stop(id: string): Promise<RunView>;
+    resume(id: string, request?: ResumeRun, made?: Made): Promise<RunView>;
+    remove(id: string): Promise<void>;
+    /** The run once it has finished, or as it is after `timeoutSeconds`. */
+    wait(id: string, options?: { timeoutSeconds?: number; signal?: AbortSignal }): Promise<RunView>;
+    logs(id: string, options?: LogOptions): AsyncGenerator<LogEvent, void, undefined>;
+    artifact(id: string, name: string): Promise<Download>;
+    diff(id: string): Promise<Download>;
+  };
+  readonly uploads: {
+    /** Streams; an abort or a failing source leaves nothing at the server. */
+    store(bytes: AsyncIterable<Uint8Array>, options?: { signal?: AbortSignal }): Promise<UploadView>;
+    remove(id: string): Promise<void>;
+  };
+  readonly tokens: {
+    create(request: CreateToken, made?: Made): Promise<CreatedToken>;
+    list(query?: Query): Promise<Page<TokenView>>;
+    all(query?: Query): AsyncGenerator<TokenView, void, undefined>;
+    revoke(id: string): Promise<void>;
+  };
+  readonly audit: {
+    list(query?: Query): Promise<Page<Record<string, unknown>>>;
+    all(query?: Query): AsyncGenerator<Record<string, unknown>, void, undefined>;
+  };
+  health(): Promise<{ readonly status: string; readonly version: string }>;
+  /** Answers for a server that is not ready, too. */
+  readiness(): Promise<Readiness>;
+  /** Ends idle connections, so that a program can end. */
+  close(): void;
+};
+
+export type ClientOptions = {
+  /** `http:` or `https:`; a path is put before every route's. */
+  readonly url: string;
+  /** Sent as a bearer token. Not needed on the machine's own socket. */
+  readonly token?: string | undefined;
+  /** A Unix socket to use in place of the URL's host. */
+  readonly socketPath?: string | undefined;
+  /** Used in place of node:http; for browsers and tests. */
+  readonly fetch?: Fetch | undefined;
+};
+
+/** A client; nothing is sent before the first call. Throws TypeError on a URL that is none. */
+export function createClient(options: ClientOptions): Client {
+  const url = new URL(options.url);
+  if (url.protocol !== 'http:' && url.protocol !== 'https:')
+    throw new TypeError('the URL is not http or https');
+  const { fetch, socketPath } = options;
+  const transport = fetch === undefined ? nodeTransport({ url, socketPath }) : fetchTransport({ url, fetch });
+  const connection = new Connection(transport, options.token ?? null);
+  return {
+    sessions: sessionCalls(connection),
+    runs: runCalls(connection),
+    uploads: {
+      store: (bytes, { signal } = {}) =>
+        connection.json('POST', '/api/v1/uploads', {
+          stream: bytes,
+          mediaType: 'application/x-git-bundle',
+          signal,
+        }),
+      remove: (id) => connection.empty('DELETE', `/api/v1/uploads/${part(id)}`),
+    },
+    tokens: {
+      create: (request, made) => connection.json('POST', '/api/v1/tokens', { body: request, ...made }),
+      list: (query) => connection.json('GET', `/api/v1/tokens${queryText(query)}`),
+      all: (query) => allOf(connection, '/api/v1/tokens', query),
+      revoke: (id) => connection.empty('DELETE', `/api/v1/tokens/${part(id)}`),
+    },
+    audit: {
+      list: (query) => connection.json('GET', `/api/v1/audit/events${queryText(query)}`),
+      all: (query) => allOf(connection, '/api/v1/audit/events', query),
+    },
+    health: () => connection.json('GET', '/healthz'),
+    readiness: () => connection.json('GET', '/readyz', { alsoTake: 503 }),
+    close: () => transport.close(),
+  };
+}
+
+function sessionCalls(connection: Connection): Client['sessions'] {
+  const path = '/api/v1/sessions';
+  return {
+    create: (request, made) => connection.json('POST', path, { body: request, ...made }),
+    list: (query) => connection.json('GET', path + queryText(query)),
+    all: (query) => allOf(connection, path, query),
+    get: (id) => connection.json('GET', `${path}/${part(id)}`),
+    rename: (id, name) => rename(connection, `${path}/${part(id)}`, name),
+    close: (id) => connection.empty('DELETE', `${path}/${part(id)}`),
+  };
+}
+
+function runCalls(connection: Connection): Client['runs'] {
+  const path = '/api/v1/runs';
+  const of = (id: string) => `${path}/${part(id)}`;
+  return {
+    create: (request, made) => connection.json('POST', path, { body: request, ...made }),
+    list: (query) => connection.json('GET', path + queryText(query)),
+    all: (query) => allOf(connection, path, query),
+    get: (id) => connection.json('GET', of(id)),
+    rename: (id, name) => rename(connection, of(id), name),
+    stop: (id) => connection.json('POST', `${of(id)}/stop`),
+    resume: (id, request = {}, made) =>
+      connection.json('POST', `${of(id)}/resume`, { body: request, ...made }),
+    remove: (id) => connection.empty('DELETE', of(id)),
+    wait: (id, { timeoutSeconds, signal } = {}) =>
+      connection.json('GET', `${of(id)}/wait${queryText({ timeoutSeconds })}`, { signal }),
+    logs: (id, options = {}) =>
+      followEvents((offset) => openLog(connection, of(id), offset, options), options),
+    artifact: (id, name) => download(connection, `${of(id)}/artifacts/${part(name)}`),
+    diff: (id) => download(connection, `${of(id)}/diff`),
+  };
+}
+
+function openLog(connection: Connection, run: string, offset: number, options: LogOptions) {
+  const { follow = true, stream, signal } = options;
+  const path = `${run}/logs${queryText({ offset, follow: String(follow), stream })}`;
+  return connection.send('GET', path, { accept: 'text/event-stream', signal });
+}
+
+async function download(connection: Connection, path: string): Promise<Download> {
+  const { headers, body } = await connection.send('GET', path, { accept: '*/*' });
+  const length = headers['content-length'];
+  return {
+    mediaType: headers['content-type'] ?? 'application/octet-stream',
+    bytes: length === undefined ? null : Number(length),
+    body,
+  };
+}
+
+async function rename<T>(connection: Connection, path: string, name: string): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const { headers } = await connection.tagged('GET', path);
+    try {
+      return await connection.json('PATCH', path, { body: { name }, ifMatch: headers.etag ?? '' });
+    } catch (error) {
+      const outdated = error instanceof ApiError && error.code === 'precondition.failed';
+      if (!outdated || attempt >= clientLimits.renameAttempts) throw error;
+    }
+  }
+}
+
+/** Every item of every page. Pages are fetched as they are needed. */
+async function* allOf<T>(
+  connection: Connection,
+  path: string,
+  query: Query = {},
+): AsyncGenerator<T, void, undefined> {
+  let cursor: string | undefined;
+  do {
+    const asked = { limit: clientLimits.pageItems, ...query, ...(cursor === undefined ? {} : { cursor }) };
+    const page: Page<T> = await connection.json('GET', path + queryText(asked));
+    yield* page.items;
+    cursor = page.nextCursor ?? undefined;
+  } while (cursor !== undefined);
+}
+
+/** A path segment: what is in it never becomes a path of its own. */
+function part(text: string): string {
+  if (text === '' || text === '.' || text === '..')
+    throw new ApiError({
+      status: 0,
+      code: 'resource.absent',
+      detail: `Nothing is named ${JSON.stringify(text)}.`,
+    });
+  return encodeURIComponent(text);
+}
+
+function queryText(query: Query = {}): string {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, String(value));
+  return search.size === 0 ? '' : `?${search}`;
+}

@@ -1,0 +1,135 @@
+import { z } from 'zod';
+import type { RunId, SessionId, UploadId } from '../model/ids.ts';
+import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
+import { type Ending, failureCauses } from '../model/run.ts';
+
+/**
+ * What control and runner say to each other over the runner's socket (`base/channel.ts` authenticates both
+ * ends and frames). A connection serves one purpose, named by its first frame: `orders` carries requests,
+ * answers and events for as long as it lasts; the others stream bytes once and end.
+ *
+ * The runner is trusted with sandboxes and not with the store; control is trusted with neither namespaces nor
+ * live credentials. Both parse what the other sends.
+ */
+
+export type RunSpec = {
+  readonly run: RunId;
+  readonly session: SessionId;
+  /** What the workspace is made from the first time a run of the session starts; null for an empty one. */
+  readonly repo: { readonly upload: UploadId; readonly shallow: readonly string[] } | null;
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Absolute in the sandbox, or relative to /workspace; null for /workspace. */
+  readonly cwd: string | null;
+  readonly limits: RunLimits;
+  readonly strict: boolean;
+  /** Whether the change against what was uploaded is collected when the command ends. */
+  readonly diff: boolean;
+};
+
+export type ArtifactInfo = {
+  readonly name: string;
+  readonly mediaType: string;
+  readonly bytes: number;
+  readonly sha256: string;
+};
+
+/** Steps of a start that people see as progress. */
+export type RunStep = 'workspace' | 'sandbox' | 'command' | 'collect';
+
+export type RunnerEvent =
+  | { readonly event: 'step'; readonly run: RunId; readonly step: RunStep; readonly at: number }
+  | { readonly event: 'running'; readonly run: RunId; readonly at: number; readonly heldBy: HeldBy }
+  | RunFinished;
+
+/**
+ * Kept by the runner, and sent again on every connection before any answer on it, until control orders
+ * `acknowledge`.
+ */
+export type RunFinished = {
+  readonly event: 'finished';
+  readonly run: RunId;
+  readonly at: number;
+  readonly runningAt: number | null;
+  readonly ending: Ending;
+  readonly heldBy: HeldBy | null;
+  readonly usage: Usage | null;
+  readonly artifacts: readonly ArtifactInfo[];
+};
+
+export type RunnerOrder =
+  /** Answered once the run is accepted and known to survive a restart of control; a repeated start is the same one. */
+  | { readonly order: 'start'; readonly spec: RunSpec }
+  /** TERM, then KILL after the grace time. The end comes as an event. Unknown runs are answered all the same. */
+  | { readonly order: 'stop'; readonly run: RunId; readonly as: 'cancelled' }
+  | { readonly order: 'acknowledge'; readonly run: RunId }
+  /** Removes logs and artifacts of finished runs. */
+  | { readonly order: 'forget'; readonly runs: readonly RunId[] }
+  /** Removes a session's workspace; its live runs are stopped first. */
+  | { readonly order: 'remove-session'; readonly session: SessionId }
+  | { readonly order: 'remove-upload'; readonly upload: UploadId }
+  | { readonly order: 'status' };
+
+export type RunnerStatus = {
+  /** Runs the runner hosts now; control's live runs that are neither here nor finished are lost. */
+  readonly live: readonly {
+    readonly run: RunId;
+    readonly phase: 'starting' | 'running';
+    readonly heldBy: HeldBy | null;
+    readonly runningAt: number | null;
+  }[];
+  readonly backend: string;
+  readonly mode: 'root' | 'user';
+  readonly heldBy: HeldBy;
+  readonly sandboxes: number;
+  readonly residentBytes: number;
+};
+
+export type OrderAnswers = {
+  start: null;
+  stop: null;
+  acknowledge: null;
+  forget: null;
+  'remove-session': null;
+  'remove-upload': null;
+  status: RunnerStatus;
+};
+
+/** The first frame of a connection. */
+export type Purpose =
+  | { readonly purpose: 'orders' }
+  /**
+   * Log records from a logical offset on. Data frames carry whole records (`contract/log-record.ts`); with
+   * `follow` the stream goes on until the run has ended, without it until what is spooled has been sent.
+   */
+  | { readonly purpose: 'logs'; readonly run: RunId; readonly offset: number; readonly follow: boolean }
+  | { readonly purpose: 'artifact'; readonly run: RunId; readonly name: string }
+  /** Bytes towards the runner; ended by `{ end: true }`, answered by `UploadStored`. */
+  | { readonly purpose: 'upload'; readonly upload: UploadId; readonly bytesMax: number };
+
+/** A JSON frame that ends a `logs`, `artifact` or `upload` connection on which something went wrong. */
+export type StreamFault = { readonly fault: { readonly code: string; readonly detail: string } };
+
+export type UploadStored = { readonly bytes: number; readonly sha256: string };
+
+/** JSON frames on an orders connection. */
+export type OrderFrame = { readonly id: number } & RunnerOrder;
+export type AnswerFrame =
+  | { readonly id: number; readonly ok: unknown }
+  | { readonly id: number; readonly fault: { readonly code: string; readonly detail: string } };
+
+export const endingSchema: z.ZodType<Ending> = z.discriminatedUnion('phase', [
+  z.object({ phase: z.literal('succeeded'), exit: exitSchema() }),
+  z.object({
+    phase: z.literal('failed'),
+    cause: z.enum(failureCauses),
+    reason: z.string(),
+    exit: exitSchema(),
+  }),
+  z.object({ phase: z.literal('cancelled'), reason: z.string(), exit: exitSchema() }),
+  z.object({ phase: z.literal('timed-out'), reason: z.string(), exit: exitSchema() }),
+]);
+
+function exitSchema() {
+  return z.object({ code: z.int().nullable(), signal: z.string().nullable() });
+}

@@ -1,0 +1,288 @@
+import { z } from 'zod';
+import { type Id, type IdKind, parseId } from '../model/ids.ts';
+import { type LimitMeans, runLimitBounds } from '../model/limits.ts';
+import { failureCauses, runPhases } from '../model/run.ts';
+import { scopes } from '../model/scopes.ts';
+import { sessionPhases } from '../model/session.ts';
+import { apiLimits } from './limits.ts';
+
+/**
+ * The shapes of every request and answer. The server validates with them, the OpenAPI document is generated
+ * from them and the client takes its types from them. Objects are strict: an unknown field is refused.
+ */
+
+function id<K extends IdKind>(kind: K, example: string) {
+  return z
+    .string()
+    .refine((text): text is Id<K> => parseId(kind, text) !== null, { message: `is not the id of a ${kind}` })
+    .meta({ description: `The id of a ${kind}`, example });
+}
+
+export const sessionId = id('session', 'ses_01kamcq5r8v0x4m2e7hj9n3tzb');
+export const runId = id('run', 'run_01kamcq5r8v0x4m2e7hj9n3tzb');
+export const uploadId = id('upload', 'upl_01kamcq5r8v0x4m2e7hj9n3tzb');
+export const tokenId = id('token', 'tok_01kamcq5r8v0x4m2e7hj9n3tzb');
+
+const time = z.iso.datetime().meta({ description: 'RFC 3339, UTC, milliseconds' });
+
+/** Free text for people; never an id. Control characters are refused because names are shown on terminals. */
+export const name = z
+  .string()
+  .min(1)
+  .refine((text) => [...text].length <= apiLimits.nameCharactersMax, {
+    message: `is longer than ${apiLimits.nameCharactersMax} characters`,
+  })
+  .refine((text) => !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(text) && text.trim() === text, {
+    message: 'has control characters or outer white space',
+  })
+  .refine((text) => text.isWellFormed(), { message: 'is not well-formed Unicode' });
+
+const noNul = (text: string) => !text.includes('\0') && text.isWellFormed();
+const bytesAtMost = (max: number) => (text: string) => Buffer.byteLength(text) <= max;
+
+const argument = z
+  .string()
+  .refine(noNul, { message: 'holds a NUL character or is not well-formed Unicode' })
+  .refine(bytesAtMost(apiLimits.argumentBytesMax), {
+    message: `is longer than ${apiLimits.argumentBytesMax} bytes`,
+  });
+
+export const command = z
+  .array(argument)
+  .min(1, 'is empty: name a program to run')
+  .max(apiLimits.argumentsMax)
+  .refine((words) => words[0] !== '', { message: 'names no program: its first word is empty' });
+
+export const environment = z
+  .record(
+    z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,254}$/, 'is not a name an environment variable can have'),
+    argument,
+  )
+  .refine((entries) => Object.keys(entries).length <= apiLimits.environmentMax, {
+    message: `has more than ${apiLimits.environmentMax} variables`,
+  });
+
+/** A folder in the sandbox: absolute, or relative to the workspace. */
+export const cwd = z
+  .string()
+  .min(1)
+  .max(apiLimits.cwdCharactersMax)
+  .refine(noNul, { message: 'holds a NUL character' });
+
+const bound = (key: keyof typeof runLimitBounds, whole = true) => {
+  const { min, max } = runLimitBounds[key];
+  const number = whole ? z.int() : z.number();
+  return number.min(min).max(max);
+};
+
+export const timeoutSeconds = bound('timeoutSeconds');
+
+export const limits = z
+  .strictObject({
+    cpus: bound('cpus', false).optional(),
+    memoryBytes: bound('memoryBytes').optional(),
+    pids: bound('pids').optional(),
+    diskBytes: bound('diskBytes').optional(),
+    outputBytes: bound('outputBytes').optional(),
+  })
+  .meta({ description: 'What the run may use; absent members take the defaults of the server.' });
+
+export const repoUpload = z.strictObject({
+  upload: uploadId,
+  /** The commits whose parents the bundle does not hold, from a shallow clone. */
+  shallow: z
+    .array(z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/))
+    .max(10_000)
+    .optional(),
+});
+
+export const createSession = z.strictObject({ name: name.optional(), repo: repoUpload.optional() });
+export const patchSession = z.strictObject({ name });
+
+export const session = z.object({
+  id: sessionId,
+  name: z.string().nullable(),
+  phase: z.enum(sessionPhases),
+  owner: z.string(),
+  repo: z.boolean().meta({ description: 'Whether the workspace was made from a repository' }),
+  createdAt: time,
+  closedAt: time.nullable(),
+  liveRuns: z.int(),
+});
+
+export const createRun = z.strictObject({
+  session: sessionId,
+  command,
+  name: name.optional(),
+  env: environment.optional(),
+  cwd: cwd.optional(),
+  limits: limits.optional(),
+  timeoutSeconds: timeoutSeconds.optional(),
+  priority: z.int().min(-100).max(100).optional(),
+  /** Refuses limits that only a watcher or an rlimit can hold here. */
+  strict: z.boolean().optional(),
+  /** Whether the change of the workspace is collected when the command ends; true where absent. */
+  diff: z.boolean().optional(),
+});
+
+/** `env` is due where the parent had one: its values were dropped when it started. */
+export const resumeRun = z.strictObject({
+  command: command.optional(),
+  name: name.optional(),
+  env: environment.optional(),
+});
+export const patchRun = z.strictObject({ name });
+
+const means = z.enum([
+  'cgroup-v2',
+  'cgroup-v1',
+  'quota',
+  'affinity',
+  'rlimit',
+  'watcher',
+  'timer',
+] satisfies LimitMeans[]);
+
+export const artifact = z.object({
+  name: z.string().meta({ example: 'diff' }),
+  mediaType: z.string(),
+  bytes: z.int(),
+  sha256: z.string(),
+});
+
+export const run = z.object({
+  id: runId,
+  session: sessionId,
+  parent: runId.nullable(),
+  name: z.string().nullable(),
+  owner: z.string(),
+  command: z.array(z.string()),
+  envNames: z.array(z.string()).meta({ description: 'The names only: values may be secret' }),
+  cwd: z.string().nullable(),
+  limits: z.object({
+    cpus: z.number(),
+    memoryBytes: z.int(),
+    pids: z.int(),
+    diskBytes: z.int(),
+    outputBytes: z.int(),
+  }),
+  timeoutSeconds: z.int(),
+  priority: z.int(),
+  strict: z.boolean(),
+  phase: z.enum(runPhases),
+  cause: z.enum(failureCauses).nullable(),
+  reason: z.string().nullable(),
+  exitCode: z.int().nullable().meta({ description: '128 + n after a death by signal n' }),
+  signal: z.string().nullable(),
+  createdAt: time,
+  startedAt: time.nullable(),
+  finishedAt: time.nullable(),
+  heldBy: z
+    .object({ cpus: means, memory: means, pids: means, disk: means, time: means })
+    .nullable()
+    .meta({ description: 'What holds each limit; null until the sandbox is made' }),
+  usage: z
+    .object({
+      cpuSeconds: z.number(),
+      peakMemoryBytes: z.int(),
+      peakPids: z.int(),
+      diskBytes: z.int(),
+      outputBytes: z.int(),
+    })
+    .nullable(),
+  artifacts: z.array(artifact),
+  filesExpired: z.boolean().meta({ description: 'Whether logs and artifacts were removed after their time' }),
+});
+
+export const upload = z.object({ id: uploadId, bytes: z.int(), sha256: z.string(), createdAt: time });
+
+export const createToken = z.strictObject({
+  name,
+  scopes: z.array(z.enum(scopes)).min(1).max(scopes.length),
+  /** Whom the token stands for; the creator where absent. */
+  actor: z.string().max(80).optional(),
+  reach: z.enum(['own', 'all']).optional(),
+  expiresInSeconds: z.int().min(1).max(apiLimits.tokenLifeSecondsMax).optional(),
+});
+
+export const token = z.object({
+  id: tokenId,
+  name: z.string(),
+  actor: z.string(),
+  scopes: z.array(z.string()),
+  reach: z.enum(['own', 'all']),
+  createdAt: time,
+  expiresAt: time.nullable(),
+  lastUsedAt: time.nullable(),
+});
+
+/** The only answer that ever holds the secret; it is stored hashed. */
+export const createdToken = token.extend({ token: z.string() });
+
+export const pageQuery = z.strictObject({
+  cursor: z.string().max(512).optional(),
+  limit: z.coerce.number().int().min(1).max(apiLimits.pageMax).optional(),
+});
+
+export const sessionQuery = pageQuery.extend({
+  phase: z.enum(sessionPhases).optional(),
+  name: z.string().max(256).optional(),
+});
+
+export const runQuery = pageQuery.extend({
+  session: sessionId.optional(),
+  phase: z.enum(runPhases).optional(),
+  name: z.string().max(256).optional(),
+});
+
+export const auditQuery = pageQuery.extend({
+  action: z.string().max(128).optional(),
+  actor: z.string().max(128).optional(),
+  resource: z.string().max(128).optional(),
+  outcome: z.enum(['allowed', 'denied', 'succeeded', 'failed']).optional(),
+  since: time.optional(),
+  until: time.optional(),
+});
+
+export const logQuery = z.strictObject({
+  /** Where to go on: the `id` of the last event seen. `Last-Event-ID` says the same. */
+  offset: z.coerce.number().int().min(0).optional(),
+  follow: z.enum(['true', 'false']).optional(),
+  stream: z.enum(['stdout', 'stderr']).optional(),
+});
+
+export function page<T extends z.ZodType>(item: T) {
+  return z.object({ items: z.array(item), nextCursor: z.string().nullable() });
+}
+
+export const problem = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  code: z.string(),
+  detail: z.string(),
+  requestId: z.string(),
+});
+
+/** What one `stdout` or `stderr` event of the log stream carries: text when the bytes are UTF-8, else base64. */
+export const logChunk = z.union([z.object({ text: z.string() }), z.object({ base64: z.string() })]);
+
+export const logEnd = z.object({
+  phase: z.enum(runPhases),
+  cause: z.enum(failureCauses).nullable(),
+  reason: z.string().nullable(),
+  exitCode: z.int().nullable(),
+  signal: z.string().nullable(),
+});
+
+export type SessionView = z.infer<typeof session>;
+export type RunView = z.infer<typeof run>;
+export type TokenView = z.infer<typeof token>;
+export type UploadView = z.infer<typeof upload>;
+export type CreateSession = z.infer<typeof createSession>;
+export type CreateRun = z.infer<typeof createRun>;
+export type ResumeRun = z.infer<typeof resumeRun>;
+export type CreateToken = z.infer<typeof createToken>;
+export type CreatedToken = z.infer<typeof createdToken>;
+export type Problem = z.infer<typeof problem>;
+export type LogEnd = z.infer<typeof logEnd>;

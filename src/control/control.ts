@@ -1,0 +1,118 @@
+import type { LogRecord } from '../contract/log-record.ts';
+import type {
+  CreatedToken,
+  CreateRun,
+  CreateSession,
+  CreateToken,
+  ResumeRun,
+  RunView,
+  SessionView,
+  TokenView,
+  UploadView,
+} from '../contract/schemas.ts';
+import type { Actor } from '../model/actor.ts';
+import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
+
+/** Who asks, and through which request; every use case takes one. */
+export type Caller = {
+  readonly actor: Actor;
+  readonly request: {
+    readonly id: string;
+    readonly address: string | null;
+    readonly userAgent: string | null;
+  };
+};
+
+/** `version` makes the ETag; it grows with every change. */
+export type Versioned<T> = { readonly view: T; readonly version: number };
+export type Page<T> = { readonly items: readonly T[]; readonly nextCursor: string | null };
+export type PageRequest = { readonly cursor?: string | undefined; readonly limit?: number | undefined };
+
+/** Creation with a key: the same key and request answer with the resource that the first one made. */
+export type Creation<T> = { readonly request: T; readonly idempotencyKey: string | null };
+
+/** Log records, pulled; memory stays bounded however slow the puller is. `cancel` frees the runner's side. */
+export type LogReader = AsyncIterable<LogRecord> & { cancel(): void };
+
+/** A finished artifact's bytes, pulled. */
+export type ByteReader = AsyncIterable<Buffer> & {
+  readonly bytes: number;
+  readonly mediaType: string;
+  cancel(): void;
+};
+
+export type Readiness = {
+  readonly ready: boolean;
+  readonly checks: Readonly<
+    Record<'store' | 'audit' | 'runner', { readonly ok: boolean; readonly detail?: string }>
+  >;
+};
+
+/**
+ * The use cases. Each decides through the gate, records, then acts; each throws Fault, with `resource.absent`
+ * for what the caller may not see. Nothing here knows HTTP.
+ */
+export type Control = {
+  readonly sessions: {
+    create(caller: Caller, creation: Creation<CreateSession>): Promise<Versioned<SessionView>>;
+    list(
+      caller: Caller,
+      query: PageRequest & { phase?: SessionView['phase'] | undefined; name?: string | undefined },
+    ): Promise<Page<SessionView>>;
+    get(caller: Caller, id: SessionId): Promise<Versioned<SessionView>>;
+    /** `ifMatch` is the version the caller read. */
+    rename(caller: Caller, id: SessionId, name: string, ifMatch: number): Promise<Versioned<SessionView>>;
+    /** Stops the session's runs, removes its workspace and closes it. */
+    close(caller: Caller, id: SessionId): Promise<void>;
+  };
+  readonly runs: {
+    create(caller: Caller, creation: Creation<CreateRun>): Promise<Versioned<RunView>>;
+    list(
+      caller: Caller,
+      query: PageRequest & {
+        session?: SessionId | undefined;
+        phase?: RunView['phase'] | undefined;
+        name?: string | undefined;
+      },
+    ): Promise<Page<RunView>>;
+    get(caller: Caller, id: RunId): Promise<Versioned<RunView>>;
+    rename(caller: Caller, id: RunId, name: string, ifMatch: number): Promise<Versioned<RunView>>;
+    /** Removes a finished run's files and hides its record; 409 while it is live. */
+    remove(caller: Caller, id: RunId): Promise<void>;
+    /** Containment: works while the audit log cannot be written. Stopping a finished run changes nothing. */
+    stop(caller: Caller, id: RunId): Promise<RunView>;
+    resume(caller: Caller, id: RunId, creation: Creation<ResumeRun>): Promise<Versioned<RunView>>;
+    /** From `offset` on; with `follow` until the run has ended. Waits for a queued run. */
+    logs(caller: Caller, id: RunId, options: { offset: number; follow: boolean }): Promise<LogReader>;
+    artifact(caller: Caller, id: RunId, name: string): Promise<ByteReader>;
+    /** Resolves with the run once it has finished. */
+    finished(caller: Caller, id: RunId, signal: AbortSignal): Promise<RunView>;
+    /** Progress of a start, newest last; for people watching. */
+    steps(caller: Caller, id: RunId): Promise<readonly { step: string; at: number }[]>;
+  };
+  readonly uploads: {
+    /** Streams to the runner; nothing is kept when the stream fails. The bytes are untrusted and unparsed. */
+    store(caller: Caller, bytes: AsyncIterable<Buffer>): Promise<UploadView>;
+    remove(caller: Caller, id: UploadId): Promise<void>;
+  };
+  readonly tokens: {
+    create(caller: Caller, creation: Creation<CreateToken>): Promise<CreatedToken>;
+    list(caller: Caller, query: PageRequest): Promise<Page<TokenView>>;
+    revoke(caller: Caller, id: TokenId): Promise<void>;
+  };
+  readonly audit: {
+    list(
+      caller: Caller,
+      query: PageRequest &
+        Readonly<
+          Partial<Record<'action' | 'actor' | 'resource' | 'outcome' | 'since' | 'until', string | undefined>>
+        >,
+    ): Promise<Page<Record<string, unknown>>>;
+  };
+  /** The actor a bearer secret stands for, or null. Records a failed attempt. */
+  authenticate(bearer: string, request: Caller['request']): Promise<Actor | null>;
+  readiness(): Promise<Readiness>;
+  /** Prometheus gauges that only control knows; needs `cluster:read`. */
+  metrics(caller: Caller): Promise<string>;
+  close(): Promise<void>;
+};

@@ -1,0 +1,230 @@
+import type { EventId, EventOutcome, NewEvent } from '../audit/event.ts';
+import type { AuditLog } from '../audit/log.ts';
+import type { JsonObject } from '../base/canonical-json.ts';
+import type { Clock } from '../base/clock.ts';
+import { absent, Fault } from '../contract/faults.ts';
+import { type Actor, actorKind } from '../model/actor.ts';
+import { type Decision, decide, type Resource } from '../model/decide.ts';
+import type { GrantableScope } from '../model/scopes.ts';
+import type { Caller } from './control.ts';
+import { Denials } from './denials.ts';
+import type { Logger } from './logger.ts';
+import { OwedEvents } from './owed-events.ts';
+
+/** What somebody is about to do. `data` goes into the log: no secret, no file content. */
+export type Act = {
+  /** Dotted words, object first: `run.create`. */
+  readonly action: string;
+  readonly needs: GrantableScope;
+  readonly resource: Resource;
+  readonly data?: JsonObject;
+};
+
+/**
+ * The one door (DESIGN §4): decide, record, act. A denial is recorded and thrown: as `resource.absent` where
+ * the actor may not learn that the resource exists, else as `access.denied` whose `required` names the scope.
+ */
+export type Gate = {
+  /** An ordinary read: decided, not recorded unless it is denied. */
+  read(caller: Caller, act: Act): Promise<void>;
+  /** A read worth a line: recorded durably before it happens. Throws Fault `audit.unavailable`. */
+  privileged(caller: Caller, act: Act): Promise<void>;
+  /**
+   * The effect happens only after its attempt is on the disk; else Fault `audit.unavailable` and nothing
+   * happens. The outcome is a second event that the answer does not wait for: the attempt already proves who
+   * did what. An outcome that cannot be written makes `health` fail and is owed until it can.
+   */
+  act<T>(caller: Caller, act: Act, effect: () => Promise<T>): Promise<T>;
+  /**
+   * For stop, revoke and close: decided like everything, but the effect happens even if nothing can be
+   * recorded. What was not recorded is owed to the log and written, as late, when writing works again.
+   */
+  contain<T>(caller: Caller, act: Act, effect: () => Promise<T>): Promise<T>;
+  /** A denial that only the use case can see. Records it and returns what to throw. */
+  refuse(caller: Caller, act: Act, denial: Denial): Promise<Fault>;
+  /** Something that happened by itself; owed like an outcome. */
+  note(event: SystemNote): void;
+  health(): { readonly ok: boolean; readonly detail?: string };
+  /** Events that could not be written yet, and events on their way to the disk that nobody waits for. */
+  owed(): number;
+  pending(): number;
+  /** Resolves once everything that was recorded so far is on the disk or owed. */
+  settled(): Promise<void>;
+  close(): Promise<void>;
+};
+
+export type Denial = { readonly rule: string; readonly detail: string; readonly required?: GrantableScope };
+
+export type SystemNote = {
+  readonly action: string;
+  readonly actor: Pick<Actor, 'id'>;
+  readonly resource: Resource;
+  readonly outcome: EventOutcome;
+  readonly rule: string;
+  readonly request?: Caller['request'];
+  readonly data?: JsonObject;
+  /** Set where repetitions are counted instead of written, as with failed sign-ins. */
+  readonly countAs?: string;
+};
+
+export function openGate(options: { audit: AuditLog; clock: Clock; logger: Logger }): Gate {
+  return new AuditGate(options);
+}
+
+class AuditGate implements Gate {
+  readonly #audit: AuditLog;
+  readonly #owed: OwedEvents;
+  readonly #denials: Denials;
+
+  constructor(options: { audit: AuditLog; clock: Clock; logger: Logger }) {
+    this.#audit = options.audit;
+    this.#owed = new OwedEvents(options);
+    this.#denials = new Denials({
+      clock: options.clock,
+      write: (event) => this.#owed.append(event),
+    });
+  }
+
+  async read(caller: Caller, act: Act): Promise<void> {
+    await this.#admit(caller, act);
+  }
+
+  async privileged(caller: Caller, act: Act): Promise<void> {
+    const { rule } = await this.#admit(caller, act);
+    await this.#audit.append(eventOf(caller, act, { phase: 'note', outcome: 'succeeded' }, rule));
+  }
+
+  async act<T>(caller: Caller, act: Act, effect: () => Promise<T>): Promise<T> {
+    const { rule } = await this.#admit(caller, act);
+    const attempt = eventOf(caller, act, { phase: 'attempt', outcome: 'allowed' }, rule);
+    const { id } = await this.#audit.append(attempt);
+    return await this.#follow(caller, act, rule, id, effect);
+  }
+
+  async contain<T>(caller: Caller, act: Act, effect: () => Promise<T>): Promise<T> {
+    const { rule } = await this.#admit(caller, act);
+    const attempt = eventOf(caller, act, { phase: 'attempt', outcome: 'allowed' }, rule);
+    const recorded = await this.#audit.append(attempt).catch(() => null);
+    if (recorded === null)
+      this.#owed.keep(eventOf(caller, act, { phase: 'note', outcome: 'allowed' }, `${rule}:containment`));
+    return await this.#follow(caller, act, rule, recorded?.id ?? null, effect);
+  }
+
+  async refuse(caller: Caller, act: Act, denial: Denial): Promise<Fault> {
+    const { rule, detail, required } = denial;
+    await this.#recordDenial(caller, act, rule);
+    return new Fault('access.denied', { detail, extra: required === undefined ? {} : { required } });
+  }
+
+  note(event: SystemNote): void {
+    const written: NewEvent = {
+      action: event.action,
+      actor: { id: event.actor.id, kind: actorKind(event.actor.id) },
+      resource: eventResource(event.resource),
+      decision: { allow: event.outcome !== 'denied', rule: event.rule },
+      phase: 'note',
+      outcome: event.outcome,
+      ...(event.request === undefined ? {} : { request: event.request }),
+      ...(event.data === undefined ? {} : { data: event.data }),
+    };
+    if (event.countAs === undefined) void this.#owed.append(written);
+    else void this.#denials.record(event.actor.id, event.countAs, written);
+  }
+
+  health(): { ok: boolean; detail?: string } {
+    const health = this.#audit.health();
+    if (!health.ok) return { ok: false, detail: health.reason };
+    const owed = this.#owed.size;
+    return owed === 0 ? { ok: true } : { ok: false, detail: `${owed} events wait to be written again` };
+  }
+
+  owed(): number {
+    return this.#owed.size;
+  }
+
+  pending(): number {
+    return this.#owed.pending;
+  }
+
+  settled(): Promise<void> {
+    return this.#owed.settled();
+  }
+
+  async close(): Promise<void> {
+    this.#denials.close();
+    await this.#owed.close();
+  }
+
+  async #admit(caller: Caller, act: Act): Promise<Decision & { allow: true }> {
+    const decision = decide(caller.actor, act.needs, act.resource);
+    if (decision.allow) return decision;
+    const recorded = this.#recordDenial(caller, act, decision.rule);
+    // Waiting for the disk would tell a foreign resource from an absent one by time.
+    if (!decision.visible) throw absent(act.resource.kind);
+    await recorded;
+    throw new Fault('access.denied', {
+      detail: `This needs the scope ${decision.needs}, which your token does not hold.`,
+      extra: { required: decision.needs },
+    });
+  }
+
+  async #recordDenial(caller: Caller, act: Act, rule: string): Promise<void> {
+    const { id = '', kind } = act.resource;
+    const key = `${act.action} ${rule} ${kind} ${id}`;
+    const denied = eventOf(caller, act, { phase: 'attempt', outcome: 'denied' }, rule);
+    await this.#denials.record(caller.actor.id, key, denied);
+  }
+
+  async #follow<T>(
+    caller: Caller,
+    act: Act,
+    rule: string,
+    attempt: EventId | null,
+    effect: () => Promise<T>,
+  ): Promise<T> {
+    try {
+      const result = await effect();
+      this.#outcome(caller, act, rule, attempt, 'succeeded');
+      return result;
+    } catch (error) {
+      this.#outcome(caller, act, rule, attempt, 'failed', error instanceof Fault ? error.code : 'internal');
+      throw error;
+    }
+  }
+
+  #outcome(
+    caller: Caller,
+    act: Act,
+    rule: string,
+    of: EventId | null,
+    outcome: 'succeeded' | 'failed',
+    code?: string,
+  ): void {
+    const ended = code === undefined ? act : { ...act, data: { code } };
+    const stage =
+      of === null ? { phase: 'note' as const, outcome } : { phase: 'outcome' as const, outcome, of };
+    void this.#owed.append(eventOf(caller, ended, stage, rule));
+  }
+}
+
+type Stage =
+  | { readonly phase: 'attempt'; readonly outcome: 'allowed' | 'denied' }
+  | { readonly phase: 'outcome'; readonly outcome: 'succeeded' | 'failed'; readonly of: EventId }
+  | { readonly phase: 'note'; readonly outcome: EventOutcome };
+
+function eventOf(caller: Caller, act: Act, stage: Stage, rule: string): NewEvent {
+  const { id, token } = caller.actor;
+  return {
+    action: act.action,
+    actor: { id, kind: actorKind(id), ...(token === undefined ? {} : { token }) },
+    resource: eventResource(act.resource),
+    decision: { allow: stage.outcome !== 'denied', rule },
+    request: caller.request,
+    ...(act.data === undefined ? {} : { data: act.data }),
+    ...stage,
+  };
+}
+
+function eventResource({ kind, id, session }: Resource): NewEvent['resource'] {
+  return { kind, ...(id === undefined ? {} : { id }), ...(session === undefined ? {} : { session }) };
+}

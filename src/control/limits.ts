@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+
+/** Bounds of control. Counts, bytes and milliseconds as the names say. */
+export const controlLimits = {
+  /** A denial is written at once; the same one again within this time is counted. */
+  denialWindowMs: 60_000,
+  /** Different denials counted at a time; past it an actor's denials are counted together. */
+  denialsTrackedMax: 4_096,
+  /** Events that could not be written and are owed to the log. */
+  owedEventsMax: 1_000,
+  owedRetryMinMs: 250,
+  owedRetryMaxMs: 30_000,
+  /** How long a request to the runner may take; a start is answered on acceptance. */
+  orderTimeoutMs: 10_000,
+  statusTimeoutMs: 2_000,
+  /** Stops a session's runs with their grace time first. */
+  removeSessionTimeoutMs: 120_000,
+  reconnectMinMs: 25,
+  reconnectMaxMs: 2_000,
+  /** After a connection, how long a finished run's event may take before its run counts as lost. */
+  lostGraceMs: 1_000,
+  /** One point of priority weighs as much as this wait. */
+  priorityPointMs: 10_000,
+  /** How long `running` may wait for other writes to share its commit. */
+  runningLingerMs: 25,
+  /** A write of a run's end that failed is tried again after this long. */
+  writeRetryMs: 1_000,
+  /** How long closing a session waits for its end before the rest goes on behind. */
+  closeWaitMs: 10_000,
+  stepsMax: 64,
+  uploadChunkBytes: 1024 * 1024,
+  idempotencyKeptMs: 24 * 3600 * 1000,
+  sweepRunsMax: 256,
+  sweepUploadsMax: 64,
+  /** An answer about the runner's readiness is good for this long. */
+  readinessFreshMs: 1_000,
+  cursorCharactersMax: 512,
+} as const;
+
+assert(controlLimits.reconnectMinMs <= controlLimits.reconnectMaxMs);
+assert(controlLimits.owedRetryMinMs <= controlLimits.owedRetryMaxMs);
+assert(controlLimits.statusTimeoutMs <= controlLimits.orderTimeoutMs);

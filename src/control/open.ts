@@ -1,0 +1,144 @@
+import type { AuditLog } from '../audit/log.ts';
+import type { Clock } from '../base/clock.ts';
+import { apiLimits } from '../contract/limits.ts';
+import type { Tokens } from '../identity/tokens.ts';
+import type { Actor } from '../model/actor.ts';
+import type { RunLimits } from '../model/limits.ts';
+import type { Store } from '../store/store.ts';
+import { type AuditTrail, auditUseCases } from './audit-trail.ts';
+import type { Caller, Control } from './control.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { type Gate, openGate } from './gate.ts';
+import { LiveRuns } from './live-runs.ts';
+import type { Logger } from './logger.ts';
+import { openMetrics } from './metrics.ts';
+import { Readings } from './readiness.ts';
+import { RunnerLink } from './runner-link.ts';
+import { runUseCases } from './runs.ts';
+import { Scheduler, type SchedulerConfig } from './scheduler.ts';
+import { SessionCloser } from './session-closer.ts';
+import { sessionUseCases } from './sessions.ts';
+import { StateWriter } from './state-writer.ts';
+import { Sweeper, type SweeperConfig } from './sweeper.ts';
+import { tokenUseCases } from './tokens.ts';
+import { uploadUseCases } from './uploads.ts';
+
+export type ControlConfig = SchedulerConfig &
+  SweeperConfig & {
+    /** Waiting and running ones together, for one owner. */
+    readonly liveRunsPerOwnerMax: number;
+    readonly sessionsPerOwnerMax: number;
+    readonly uploadBytesMax: number;
+    /** What a run may use where its request does not say. */
+    readonly defaultLimits: RunLimits;
+  };
+
+export type ControlOptions = {
+  readonly store: Store;
+  readonly audit: AuditLog;
+  /** Reads the streams that `audit` and its like have written. */
+  readonly trail: AuditTrail;
+  readonly tokens: Tokens;
+  readonly runner: { readonly socketPath: string; readonly key: Buffer };
+  readonly clock: Clock;
+  readonly config: ControlConfig;
+  readonly logger: Logger;
+};
+
+/**
+ * Wires the use cases and takes up the work that an earlier process left. Resolves before the runner is
+ * connected: until then runs wait. `close` leaves runs running and closes nothing that it was given.
+ */
+export async function openControl(options: ControlOptions): Promise<Control> {
+  const parts = assemble(options);
+  const { dispatcher, link, sweeper, metrics, closer, gate, readings } = parts;
+  const { tokens, config } = options;
+  await dispatcher.recover();
+  link.open();
+  sweeper.start();
+  return {
+    sessions: sessionUseCases({ ...parts, sessionsPerOwnerMax: config.sessionsPerOwnerMax }),
+    runs: runUseCases({
+      ...parts,
+      livePerOwnerMax: config.liveRunsPerOwnerMax,
+      defaultLimits: config.defaultLimits,
+    }),
+    uploads: uploadUseCases({
+      ...parts,
+      uploadBytesMax: Math.min(config.uploadBytesMax, apiLimits.uploadBytesMax),
+    }),
+    tokens: tokenUseCases({ ...parts, tokens }),
+    audit: auditUseCases({ gate, trail: options.trail }),
+    authenticate: (bearer, request) => authenticate({ tokens, gate }, bearer, request),
+    readiness: () => readings.readiness(),
+    metrics: async (caller) => {
+      await gate.read(caller, {
+        action: 'metrics.read',
+        needs: 'cluster:read',
+        resource: { kind: 'cluster' },
+      });
+      return await metrics.text();
+    },
+    close: async () => {
+      await sweeper.close();
+      await link.close();
+      await closer.close();
+      await dispatcher.close();
+      metrics.close();
+      await gate.close();
+    },
+  };
+}
+
+function assemble({ store, audit, runner, clock, config, logger }: ControlOptions) {
+  const gate = openGate({ audit, clock, logger });
+  const live = new LiveRuns();
+  const writer = new StateWriter(store.runs);
+  const scheduler: Scheduler = new Scheduler(config, (run) => dispatcher.startQueued(run));
+  const link: RunnerLink = new RunnerLink({
+    ...runner,
+    logger,
+    onEvent: (event) => dispatcher.onEvent(event),
+    onConnected: () => dispatcher.reconcile(),
+    onReady: () => {
+      scheduler.setOpen(true);
+      void sweeper.sweep();
+    },
+    onDisconnected: () => dispatcher.onDisconnected(),
+  });
+  const dispatcher: Dispatcher = new Dispatcher({
+    store,
+    live,
+    scheduler,
+    link,
+    writer,
+    gate,
+    clock,
+    logger,
+  });
+  const closer = new SessionCloser({ store, link, live, clock, logger });
+  const sweeper: Sweeper = new Sweeper({ store, link, closer, clock, logger }, config);
+  const readings = new Readings({ store, audit, gate, link, clock });
+  const metrics = openMetrics({ store, gate, link, scheduler, readings });
+  return { store, clock, gate, live, scheduler, link, dispatcher, closer, sweeper, readings, metrics };
+}
+
+/** Failures are on record, counted by where they come from, and hold nothing of what was presented. */
+async function authenticate(
+  { tokens, gate }: { tokens: Tokens; gate: Gate },
+  bearer: string,
+  request: Caller['request'],
+): Promise<Actor | null> {
+  const actor = await tokens.verify(bearer);
+  if (actor === null)
+    gate.note({
+      action: 'token.verify',
+      actor: { id: 'system:nobody' },
+      resource: { kind: 'token' },
+      outcome: 'denied',
+      rule: 'token:refused',
+      request,
+      countAs: `token.verify ${request.address ?? 'local'}`,
+    });
+  return actor;
+}

@@ -1,0 +1,94 @@
+import type { Clock } from '../base/clock.ts';
+import type { Store } from '../store/store.ts';
+import { controlLimits } from './limits.ts';
+import type { Logger } from './logger.ts';
+import type { RunnerLink } from './runner-link.ts';
+import type { SessionCloser } from './session-closer.ts';
+
+export type SweeperConfig = {
+  /** Logs and artifacts of a finished run are kept this long; its record is kept. */
+  readonly runFilesTtlMs: number;
+  /** An upload that no session uses is kept this long. */
+  readonly uploadTtlMs: number;
+  readonly sweepEveryMs: number;
+};
+
+type SweeperParts = {
+  readonly store: Store;
+  readonly link: RunnerLink;
+  readonly closer: SessionCloser;
+  readonly clock: Clock;
+  readonly logger: Logger;
+};
+
+/**
+ * Removes what has had its time and finishes what a crash left half done. The runner forgets first and the
+ * store afterwards, so that nothing is lost sight of in between.
+ */
+export class Sweeper {
+  readonly #parts: SweeperParts;
+  readonly #config: SweeperConfig;
+  #timer: NodeJS.Timeout | null = null;
+  #sweeping: Promise<void> | null = null;
+
+  constructor(parts: SweeperParts, config: SweeperConfig) {
+    this.#parts = parts;
+    this.#config = config;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.sweep(), this.#config.sweepEveryMs).unref();
+  }
+
+  /** One sweep, shared with one that is going on. Never rejects: what fails is left to the next. */
+  sweep(): Promise<void> {
+    this.#sweeping ??= this.#sweepAll().finally(() => {
+      this.#sweeping = null;
+    });
+    return this.#sweeping;
+  }
+
+  async close(): Promise<void> {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    await this.#sweeping;
+  }
+
+  async #sweepAll(): Promise<void> {
+    const steps = {
+      claims: () => this.#forgetClaims(),
+      runs: () => this.#expireRunFiles(),
+      uploads: () => this.#removeUploads(),
+      sessions: () => this.#parts.closer.resume(),
+    };
+    for (const [step, act] of Object.entries(steps))
+      await act().catch((error: unknown) => {
+        this.#parts.logger.warn({ step, error: String(error) }, 'a sweep is to be continued');
+      });
+  }
+
+  async #forgetClaims(): Promise<void> {
+    const { store, clock } = this.#parts;
+    await store.idempotency.forgetBefore(clock.now() - controlLimits.idempotencyKeptMs);
+  }
+
+  async #expireRunFiles(): Promise<void> {
+    const { store, link, clock } = this.#parts;
+    const before = clock.now() - this.#config.runFilesTtlMs;
+    while (link.connected) {
+      const runs = await store.runs.finishedBefore(before, controlLimits.sweepRunsMax);
+      if (runs.length === 0) return;
+      await link.order({ order: 'forget', runs });
+      await store.runs.markFilesExpired(runs);
+    }
+  }
+
+  async #removeUploads(): Promise<void> {
+    const { store, link, clock } = this.#parts;
+    if (!link.connected) return;
+    const before = clock.now() - this.#config.uploadTtlMs;
+    for (const { id } of await store.uploads.unusedBefore(before, controlLimits.sweepUploadsMax)) {
+      await link.order({ order: 'remove-upload', upload: id });
+      await store.uploads.remove(id);
+    }
+  }
+}

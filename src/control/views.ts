@@ -1,0 +1,80 @@
+import type { RunView, SessionView, TokenView, UploadView } from '../contract/schemas.ts';
+import type { RunRecord, SessionRecord, TokenRecord, UploadRecord } from '../store/store.ts';
+import type { Versioned } from './control.ts';
+
+/** What callers see of records. Values of environments and hashes of secrets never leave here. */
+
+export function sessionView(record: SessionRecord): Versioned<SessionView> {
+  const { id, name, phase, owner, createdAt, closedAt, liveRuns, version } = record;
+  const view: SessionView = {
+    id,
+    name,
+    phase,
+    owner,
+    repo: record.repo !== null,
+    createdAt: timeText(createdAt),
+    closedAt: timeOrNull(closedAt),
+    liveRuns,
+  };
+  return { view, version };
+}
+
+export function runView(record: RunRecord): Versioned<RunView> {
+  const { id, session, parent, name, owner, priority, state, spec, version } = record;
+  const { timeoutSeconds, ...limits } = spec.limits;
+  const finished = 'finishedAt' in state ? state : null;
+  const view: RunView = {
+    id,
+    session,
+    parent,
+    name,
+    owner,
+    command: [...spec.command],
+    envNames: [...spec.envNames],
+    cwd: spec.cwd,
+    limits,
+    timeoutSeconds,
+    priority,
+    strict: spec.strict,
+    phase: state.phase,
+    cause: finished?.cause ?? null,
+    reason: finished === null || finished.reason === '' ? null : finished.reason,
+    exitCode: finished?.exit.code ?? null,
+    signal: finished?.exit.signal ?? null,
+    createdAt: timeText(state.queuedAt),
+    startedAt: timeOrNull('runningAt' in state ? state.runningAt : null),
+    finishedAt: timeOrNull(finished?.finishedAt ?? null),
+    heldBy: record.heldBy,
+    usage: record.usage,
+    artifacts: [...record.artifacts],
+    filesExpired: record.filesExpired,
+  };
+  return { view, version };
+}
+
+export function uploadView(
+  record: UploadRecord & { stored: NonNullable<UploadRecord['stored']> },
+): UploadView {
+  return { id: record.id, ...record.stored, createdAt: timeText(record.createdAt) };
+}
+
+export function tokenView(record: TokenRecord): TokenView {
+  return {
+    id: record.id,
+    name: record.name,
+    actor: record.actor,
+    scopes: [...record.scopes],
+    reach: record.reach,
+    createdAt: timeText(record.createdAt),
+    expiresAt: timeOrNull(record.expiresAt),
+    lastUsedAt: timeOrNull(record.lastUsedAt),
+  };
+}
+
+function timeText(time: number): string {
+  return new Date(time).toISOString();
+}
+
+function timeOrNull(time: number | null): string | null {
+  return time === null ? null : timeText(time);
+}

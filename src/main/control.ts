@@ -1,0 +1,118 @@
+import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { openAuditLog } from '../audit/log.ts';
+import { systemClock } from '../base/clock.ts';
+import { apiLimits } from '../contract/limits.ts';
+import { openControl } from '../control/open.ts';
+import { localOwner } from '../identity/local-owner.ts';
+import { openTokens } from '../identity/tokens.ts';
+import { newId } from '../model/ids.ts';
+import { defaultRunLimits } from '../model/limits.ts';
+import { openServer } from '../server/server.ts';
+import { openSqliteStore } from '../store/sqlite/open.ts';
+import { endOnSignals, readConfiguration, reportFatal, reportReady } from './child.ts';
+import type { Settings } from './settings.ts';
+
+/** What `up` tells control. */
+export type ControlConfiguration = {
+  /** Control's own part of the data folder. */
+  readonly folder: string;
+  readonly auditFolder: string;
+  readonly runnerSocket: string;
+  readonly bootstrapToken: string | null;
+  readonly settings: Settings;
+  readonly version: string;
+};
+
+const stream = 'control';
+const hourMs = 3600 * 1000;
+
+async function main(): Promise<void> {
+  process.umask(0o077);
+  let close = async () => {};
+  const end = endOnSignals(() => close());
+  const configuration = await readConfiguration<ControlConfiguration>(end);
+  const { folder, settings } = configuration;
+  const logger = pino(
+    { level: settings.logLevel, base: { process: 'control' } },
+    pino.destination({ fd: 1, sync: true }),
+  );
+  const audit = await openAuditLog({
+    folder: configuration.auditFolder,
+    stream,
+    clock: systemClock,
+    newId: () => newId('event', systemClock.now()),
+    genesis: publicKeys(folder),
+  });
+  const store = await openSqliteStore({ file: join(folder, 'store.sqlite') });
+  const tokens = await openTokens({
+    store: store.tokens,
+    clock: systemClock,
+    bootstrap: { secret: configuration.bootstrapToken },
+    onError: (error) => logger.warn({ error: String(error) }, 'the last use of a token could not be written'),
+  });
+  const control = await openControl({
+    store,
+    audit,
+    trail: { folder: configuration.auditFolder },
+    tokens,
+    runner: { socketPath: configuration.runnerSocket, key: readFileSync(join(folder, 'channel.key')) },
+    clock: systemClock,
+    logger,
+    config: controlConfig(settings),
+  });
+  const localSocketPath = join(folder, 'local.sock');
+  rmSync(localSocketPath, { force: true });
+  const server = await openServer({
+    control,
+    logger,
+    listen: settings.listen,
+    localSocketPath,
+    identity: { localOwner },
+    version: configuration.version,
+    trustedProxies: settings.trustedProxies,
+    rateLimits: {
+      default: settings.requestsPerMinute,
+      write: settings.writesPerMinute,
+      admin: settings.adminPerMinute,
+      signIn: settings.signInsPerMinute,
+    },
+  });
+  close = async () => {
+    await server.close();
+    await control.close();
+    await tokens.close();
+    await store.close();
+    await audit.close();
+  };
+  logger.info({ address: server.address }, 'control is ready');
+  reportReady({ address: server.address });
+}
+
+/** The public halves of the keys that this instance signs with, for the first line of its audit stream. */
+function publicKeys(folder: string): Record<string, string> {
+  const publicKey = (name: string) =>
+    createPublicKey(createPrivateKey(readFileSync(join(folder, name)))).export({
+      type: 'spki',
+      format: 'pem',
+    }) as string;
+  return { auditKey: publicKey('audit-ed25519.pem'), signingKey: publicKey('signing-ed25519.pem') };
+}
+
+function controlConfig(settings: Settings) {
+  return {
+    maxRuns: settings.maxRuns,
+    maxRunsPerSession: settings.maxRunsPerSession,
+    liveRunsPerOwnerMax: settings.runsPerOwner,
+    sessionsPerOwnerMax: settings.sessionsPerOwner,
+    uploadBytesMax: apiLimits.uploadBytesMax,
+    runFilesTtlMs: settings.filesKeptHours * hourMs,
+    uploadTtlMs: hourMs,
+    sweepEveryMs: 60_000,
+    defaultLimits: defaultRunLimits,
+  };
+}
+
+main().catch(reportFatal);

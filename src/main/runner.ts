@@ -1,0 +1,62 @@
+import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { listenChannel } from '../base/channel.ts';
+import { systemClock } from '../base/clock.ts';
+import { keepDescriptorsFromChildren } from '../base/libc.ts';
+import { runnerLimits } from '../runner/limits.ts';
+import { Runner } from '../runner/runner.ts';
+import { serveControl } from '../runner/serve.ts';
+import { openLocalBackend } from '../sandbox/local/open.ts';
+import { endOnSignals, readConfiguration, reportFatal, reportReady } from './child.ts';
+
+/** What `up` tells the runner. */
+export type RunnerConfiguration = {
+  readonly folder: string;
+  readonly mode: 'root' | 'user';
+  /** Who may connect; null when that is the runner's own user. */
+  readonly controlUid: number | null;
+  readonly instance: string;
+  readonly logLevel: string;
+};
+
+async function main(): Promise<void> {
+  keepDescriptorsFromChildren();
+  process.umask(0o022);
+  let close = async () => {};
+  const end = endOnSignals(() => close());
+  const configuration = await readConfiguration<RunnerConfiguration>(end);
+  const { folder, mode, controlUid, instance } = configuration;
+  const log = pino(
+    { level: configuration.logLevel, base: { process: 'runner' } },
+    pino.destination({ fd: 1, sync: true }),
+  );
+  const sandboxFolder = join(folder, 'sandbox');
+  mkdirSync(sandboxFolder, { recursive: true });
+  chmodSync(sandboxFolder, 0o755);
+  const backend = await openLocalBackend({
+    folder: sandboxFolder,
+    instance,
+    mode,
+    probeUid: mode === 'root' ? runnerLimits.firstSessionUid - 1 : null,
+    workerUrl: new URL('./namespace-worker.js', import.meta.url),
+  });
+  const runner = new Runner({ folder, backend, clock: systemClock, log });
+  const path = join(folder, 'runner.sock');
+  rmSync(path, { force: true });
+  const server = await listenChannel({
+    path,
+    key: readFileSync(join(folder, 'channel.key')),
+    serve: (channel) => serveControl(runner, channel),
+    onError: (error) => log.debug({ error: String(error) }, 'a connection ended badly'),
+  });
+  if (controlUid !== null) chownSync(path, controlUid, controlUid);
+  close = async () => {
+    server.close();
+    await runner.close();
+  };
+  log.info({ backend: backend.name, mode, heldBy: backend.heldBy }, 'the runner is ready');
+  reportReady({ mode, heldBy: backend.heldBy });
+}
+
+main().catch(reportFatal);

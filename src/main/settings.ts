@@ -1,0 +1,232 @@
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parse as parseYaml } from 'yaml';
+import { rateClasses } from '../contract/limits.ts';
+
+/**
+ * Every setting of the server, once: its name in `config.yaml`, its default, what it means and how a value is
+ * read. The environment variable is `SEALWRIGHT_` and the name in upper case, the flag `--` and the name in
+ * kebab case. Flags go before the environment, that before the file, that before the default.
+ */
+type Setting<T> = {
+  readonly fallback: T;
+  readonly shape: string;
+  readonly about: string;
+  /** Another environment variable that means the same, from the documents the product grew from. */
+  readonly alias?: string;
+  /** The value, or null when the text does not have the shape. */
+  readonly read: (text: string) => T | null;
+};
+
+const whole = (min: number, max: number, fallback: number, about: string): Setting<number> => ({
+  fallback,
+  shape: `a whole number from ${min} to ${max}`,
+  about,
+  read: (text) => {
+    const value = Number(text);
+    return /^\d+$/.test(text) && value >= min && value <= max ? value : null;
+  },
+});
+
+const choice = <T extends string>(
+  values: readonly T[],
+  fallback: T,
+  about: string,
+  alias?: string,
+): Setting<T> => ({
+  fallback,
+  shape: `one of ${values.join(', ')}`,
+  about,
+  ...(alias === undefined ? {} : { alias }),
+  read: (text) => values.find((value) => value === text) ?? null,
+});
+
+export type Listen = { readonly host: string; readonly port: number };
+
+export const settingTable = {
+  listen: {
+    fallback: { host: '127.0.0.1', port: 7717 } as Listen,
+    shape: 'an address and a port, such as 127.0.0.1:7717 or [::1]:7717',
+    about:
+      'Where the API listens. Any address but loopback needs trustedProxies, because the server itself speaks no TLS yet.',
+    read: readListen,
+  } satisfies Setting<Listen>,
+  env: choice(['dev', 'prod'], 'dev', 'In prod the bootstrap token is refused altogether.', 'CP_ENV'),
+  trustedProxies: {
+    fallback: [] as readonly string[],
+    shape: 'a comma-separated list of addresses or CIDR ranges',
+    about: 'The proxies that end TLS in front of the server; X-Forwarded-* is believed only from them.',
+    read: readAddresses,
+  } satisfies Setting<readonly string[]>,
+  bootstrapToken: {
+    fallback: null as string | null,
+    shape: 'at least 32 characters without white space',
+    about: 'The bootstrap token; made at random and kept in the data folder where absent.',
+    alias: 'CP_BOOTSTRAP_TOKEN',
+    read: (text: string) => (/^\S{32,512}$/.test(text) ? text : null),
+  } satisfies Setting<string | null>,
+  maxRuns: whole(1, 2_000, 16, 'Runs at a time on this host.'),
+  maxRunsPerSession: whole(1, 64, 1, 'Runs at a time in one session; they share the workspace.'),
+  runsPerOwner: whole(1, 100_000, 1_000, 'Queued and live runs of one owner.'),
+  sessionsPerOwner: whole(1, 100_000, 1_000, 'Open sessions of one owner.'),
+  filesKeptHours: whole(1, 24 * 3650, 24 * 7, 'How long logs and artifacts of finished runs are kept.'),
+  requestsPerMinute: whole(1, 10_000_000, rateClasses.default, 'Requests of one actor a minute.'),
+  writesPerMinute: whole(1, 10_000_000, rateClasses.write, 'Changes of one actor a minute.'),
+  adminPerMinute: whole(1, 10_000_000, rateClasses.admin, 'Administrative requests of one actor a minute.'),
+  signInsPerMinute: whole(
+    1,
+    10_000_000,
+    rateClasses.signIn,
+    'Refused credentials from one address a minute.',
+  ),
+  logLevel: choice(['debug', 'info', 'warn', 'error'], 'info', 'What the server writes to its own log.'),
+} as const;
+
+type Table = typeof settingTable;
+export type SettingName = keyof Table;
+export type Settings = { readonly [K in SettingName]: Table[K]['fallback'] };
+
+export class SettingError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'SettingError';
+  }
+}
+
+const names = Object.keys(settingTable) as SettingName[];
+
+export function environmentName(name: SettingName): string {
+  return `SEALWRIGHT_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+}
+
+export function flagName(name: SettingName): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** Throws SettingError, naming the setting, its shape and where the value came from. */
+export function readSettings(sources: {
+  flags: Readonly<Record<string, string | undefined>>;
+  environment: Readonly<Record<string, string | undefined>>;
+  file: Readonly<Record<string, string>>;
+}): Settings {
+  const unknown = Object.keys(sources.file).find((name) => !(name in settingTable));
+  if (unknown !== undefined) throw new SettingError(`config.yaml: there is no setting '${unknown}'`);
+  const settings = Object.fromEntries(
+    names.map((name) => [name, readSetting(name, sources)]),
+  ) as unknown as Settings;
+  checkListen(settings);
+  return settings;
+}
+
+function readSetting(name: SettingName, sources: Parameters<typeof readSettings>[0]): unknown {
+  const setting = settingTable[name] as Setting<unknown>;
+  const candidates: [string, string | undefined][] = [
+    [`--${flagName(name)}`, sources.flags[flagName(name)]],
+    [environmentName(name), sources.environment[environmentName(name)]],
+    [setting.alias ?? '', setting.alias === undefined ? undefined : sources.environment[setting.alias]],
+    [`config.yaml: ${name}`, sources.file[name]],
+  ];
+  for (const [source, text] of candidates) {
+    if (text === undefined || (text === '' && source !== `--${flagName(name)}`)) continue;
+    const value = setting.read(text);
+    if (value !== null) return value;
+    const shown = name === 'bootstrapToken' ? 'what it is set to' : `'${text.slice(0, 80)}'`;
+    throw new SettingError(`${source}: ${shown} is not ${setting.shape}`);
+  }
+  return setting.fallback;
+}
+
+/** The members of `config.yaml` as text; empty where there is no such file. */
+export function readSettingsFile(path: string): Record<string, string> {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    throw new SettingError(`${path} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+  let value: unknown;
+  try {
+    value = parseYaml(text) ?? {};
+  } catch (error) {
+    throw new SettingError(`${path}: ${(error as Error).message.split('\n')[0]}`);
+  }
+  if (typeof value !== 'object' || Array.isArray(value))
+    throw new SettingError(`${path} is not a list of settings`);
+  return Object.fromEntries(
+    Object.entries(value as object).map(([name, member]) => [
+      name,
+      Array.isArray(member) ? member.join(',') : String(member),
+    ]),
+  );
+}
+
+/** `SEALWRIGHT_HOME`, `/var/lib/sealwright` for root, else the XDG data folder. Absolute. */
+export function dataFolderOf(environment: Readonly<Record<string, string | undefined>>, uid: number): string {
+  const named = environment.SEALWRIGHT_HOME;
+  if (named !== undefined && named !== '') return resolve(named);
+  if (uid === 0) return '/var/lib/sealwright';
+  const data = environment.XDG_DATA_HOME;
+  return join(
+    data !== undefined && data !== '' ? resolve(data) : join(homedir(), '.local', 'share'),
+    'sealwright',
+  );
+}
+
+function readListen(text: string): Listen | null {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || port > 65_535) return null;
+  if (host === 'localhost') return { host: '127.0.0.1', port };
+  return isIP(host) === 0 ? null : { host, port };
+}
+
+function readAddresses(text: string): readonly string[] | null {
+  const items = text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+  const fits = items.every((item) => {
+    const [address = '', bits] = item.split('/');
+    const family = isIP(address);
+    return (
+      family !== 0 &&
+      (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)))
+    );
+  });
+  return fits ? items : null;
+}
+
+function checkListen({ listen, trustedProxies }: Settings): void {
+  const loopback = listen.host === '::1' || /^127\./.test(listen.host);
+  if (loopback || trustedProxies.length > 0) return;
+  throw new SettingError(
+    `listen: ${listen.host} is not a loopback address, and the server speaks no TLS itself: put a proxy that ends TLS in front of it and name it in trustedProxies (SEALWRIGHT_TRUSTED_PROXIES)`,
+  );
+}
+
+/** The table of settings for the reference pages. */
+export function settingsReference(): string {
+  const rows = names.map((name) => {
+    const setting = settingTable[name] as Setting<unknown>;
+    const fallback =
+      name === 'listen'
+        ? '127.0.0.1:7717'
+        : setting.fallback === null || (Array.isArray(setting.fallback) && setting.fallback.length === 0)
+          ? '–'
+          : String(setting.fallback);
+    const variables = [environmentName(name), setting.alias]
+      .filter((variable) => variable !== undefined)
+      .map((variable) => `\`${variable}\``)
+      .join(', ');
+    return `| \`${name}\` | \`--${flagName(name)}\` | ${variables} | ${fallback} | ${setting.shape} | ${setting.about} |`;
+  });
+  return [
+    '| setting | flag | environment | default | value | what it does |',
+    '|---|---|---|---|---|---|',
+    ...rows,
+  ].join('\n');
+}

@@ -1,0 +1,77 @@
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
+
+/**
+ * Copies what control needs to run (decision 0004) to where its own user can read it: the clone may lie in a
+ * home folder that only root can enter. One folder for each build; older ones are removed. About 150 MB, once.
+ */
+export function stageProgram(options: { dist: string; modules: string; node: string; app: string }): {
+  node: string;
+  dist: string;
+} {
+  const hash = createHash('sha256').update(process.version);
+  for (const name of stagedPrograms) hash.update(readFileSync(join(options.dist, name)));
+  const version = hash.digest('hex').slice(0, 16);
+  const target = join(options.app, version);
+  if (!existsSync(target)) {
+    const next = `${target}.new`;
+    rmSync(next, { recursive: true, force: true });
+    mkdirSync(join(next, 'node_modules'), { recursive: true });
+    cpSync(options.node, join(next, 'node'), { dereference: true });
+    for (const name of stagedPrograms) {
+      mkdirSync(join(next, 'dist'), { recursive: true });
+      for (const file of [name, `${name}.map`]) cpSync(join(options.dist, file), join(next, 'dist', file));
+    }
+    writeFileSync(join(next, 'package.json'), '{"type":"module"}\n');
+    for (const name of nativeModules) {
+      const source = join(options.modules, name);
+      if (existsSync(source))
+        cpSync(source, join(next, 'node_modules', name), {
+          recursive: true,
+          dereference: true,
+          filter: isNeeded,
+        });
+    }
+    makeReadable(next);
+    renameSync(next, target);
+  }
+  for (const other of readdirSync(options.app)) {
+    if (other !== version) rmSync(join(options.app, other), { recursive: true, force: true });
+  }
+  return { node: join(target, 'node'), dist: join(target, 'dist') };
+}
+
+const stagedPrograms = ['control.js', 'runner.js', 'namespace-worker.js'] as const;
+
+/** Dependencies with native parts, which a bundle cannot hold. */
+const nativeModules = [
+  'better-sqlite3',
+  'koffi',
+  `@koromix/koffi-${process.platform}-${process.arch}`,
+] as const;
+
+/** Programs and prebuilt parts; not the C sources beside them. */
+function isNeeded(path: string): boolean {
+  return statSync(path).isDirectory() ? basename(path) !== 'deps' : /\.(js|cjs|json|node)$/.test(path);
+}
+
+function makeReadable(folder: string): void {
+  chmodSync(folder, 0o755);
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) makeReadable(path);
+    else chmodSync(path, entry.name === 'node' || entry.name.endsWith('.node') ? 0o755 : 0o644);
+  }
+}

@@ -1,0 +1,329 @@
+import { mkdirSync, openSync, renameSync, rmdirSync, statSync } from 'node:fs';
+import { homedir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { systemClock } from '../base/clock.ts';
+import { profilePath, readProfile, writeProfile } from '../cli/profile.ts';
+import { createClient } from '../client/client.ts';
+import { newTokenSecret } from '../identity/token-secret.ts';
+import { roles } from '../model/scopes.ts';
+import type { ControlConfiguration } from './control.ts';
+import { bootstrapToken, controlUid, type Home, HomeError, homeAt, lockHome, prepareHome } from './home.ts';
+import { launch, type Part, type RunningPart, rootWords, userWords } from './launch.ts';
+import type { RunnerConfiguration } from './runner.ts';
+import {
+  dataFolderOf,
+  flagName,
+  readSettings,
+  readSettingsFile,
+  SettingError,
+  type Settings,
+  settingTable,
+} from './settings.ts';
+import { stageProgram } from './stage.ts';
+import { version } from './version.ts';
+
+/**
+ * `sealwright up`: prepares the data folder, starts control and runner, keeps them running and ends them in
+ * order. It holds the data folder's lock and does nothing else, so it has nothing that could be taken over.
+ */
+
+const asRoot = process.getuid?.() === 0;
+const dist = import.meta.dirname;
+const restart = { firstMs: 200, mostMs: 5_000, stableMs: 30_000 } as const;
+const lockWaitMs = 8_000;
+const logBytesMax = 16 * 1024 * 1024;
+
+class StartError extends Error {}
+
+async function main(): Promise<void> {
+  const startedAt = systemClock.monotonic();
+  const { flags, home } = readCommandLine();
+  const settings = readSettings({
+    flags,
+    environment: process.env,
+    file: readSettingsFile(join(home.path, 'config.yaml')),
+  });
+  prepareHome(home, asRoot);
+  const lockFd = await takeLock(home);
+  const token =
+    settings.env === 'prod' ? null : bootstrapToken(home, settings.bootstrapToken, newTokenSecret);
+  const view = asRoot ? makeView(home) : home.path;
+  const parts = describeParts({ home, settings, token, view, lockFd });
+  const supervisor = new Supervisor(parts);
+  const end = (status: number) => supervisor.end().then(() => leave(view, home, status));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end(0));
+  try {
+    const facts = await supervisor.start();
+    await writeOwnProfile(home, String(facts.control.address));
+    announce(home, facts, systemClock.monotonic() - startedAt, token !== null);
+  } catch (error) {
+    if (supervisor.ending) return;
+    await supervisor.end();
+    await leave(view, home, 1, error);
+  }
+}
+
+function readCommandLine(): { flags: Record<string, string | undefined>; home: Home } {
+  const options = Object.fromEntries(
+    Object.keys(settingTable).map((name) => [flagName(name as keyof Settings), { type: 'string' as const }]),
+  );
+  try {
+    const { values } = parseArgs({
+      args: process.argv.slice(2),
+      options: { ...options, help: { type: 'boolean', short: 'h' } },
+      strict: true,
+    });
+    if (values.help === true) {
+      console.log(usage());
+      process.exit(0);
+    }
+    return {
+      flags: values as Record<string, string | undefined>,
+      home: homeAt(dataFolderOf(process.env, process.getuid?.() ?? -1)),
+    };
+  } catch (error) {
+    throw new SettingError(`${(error as Error).message}\n${usage()}`);
+  }
+}
+
+function usage(): string {
+  const lines = Object.entries(settingTable).map(
+    ([name, setting]) => `  --${flagName(name as keyof Settings).padEnd(22)} ${setting.about}`,
+  );
+  return [
+    'Usage: sealwright up [options]',
+    '',
+    'Starts the server in this terminal; Ctrl-C stops it. SEALWRIGHT_HOME names the data folder.',
+    '',
+    ...lines,
+  ].join('\n');
+}
+
+/** Waits a moment for what an earlier start left to end. */
+async function takeLock(home: Home): Promise<number> {
+  for (const deadline = systemClock.monotonic() + lockWaitMs; ; ) {
+    const fd = lockHome(home);
+    if (fd !== null) return fd;
+    if (systemClock.monotonic() > deadline) {
+      throw new StartError(
+        `Another sealwright is running on the data folder ${home.path}. Stop it first, or set SEALWRIGHT_HOME to another folder.`,
+      );
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** Where root's processes and sandboxes find the data folder, whatever lies above it. */
+function makeView(home: Home): string {
+  const view = join('/run/sealwright', home.instance);
+  mkdirSync(view, { recursive: true, mode: 0o755 });
+  return view;
+}
+
+function describeParts(context: {
+  home: Home;
+  settings: Settings;
+  token: string | null;
+  view: string;
+  lockFd: number;
+}): Part[] {
+  const { home, settings, token, view, lockFd } = context;
+  const seen = homeAt(view);
+  const staged = asRoot
+    ? stageProgram({ dist, modules: join(dist, '..', 'node_modules'), node: process.execPath, app: home.app })
+    : { node: process.execPath, dist };
+  const control: ControlConfiguration = {
+    folder: seen.control,
+    auditFolder: seen.audit,
+    runnerSocket: join(seen.runner, 'runner.sock'),
+    bootstrapToken: token,
+    settings,
+    version,
+  };
+  const runner: RunnerConfiguration = {
+    folder: seen.runner,
+    mode: asRoot ? 'root' : 'user',
+    controlUid: asRoot ? controlUid : null,
+    instance: home.instance,
+    logLevel: settings.logLevel,
+  };
+  checkSocketPath(control.runnerSocket);
+  checkSocketPath(join(seen.control, 'local.sock'));
+  const script = (name: Part['name']) =>
+    asRoot ? join(view, staged.dist.slice(home.path.length), `${name}.js`) : join(staged.dist, `${name}.js`);
+  const node = asRoot ? join(view, staged.node.slice(home.path.length)) : staged.node;
+  const words = (name: Part['name']) =>
+    asRoot
+      ? rootWords({ home: home.path, path: view }, node, script(name), name)
+      : userWords(node, script(name), name);
+  return [
+    { name: 'runner', words: words('runner'), configuration: runner, logFd: openLog(home, 'runner'), lockFd },
+    {
+      name: 'control',
+      words: words('control'),
+      configuration: control,
+      logFd: openLog(home, 'control'),
+      lockFd,
+    },
+  ];
+}
+
+function checkSocketPath(path: string): void {
+  const bytesMax = 107; // unix(7): sun_path holds 108 bytes, the last of them NUL
+  if (Buffer.byteLength(path) <= bytesMax) return;
+  throw new StartError(
+    `The path ${path} is too long for a socket (${bytesMax} bytes): set SEALWRIGHT_HOME to a shorter one.`,
+  );
+}
+
+function openLog(home: Home, name: Part['name']): number {
+  const path = join(home.logs, `${name}.log`);
+  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > logBytesMax) renameSync(path, `${path}.1`);
+  return openSync(path, 'a', 0o600);
+}
+
+type Facts = Record<Part['name'], Record<string, unknown>>;
+
+/** Keeps both parts running; a part that ends is started again, the other goes on meanwhile. */
+class Supervisor {
+  readonly #parts: readonly Part[];
+  readonly #running = new Map<Part['name'], RunningPart>();
+  ending = false;
+
+  constructor(parts: readonly Part[]) {
+    this.#parts = parts;
+  }
+
+  /** Starts both at once. Rejects with the first reason why one cannot start. */
+  async start(): Promise<Facts> {
+    const facts = await Promise.all(
+      this.#parts.map(async (part) => [part.name, await this.#launch(part).ready] as const),
+    );
+    for (const part of this.#parts) void this.#keep(part);
+    return Object.fromEntries(facts) as Facts;
+  }
+
+  /** Control first, so that nothing new begins, then the runner with its sandboxes. */
+  async end(): Promise<void> {
+    this.ending = true;
+    for (const name of ['control', 'runner'] as const) {
+      const running = this.#running.get(name);
+      if (running === undefined) continue;
+      running.child.kill('SIGTERM');
+      await running.exited.catch(() => undefined);
+    }
+  }
+
+  #launch(part: Part): RunningPart {
+    const running = launch(part);
+    this.#running.set(part.name, running);
+    return running;
+  }
+
+  async #keep(part: Part): Promise<void> {
+    let waitMs: number = restart.firstMs;
+    let running = this.#running.get(part.name)!;
+    for (;;) {
+      const startedAt = systemClock.monotonic();
+      const code = await running.exited.catch(() => null);
+      if (this.ending) return;
+      if (systemClock.monotonic() - startedAt > restart.stableMs) waitMs = restart.firstMs;
+      console.error(`sealwright: the ${part.name} ended (${code ?? 'by a signal'}); it is started again`);
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+      if (this.ending) return;
+      waitMs = Math.min(waitMs * 2, restart.mostMs);
+      running = this.#launch(part);
+    }
+  }
+}
+
+/** The CLI of the user who started the server just works: a token of its own, made over the machine's own socket. */
+async function writeOwnProfile(home: Home, address: string): Promise<void> {
+  const path = profilePath(process.env, homedir());
+  const known = await readProfile(path, process.platform).catch(() => null);
+  if (
+    known?.home === home.path &&
+    known.token !== undefined &&
+    (await accepted(known.url, known.token, address))
+  )
+    return;
+  if (known !== null && known.home !== home.path) {
+    console.error(
+      `sealwright: ${path} is for another server and is left alone; for this one set SEALWRIGHT_HOME=${home.path}`,
+    );
+    return;
+  }
+  const client = createClient({ url: address, socketPath: join(home.control, 'local.sock') });
+  const name =
+    userInfo()
+      .username.toLowerCase()
+      .replace(/[^a-z0-9._@-]/g, '-')
+      .slice(0, 63) || 'local';
+  const created = await client.tokens.create({
+    name: 'this machine',
+    scopes: [...roles.operator],
+    actor: `user:${name}`,
+    reach: 'all',
+  });
+  await writeProfile(path, { url: address, token: created.token, home: home.path });
+}
+
+async function accepted(url: string, token: string, address: string): Promise<boolean> {
+  if (url !== address) return false;
+  return await createClient({ url, token })
+    .runs.list({ limit: 1 })
+    .then(
+      () => true,
+      () => false,
+    );
+}
+
+function announce(home: Home, facts: Facts, tookMs: number, withBootstrapToken: boolean): void {
+  const { heldBy, mode } = facts.runner as { heldBy: Record<string, string>; mode: string };
+  const limits = Object.entries(heldBy)
+    .map(([limit, means]) => `${limit} by ${means}`)
+    .join(', ');
+  console.log(
+    [
+      `Sealwright ${version} is ready at ${facts.control.address} (${(tookMs / 1000).toFixed(1)} s)`,
+      `  data       ${home.path}`,
+      `  sandboxes  ${mode === 'root' ? 'each session is a user of its own' : 'as this user'}; limits: ${limits}`,
+      ...(withBootstrapToken
+        ? [`  bootstrap  the token is in ${home.bootstrapToken}; it ends with the first admin token`]
+        : []),
+      '',
+      'Next, in another terminal:',
+      '  ./bin/sealwright run --repo . -- git log --oneline -5',
+      '',
+      'Ctrl-C stops it.',
+    ].join('\n'),
+  );
+}
+
+async function leave(view: string, home: Home, status: number, error?: unknown): Promise<never> {
+  if (error !== undefined) console.error(`sealwright: ${explain(error, home)}`);
+  try {
+    if (view !== home.path) rmdirSync(view);
+  } catch {
+    // Another start uses it already.
+  }
+  process.exit(status);
+}
+
+function explain(error: unknown, home: Home): string {
+  if (error instanceof StartError || error instanceof HomeError || error instanceof SettingError)
+    return error.message;
+  const message = error instanceof Error ? error.message : String(error);
+  if (message.includes('EADDRINUSE'))
+    return `The address is taken by another program: stop that one or choose another with SEALWRIGHT_LISTEN. (${message})`;
+  return `${message} More is in ${home.logs}.`;
+}
+
+main().catch((error: unknown) => {
+  const known = error instanceof StartError || error instanceof HomeError || error instanceof SettingError;
+  console.error(
+    `sealwright: ${known ? error.message : error instanceof Error ? error.stack : String(error)}`,
+  );
+  process.exit(1);
+});

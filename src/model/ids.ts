@@ -1,0 +1,55 @@
+import { randomBytes } from 'node:crypto';
+
+/** What an id names; the prefix is part of the id and is checked whenever one is parsed. */
+const prefixes = {
+  session: 'ses',
+  run: 'run',
+  upload: 'upl',
+  token: 'tok',
+  event: 'evt',
+  request: 'req',
+} as const;
+
+export type IdKind = keyof typeof prefixes;
+export type Id<K extends IdKind> = `${(typeof prefixes)[K]}_${string}`;
+export type SessionId = Id<'session'>;
+export type RunId = Id<'run'>;
+export type UploadId = Id<'upload'>;
+export type TokenId = Id<'token'>;
+
+const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
+const bodyLength = 26;
+const bodyPattern = /^[0-9a-hjkmnp-tv-z]{26}$/;
+
+function encode(bytes: Uint8Array): string {
+  let bits = 0;
+  let value = 0;
+  let text = '';
+  for (const byte of bytes) {
+    value = (value << 8) | byte;
+    bits += 8;
+    while (bits >= 5) {
+      bits -= 5;
+      text += alphabet[(value >>> bits) & 31];
+    }
+    value &= (1 << bits) - 1;
+  }
+  return bits > 0 ? text + alphabet[(value << (5 - bits)) & 31] : text;
+}
+
+/**
+ * A new id: 48 bits of `nowMs`, so that ids sort by age, then 80 random bits. 30 characters of `[a-z0-9_]`,
+ * safe as a file name and as a Kubernetes label.
+ */
+export function newId<K extends IdKind>(kind: K, nowMs: number): Id<K> {
+  const bytes = randomBytes(16);
+  bytes.writeUIntBE(Math.floor(nowMs), 0, 6);
+  return `${prefixes[kind]}_${encode(bytes)}` as Id<K>;
+}
+
+/** The id, or null when the text is not a well-formed id of this kind. Says nothing about existence. */
+export function parseId<K extends IdKind>(kind: K, text: string): Id<K> | null {
+  const prefix = prefixes[kind];
+  if (text.length !== prefix.length + 1 + bodyLength || !text.startsWith(`${prefix}_`)) return null;
+  return bodyPattern.test(text.slice(prefix.length + 1)) ? (text as Id<K>) : null;
+}

@@ -1,0 +1,61 @@
+/** Every scope there is (DESIGN §5). Scopes match exactly, as members of a set: no prefixes, no hierarchy. */
+export const scopes = [
+  'session:read',
+  'session:write',
+  'run:read',
+  'run:write',
+  'control:write',
+  'policy:read',
+  'policy:write',
+  'secret:read',
+  'secret:write',
+  'audit:read',
+  'identity:read',
+  'identity:write',
+  'cluster:read',
+  'flag:write',
+  'incident:write',
+  'read:memory',
+  'write:memory',
+  'publish:content',
+  'manage:campaign',
+  'execute:task',
+] as const;
+
+/** `*` stands for every scope; only the bootstrap token holds it. */
+export type Scope = (typeof scopes)[number] | '*';
+export type GrantableScope = (typeof scopes)[number];
+
+export const roles = {
+  admin: scopes.filter(
+    (scope) =>
+      !['read:memory', 'write:memory', 'publish:content', 'manage:campaign', 'execute:task'].includes(scope),
+  ),
+  operator: [
+    'session:read',
+    'session:write',
+    'run:read',
+    'run:write',
+    'control:write',
+    'policy:read',
+    'secret:read',
+    'audit:read',
+    'cluster:read',
+    'incident:write',
+  ],
+  developer: ['session:read', 'session:write', 'run:read', 'run:write', 'policy:read'],
+  auditor: ['session:read', 'run:read', 'policy:read', 'audit:read', 'identity:read', 'cluster:read'],
+  agent: ['execute:task'],
+} as const satisfies Record<string, readonly GrantableScope[]>;
+
+export type Role = keyof typeof roles;
+
+export function holds(held: ReadonlySet<Scope>, needed: GrantableScope): boolean {
+  return held.has('*') || held.has(needed);
+}
+
+/** Whether `granted` asks for nothing that `held` lacks: nobody can hand out more than they have. */
+export function within(held: ReadonlySet<Scope>, granted: Iterable<GrantableScope>): boolean {
+  for (const scope of granted) if (!holds(held, scope)) return false;
+  return true;
+}

@@ -1,0 +1,374 @@
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { posix } from 'node:path';
+import { type Readable, Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { Clock } from '../base/clock.ts';
+import { Fault } from '../contract/faults.ts';
+import type { ArtifactInfo, RunFinished, RunnerEvent, RunSpec, RunStep } from '../contract/runner.ts';
+import type { HeldBy, Usage } from '../model/limits.ts';
+import { type Ending, exitFromStatus, type FailureCause } from '../model/run.ts';
+import type { Backend, Mount, Overrun, Sandbox, SandboxEnd, SandboxRequest } from '../sandbox/backend.ts';
+import type { Folders } from './folders.ts';
+import { runnerLimits } from './limits.ts';
+import { firstBytes, spoolOutput } from './output.ts';
+import {
+  diffMounts,
+  diffScript,
+  gitEnvironment,
+  importMounts,
+  importScript,
+  runMounts,
+} from './repository.ts';
+import type { SessionFolders } from './sessions.ts';
+import type { Spool } from './spool.ts';
+
+export type RunHost = {
+  readonly backend: Backend;
+  readonly folders: Folders;
+  readonly sessions: SessionFolders;
+  readonly clock: Clock;
+  readonly emit: (event: RunnerEvent) => void;
+};
+
+type Task = Pick<SandboxRequest, 'command' | 'env' | 'cwd' | 'mounts'>;
+
+const noExit = { code: null, signal: null } as const;
+
+/** Why a run ends early; the first one counts. */
+type Interruption = 'cancelled' | 'timed-out' | 'shutdown';
+
+/**
+ * One run from acceptance to result: workspace, sandbox, command, collection. `execute` resolves exactly once,
+ * with the result, whatever happens; it never rejects.
+ */
+export class HostedRun {
+  readonly spec: RunSpec;
+  readonly spool: Spool;
+  phase: 'starting' | 'running' = 'starting';
+  heldBy: HeldBy | null = null;
+  runningAt: number | null = null;
+  readonly #host: RunHost;
+  #interrupted: Interruption | null = null;
+  #current: Sandbox | null = null;
+
+  constructor(host: RunHost, spec: RunSpec, spool: Spool) {
+    this.#host = host;
+    this.spec = spec;
+    this.spool = spool;
+  }
+
+  /** Asks the processes to end, then ends them; before the command runs it never starts. */
+  interrupt(as: Interruption): void {
+    if (this.#interrupted !== null) return;
+    this.#interrupted = as;
+    if (as === 'shutdown') this.#current?.kill();
+    else this.#current?.stop(runnerLimits.graceMs);
+  }
+
+  async execute(): Promise<RunFinished> {
+    const timer = setTimeout(() => this.interrupt('timed-out'), this.spec.limits.timeoutSeconds * 1000);
+    let result: Pick<RunFinished, 'ending' | 'usage' | 'artifacts'>;
+    try {
+      result = await this.#perform();
+    } catch (error) {
+      result = { ending: this.#failure(error), usage: null, artifacts: [] };
+    } finally {
+      clearTimeout(timer);
+      this.spool.close();
+    }
+    const { run } = this.spec;
+    return {
+      event: 'finished',
+      run,
+      at: this.#host.clock.now(),
+      runningAt: this.runningAt,
+      heldBy: this.heldBy,
+      ...result,
+    };
+  }
+
+  async #perform(): Promise<Pick<RunFinished, 'ending' | 'usage' | 'artifacts'>> {
+    const { sessions } = this.#host;
+    const uid = sessions.prepare(this.spec.session);
+    if (sessions.needsImport(this.spec)) await this.#import(uid);
+    this.#step('sandbox');
+    const sandbox = await this.#create(this.spec.run, uid, this.#commandRequest(), true);
+    this.phase = 'running';
+    this.heldBy = sandbox.heldBy;
+    this.runningAt = this.#host.clock.now();
+    this.#host.emit({ event: 'running', run: this.spec.run, at: this.runningAt, heldBy: sandbox.heldBy });
+    const spooled = spoolOutput(sandbox, this.spool).catch((error: unknown) => {
+      sandbox.kill();
+      return error instanceof Error ? error : new Error(String(error));
+    });
+    const end = await sandbox.ended;
+    this.#current = null;
+    const outputBytes = await spooled;
+    const usage: Usage = { ...end.usage, outputBytes: typeof outputBytes === 'number' ? outputBytes : 0 };
+    const ending = typeof outputBytes === 'number' ? this.#ending(end) : spoolFailure(end, outputBytes);
+    return { ending, usage, artifacts: await this.#collect(uid) };
+  }
+
+  async #import(uid: number | null): Promise<void> {
+    this.#step('workspace');
+    const { folders, sessions } = this.#host;
+    const { session } = this.spec;
+    const paths = {
+      workspace: folders.workspace(session),
+      base: folders.base(session),
+      scratch: folders.scratch(session),
+    };
+    const upload = sessions.lendUpload(this.spec, uid);
+    const sandbox = await this.#create(`${this.spec.run}_import`, uid, {
+      script: importScript,
+      mounts: importMounts({ ...paths, upload }),
+    });
+    const [complaint] = await Promise.all([
+      firstBytes(sandbox.stderr, runnerLimits.complaintBytesMax),
+      firstBytes(sandbox.stdout, 0),
+    ]);
+    const end = await sandbox.ended;
+    this.#current = null;
+    if (end.status === 0) return await sessions.markImported(this.spec);
+    await sessions.reset(session);
+    if (end.overrun !== null)
+      throw new RunFailure(
+        `limit-${end.overrun}`,
+        `The repository does not fit into the run's ${end.overrun} limit.`,
+      );
+    throw new RunFailure('repo-access', `The repository could not be unpacked: ${lastLine(complaint)}`);
+  }
+
+  /** The patch of what changed since the upload. A failure to collect is an artifact too: it never changes how the run ended. */
+  async #collect(uid: number | null): Promise<ArtifactInfo[]> {
+    if (!this.spec.diff || this.spec.repo === null || this.#interrupted === 'shutdown') return [];
+    this.#step('collect');
+    const { folders, sessions } = this.#host;
+    const { session, run } = this.spec;
+    const paths = {
+      workspace: folders.workspace(session),
+      base: folders.base(session),
+      scratch: folders.scratch(session),
+    };
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      const sandbox = await this.#create(
+        `${run}_collect`,
+        uid,
+        { script: diffScript, mounts: diffMounts(paths) },
+        false,
+        true,
+      );
+      timer = setTimeout(sandbox.kill, runnerLimits.collectTimeoutMs);
+      const complaint = firstBytes(sandbox.stderr, runnerLimits.complaintBytesMax);
+      const file = folders.artifact(run, 'diff');
+      const artifact = await store(sandbox.stdout, file, 'diff', 'text/x-diff', runnerLimits.diffBytesMax);
+      if (artifact === null) sandbox.kill();
+      const end = await sandbox.ended;
+      if (artifact !== null && end.status === 0) return [artifact];
+      const why =
+        artifact === null
+          ? `The patch is larger than ${runnerLimits.diffBytesMax} bytes.\n`
+          : await complaint;
+      const problem = await store(
+        [Buffer.from(why)],
+        folders.artifact(run, 'diff-problem'),
+        'diff-problem',
+        'text/plain',
+        runnerLimits.complaintBytesMax * 2,
+      );
+      if (artifact !== null && end.status === 3) return [artifact, problem!];
+      await rm(file, { force: true });
+      return [problem!];
+    } catch {
+      return [];
+    } finally {
+      clearTimeout(timer);
+      this.#current = null;
+      await sessions.clearScratch(session).catch(() => undefined);
+    }
+  }
+
+  #commandRequest(): Task {
+    const { folders } = this.#host;
+    const { session, repo, command, cwd } = this.spec;
+    return {
+      command,
+      env: {
+        ...commandEnvironment,
+        SEALWRIGHT_RUN: this.spec.run,
+        SEALWRIGHT_SESSION: session,
+        ...this.spec.env,
+      },
+      cwd: posix.resolve('/workspace', cwd ?? '.'),
+      mounts: runMounts({
+        workspace: folders.workspace(session),
+        home: folders.home(session),
+        base: repo === null ? null : folders.base(session),
+      }),
+    };
+  }
+
+  async #create(
+    id: string,
+    uid: number | null,
+    what: Task | { script: string; mounts: Mount[] },
+    strict = false,
+    afterEnd = false,
+  ): Promise<Sandbox> {
+    const { backend, folders } = this.#host;
+    const { session, limits } = this.spec;
+    if (!afterEnd) this.#refuseWhenInterrupted();
+    const request =
+      'script' in what
+        ? {
+            command: ['/usr/bin/dash', '-c', what.script],
+            env: gitEnvironment,
+            cwd: '/',
+            mounts: what.mounts,
+          }
+        : what;
+    const sandbox = await backend.create({
+      ...request,
+      id,
+      uid,
+      limits,
+      strict: strict && this.spec.strict,
+      diskFolders: [folders.workspace(session), folders.home(session), folders.scratch(session)],
+    });
+    this.#current = sandbox;
+    if (!afterEnd && this.#interrupted !== null) sandbox.stop(runnerLimits.graceMs);
+    return sandbox;
+  }
+
+  #refuseWhenInterrupted(): void {
+    if (this.#interrupted !== null)
+      throw new RunFailure('provisioning', 'The run was ended before its command started.');
+  }
+
+  #step(step: RunStep): void {
+    this.#host.emit({ event: 'step', run: this.spec.run, step, at: this.#host.clock.now() });
+  }
+
+  #ending(end: SandboxEnd): Ending {
+    const exit = exitFromStatus(end.status);
+    if (this.#interrupted === 'shutdown')
+      return { phase: 'failed', cause: 'runner-lost', reason: 'The runner was stopped.', exit };
+    if (this.#interrupted === 'timed-out')
+      return {
+        phase: 'timed-out',
+        reason: `The time limit of ${this.spec.limits.timeoutSeconds} s was reached.`,
+        exit,
+      };
+    if (this.#interrupted === 'cancelled')
+      return { phase: 'cancelled', reason: 'The run was stopped.', exit };
+    if (end.status === 0) return { phase: 'succeeded', exit };
+    if (end.overrun !== null)
+      return {
+        phase: 'failed',
+        cause: overrunCause[end.overrun],
+        reason: overrunReason(end.overrun, this.spec),
+        exit,
+      };
+    return { phase: 'failed', cause: 'exit', reason: '', exit };
+  }
+
+  #failure(error: unknown): Ending {
+    if (this.#interrupted === 'cancelled')
+      return { phase: 'cancelled', reason: 'The run was stopped before its command started.', exit: noExit };
+    if (this.#interrupted === 'timed-out')
+      return {
+        phase: 'timed-out',
+        reason: 'The time limit was reached before the command started.',
+        exit: noExit,
+      };
+    if (error instanceof RunFailure)
+      return { phase: 'failed', cause: error.failureCause, reason: error.message, exit: noExit };
+    if (error instanceof Fault)
+      return { phase: 'failed', cause: 'provisioning', reason: error.detail, exit: noExit };
+    const code = (error as NodeJS.ErrnoException).code;
+    const reason =
+      code === 'ENOSPC'
+        ? "The disk of the runner's machine is full."
+        : `The sandbox could not be made${code === undefined ? '' : ` (${code})`}.`;
+    return { phase: 'failed', cause: 'provisioning', reason, exit: noExit };
+  }
+}
+
+class RunFailure extends Error {
+  readonly failureCause: FailureCause;
+
+  constructor(cause: FailureCause | `limit-${Overrun}`, message: string) {
+    super(message);
+    this.failureCause = cause === 'limit-time' ? 'provisioning' : cause;
+  }
+}
+
+const commandEnvironment: Readonly<Record<string, string>> = {
+  PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  HOME: '/home/agent',
+  USER: 'agent',
+  LOGNAME: 'agent',
+  SHELL: '/bin/bash',
+  LANG: 'C.UTF-8',
+  TMPDIR: '/tmp',
+};
+
+const overrunCause = {
+  memory: 'limit-memory',
+  pids: 'limit-pids',
+  disk: 'limit-disk',
+  time: 'exit',
+} as const satisfies Record<Overrun, FailureCause>;
+
+function overrunReason(overrun: Overrun, spec: RunSpec): string {
+  if (overrun === 'memory') return `The memory limit of ${spec.limits.memoryBytes} bytes was reached.`;
+  if (overrun === 'pids') return `The limit of ${spec.limits.pids} processes was reached.`;
+  return `The session's files grew past the disk limit of ${spec.limits.diskBytes} bytes.`;
+}
+
+function spoolFailure(end: SandboxEnd, error: Error): Ending {
+  const full = (error as NodeJS.ErrnoException).code === 'ENOSPC';
+  const reason = full
+    ? "The disk of the runner's machine is full: the output could not be kept."
+    : 'The output could not be kept.';
+  return {
+    phase: 'failed',
+    cause: full ? 'limit-disk' : 'provisioning',
+    reason,
+    exit: exitFromStatus(end.status),
+  };
+}
+
+function lastLine(text: string): string {
+  return text.trim().split('\n').at(-1)?.slice(0, 500) ?? '';
+}
+
+/** Writes bytes to a file of mode 0600; null, with nothing kept, when they are more than `bytesMax`. */
+async function store(
+  bytes: Readable | Iterable<Buffer>,
+  file: string,
+  name: string,
+  mediaType: string,
+  bytesMax: number,
+): Promise<ArtifactInfo | null> {
+  const hash = createHash('sha256');
+  let count = 0;
+  const measure = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      count += chunk.length;
+      hash.update(chunk);
+      done(count > bytesMax ? new RangeError('too large') : null, chunk);
+    },
+  });
+  try {
+    await pipeline(bytes, measure, createWriteStream(file, { mode: 0o600 }));
+  } catch (error) {
+    await rm(file, { force: true });
+    if (error instanceof RangeError) return null;
+    throw error;
+  }
+  return { name, mediaType, bytes: count, sha256: hash.digest('hex') };
+}

@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+
+export const runnerLimits = {
+  /** Between SIGTERM and SIGKILL when a run is stopped or its time is up. */
+  graceMs: 5_000,
+  /** How long the change of a workspace may take to collect. */
+  collectTimeoutMs: 10 * 60_000,
+  diffBytesMax: 1024 ** 3,
+  /** What is kept of what git says when it fails. */
+  complaintBytesMax: 4_096,
+  /** Share of a run's kept output that is its beginning; the rest is its end. */
+  headShare: 0.25,
+  segmentsPerLog: 16,
+  /** What is still read of an upload after it was refused. */
+  drainBytesMax: 64 * 1024 ** 2,
+  readBytes: 256 * 1024,
+  /** Host uids that sessions get as root: nobody else's by convention, and none of them is in /etc/passwd. */
+  firstSessionUid: 2_000_000_100,
+  sessionUids: 100_000_000,
+} as const;
+
+assert(runnerLimits.firstSessionUid + runnerLimits.sessionUids < 2 ** 31);
+assert(runnerLimits.headShare > 0 && runnerLimits.headShare < 1);

@@ -1,0 +1,50 @@
+import type { Readable } from 'node:stream';
+import { recordPayloadBytesMax } from '../contract/log-record.ts';
+import type { Sandbox } from '../sandbox/backend.ts';
+import type { Spool } from './spool.ts';
+
+/**
+ * Moves a sandbox's output into the spool until both pipes end. Resolves with the bytes moved; rejects when the
+ * spool cannot be written, with both pipes destroyed.
+ */
+export async function spoolOutput(
+  sandbox: Pick<Sandbox, 'stdout' | 'stderr'>,
+  spool: Spool,
+): Promise<number> {
+  const streams = [sandbox.stdout, sandbox.stderr] as const;
+  try {
+    const moved = await Promise.all([move(streams[0], spool, 'stdout'), move(streams[1], spool, 'stderr')]);
+    return moved[0] + moved[1];
+  } catch (error) {
+    for (const stream of streams) stream.destroy();
+    throw error;
+  }
+}
+
+function move(stream: Readable, spool: Spool, kind: 'stdout' | 'stderr'): Promise<number> {
+  return new Promise((resolve, reject) => {
+    let bytes = 0;
+    stream.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      try {
+        for (let at = 0; at < chunk.length; at += recordPayloadBytesMax) {
+          spool.append(kind, chunk.subarray(at, at + recordPayloadBytesMax));
+        }
+      } catch (error) {
+        reject(error);
+      }
+    });
+    stream.on('end', () => resolve(bytes));
+    stream.on('close', () => resolve(bytes));
+    stream.on('error', reject);
+  });
+}
+
+/** The first `max` bytes of a stream as text; reads on to its end so that the writer never blocks. */
+export async function firstBytes(stream: Readable, max: number): Promise<string> {
+  let text = '';
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    if (text.length < max) text += chunk.toString('utf8').slice(0, max - text.length);
+  }
+  return text;
+}

@@ -1,0 +1,176 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+
+import type { Clock } from '../base/clock.ts';
+import { Fault } from '../contract/faults.ts';
+import type {
+  OrderAnswers,
+  RunFinished,
+  RunnerEvent,
+  RunnerOrder,
+  RunnerStatus,
+  RunSpec,
+} from '../contract/runner.ts';
+import type { RunId, SessionId } from '../model/ids.ts';
+import type { Backend } from '../sandbox/backend.ts';
+import { type Folders, runnerFolders } from './folders.ts';
+import { HostedRun, type RunHost } from './hosted-run.ts';
+import { Results } from './results.ts';
+import { removeTree, SessionFolders } from './sessions.ts';
+import { Spool } from './spool.ts';
+
+export type RunnerLog = {
+  info(fields: Record<string, unknown>, message: string): void;
+  warn(fields: Record<string, unknown>, message: string): void;
+};
+
+export type RunnerOptions = {
+  readonly folder: string;
+  readonly backend: Backend;
+  readonly clock: Clock;
+  readonly log: RunnerLog;
+};
+
+/** Hosts runs: takes orders, reports events to whoever is connected, and owes each result until it is acknowledged. */
+export class Runner {
+  readonly folders: Folders;
+  readonly #backend: Backend;
+  readonly #log: RunnerLog;
+  readonly #results: Results;
+  readonly #sessions: SessionFolders;
+  readonly #host: RunHost;
+  readonly #live = new Map<RunId, { readonly hosted: HostedRun; readonly done: Promise<void> }>();
+  readonly #listeners = new Set<(event: RunnerEvent) => void>();
+
+  constructor(options: RunnerOptions) {
+    this.folders = prepareFolders(options.folder);
+    this.#backend = options.backend;
+    this.#log = options.log;
+    this.#results = new Results(this.folders);
+    this.#results.loseUnfinished(options.clock);
+    this.#sessions = new SessionFolders(this.folders, options.backend.mode);
+    const emit = (event: RunnerEvent) => this.#emit(event);
+    this.#host = {
+      backend: options.backend,
+      folders: this.folders,
+      sessions: this.#sessions,
+      clock: options.clock,
+      emit,
+    };
+  }
+
+  /** Follows events, beginning with every result that is still owed. */
+  subscribe(listener: (event: RunnerEvent) => void): () => void {
+    for (const result of this.#results.owed()) listener(result);
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async obey(order: RunnerOrder): Promise<OrderAnswers[RunnerOrder['order']]> {
+    switch (order.order) {
+      case 'start':
+        return this.#start(order.spec);
+      case 'stop':
+        this.#live.get(order.run)?.hosted.interrupt(order.as);
+        return null;
+      case 'acknowledge':
+        this.#results.acknowledge(order.run);
+        return null;
+      case 'forget':
+        await removeTree(
+          order.runs.filter((run) => !this.#live.has(run)).map((run) => this.folders.run(run)),
+        );
+        return null;
+      case 'remove-session':
+        return await this.#removeSession(order.session);
+      case 'remove-upload':
+        await rm(this.folders.upload(order.upload), { force: true });
+        return null;
+      case 'status':
+        return this.#status();
+    }
+  }
+
+  liveSpool(run: RunId): Spool | null {
+    return this.#live.get(run)?.hosted.spool ?? null;
+  }
+
+  /** Ends every run as lost; what they wrote stays. */
+  async close(): Promise<void> {
+    const live = [...this.#live.values()];
+    for (const { hosted } of live) hosted.interrupt('shutdown');
+    await Promise.all(live.map(({ done }) => done));
+    await this.#backend.close();
+  }
+
+  #start(spec: RunSpec): null {
+    if (
+      spec.repo !== null &&
+      this.#sessions.needsImport(spec) &&
+      !existsSync(this.folders.upload(spec.repo.upload))
+    ) {
+      this.#log.warn({ run: spec.run }, 'the upload of a run is gone');
+    }
+    if (!this.#results.accept(spec.run)) return null;
+    const spool = new Spool(this.folders.log(spec.run), spec.limits.outputBytes);
+    const hosted = new HostedRun(this.#host, spec, spool);
+    this.#live.set(spec.run, { hosted, done: this.#finish(hosted) });
+    return null;
+  }
+
+  async #finish(hosted: HostedRun): Promise<void> {
+    const result: RunFinished = await hosted.execute();
+    try {
+      this.#results.finish(result);
+    } catch (error) {
+      this.#log.warn({ run: result.run, error: String(error) }, 'the result of a run could not be written');
+    }
+    this.#live.delete(result.run);
+    this.#emit(result);
+  }
+
+  async #removeSession(session: SessionId): Promise<null> {
+    const live = [...this.#live.values()].filter(({ hosted }) => hosted.spec.session === session);
+    for (const { hosted } of live) hosted.interrupt('cancelled');
+    await Promise.all(live.map(({ done }) => done));
+    await this.#sessions.remove(session);
+    return null;
+  }
+
+  #status(): RunnerStatus {
+    const live = [...this.#live.values()].map(({ hosted }) => ({
+      run: hosted.spec.run,
+      phase: hosted.phase,
+      heldBy: hosted.heldBy,
+      runningAt: hosted.runningAt,
+    }));
+    return {
+      live,
+      backend: this.#backend.name,
+      mode: this.#backend.mode,
+      heldBy: this.#backend.heldBy,
+      sandboxes: live.length,
+      residentBytes: process.memoryUsage.rss(),
+    };
+  }
+
+  #emit(event: RunnerEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}
+
+function prepareFolders(root: string): Folders {
+  const folders = runnerFolders(root);
+  mkdirSync(folders.runs, { recursive: true, mode: 0o700 });
+  mkdirSync(folders.uploads, { recursive: true, mode: 0o711 });
+  mkdirSync(folders.sessions, { recursive: true, mode: 0o711 });
+  return folders;
+}
+
+/** The fault an order failed with, as control is told. */
+export function describeFailure(error: unknown): { code: string; detail: string } {
+  if (error instanceof Fault) return { code: error.code, detail: error.detail };
+  const full = (error as NodeJS.ErrnoException).code === 'ENOSPC';
+  if (full) return { code: 'storage.full', detail: "The disk of the runner's machine is full." };
+  return { code: 'runner.unavailable', detail: 'The runner could not do this.' };
+}

@@ -1,0 +1,148 @@
+import { createHash } from 'node:crypto';
+import { createReadStream, createWriteStream, existsSync } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { Channel } from '../base/channel.ts';
+import { Fault } from '../contract/faults.ts';
+import type { AnswerFrame, OrderFrame, Purpose, RunnerEvent, UploadStored } from '../contract/runner.ts';
+import { parseId } from '../model/ids.ts';
+import { runnerLimits } from './limits.ts';
+import { describeFailure, type Runner } from './runner.ts';
+import { readSpool } from './spool.ts';
+
+/** Serves one authenticated connection of control until it ends. */
+export async function serveControl(runner: Runner, channel: Channel): Promise<void> {
+  const purpose = (await channel.read()) as { kind: 'json'; value: Purpose } | null;
+  if (purpose?.kind !== 'json') return;
+  const { value } = purpose;
+  switch (value.purpose) {
+    case 'orders':
+      return await serveOrders(runner, channel);
+    case 'logs':
+      return await serveLogs(runner, channel, value);
+    case 'artifact':
+      return await serveArtifact(runner, channel, value);
+    case 'upload':
+      return await serveUpload(runner, channel, value);
+  }
+}
+
+async function serveOrders(runner: Runner, channel: Channel): Promise<void> {
+  const unsubscribe = runner.subscribe((event: RunnerEvent) => {
+    channel.sendJson(event).catch(() => undefined);
+  });
+  try {
+    for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
+      if (frame.kind !== 'json') return;
+      const order = frame.value as OrderFrame;
+      answer(runner, order)
+        .then((reply) => channel.sendJson(reply))
+        .catch(() => channel.close());
+    }
+  } finally {
+    unsubscribe();
+  }
+}
+
+async function answer(runner: Runner, order: OrderFrame): Promise<AnswerFrame> {
+  try {
+    return { id: order.id, ok: await runner.obey(order) };
+  } catch (error) {
+    return { id: order.id, fault: describeFailure(error) };
+  }
+}
+
+async function serveLogs(
+  runner: Runner,
+  channel: Channel,
+  wanted: Purpose & { purpose: 'logs' },
+): Promise<void> {
+  const run = parseId('run', wanted.run);
+  if (run === null) return;
+  const gone = new AbortController();
+  void channel.closed.then(() => gone.abort());
+  watchForEnd(channel, gone);
+  const live = wanted.follow ? runner.liveSpool(run) : null;
+  for await (const bytes of readSpool(runner.folders.log(run), wanted.offset, live, gone.signal)) {
+    await channel.sendData(bytes);
+  }
+  channel.end();
+  await channel.closed;
+}
+
+/** A stream's reader sends nothing more, so the next frame is its leaving. */
+function watchForEnd(channel: Channel, gone: AbortController): void {
+  channel.read().then(
+    () => gone.abort(),
+    () => gone.abort(),
+  );
+}
+
+async function serveArtifact(
+  runner: Runner,
+  channel: Channel,
+  wanted: Purpose & { purpose: 'artifact' },
+): Promise<void> {
+  const run = parseId('run', wanted.run);
+  const known = /^[a-z][a-z-]{0,62}$/.test(wanted.name);
+  const path = run !== null && known ? runner.folders.artifact(run, wanted.name) : null;
+  if (path === null || !existsSync(path)) {
+    await channel.sendJson({ fault: { code: 'resource.absent', detail: 'There is no such artifact.' } });
+  } else {
+    for await (const bytes of createReadStream(path, {
+      highWaterMark: 256 * 1024,
+    }) as AsyncIterable<Buffer>) {
+      await channel.sendData(bytes);
+    }
+  }
+  channel.end();
+  await channel.closed;
+}
+
+/** Keeps an upload once all of it is there; a connection that breaks off leaves nothing. */
+async function serveUpload(
+  runner: Runner,
+  channel: Channel,
+  wanted: Purpose & { purpose: 'upload' },
+): Promise<void> {
+  const id = parseId('upload', wanted.upload);
+  if (id === null) return;
+  const path = runner.folders.upload(id);
+  const part = `${path}.part`;
+  const hash = createHash('sha256');
+  let count = 0;
+  async function* received(): AsyncGenerator<Buffer> {
+    for (let frame = await channel.read(); ; frame = await channel.read()) {
+      if (frame === null) throw new Fault('request.malformed', { detail: 'The upload broke off.' });
+      if (frame.kind === 'json') return;
+      count += frame.bytes.length;
+      if (count > wanted.bytesMax)
+        throw new Fault('request.too-large', { detail: `An upload may have ${wanted.bytesMax} bytes.` });
+      hash.update(frame.bytes);
+      yield frame.bytes;
+    }
+  }
+  try {
+    await pipeline(
+      Readable.from(received(), { objectMode: false, highWaterMark: 1 << 20 }),
+      createWriteStream(part, { mode: 0o600 }),
+    );
+    await rename(part, path);
+    await channel.sendJson({ bytes: count, sha256: hash.digest('hex') } satisfies UploadStored);
+  } catch (error) {
+    await rm(part, { force: true });
+    await channel.sendJson({ fault: describeFailure(error) });
+    await drain(channel);
+  }
+  channel.end();
+  await channel.closed;
+}
+
+/** Reads on for a while, so that a sender in full flow gets to see why its upload is refused. */
+async function drain(channel: Channel): Promise<void> {
+  let left: number = runnerLimits.drainBytesMax;
+  for (let frame = await channel.read(); frame !== null && left > 0; frame = await channel.read()) {
+    left -= frame.kind === 'data' ? frame.bytes.length : left;
+  }
+}

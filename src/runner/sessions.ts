@@ -1,0 +1,90 @@
+import { execFile } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import type { RunSpec } from '../contract/runner.ts';
+import type { SessionId } from '../model/ids.ts';
+import type { Folders } from './folders.ts';
+import { runnerLimits } from './limits.ts';
+
+const run = promisify(execFile);
+
+/**
+ * The sessions' folders. As root each session is a host uid of its own, and the owner of its folder is the
+ * record of which; as an ordinary user everything is that user's.
+ */
+export class SessionFolders {
+  readonly #folders: Folders;
+  readonly #root: boolean;
+  #nextUid: number = runnerLimits.firstSessionUid;
+
+  constructor(folders: Folders, mode: 'root' | 'user') {
+    this.#folders = folders;
+    this.#root = mode === 'root';
+    for (const entry of readdirSync(folders.sessions)) {
+      const { uid } = lstatSync(`${folders.sessions}/${entry}`);
+      this.#nextUid = Math.max(this.#nextUid, uid + 1);
+    }
+  }
+
+  /** Makes a session's folders where they are not there yet; answers with the uid its sandboxes run as. */
+  prepare(id: SessionId): number | null {
+    const folder = this.#folders.session(id);
+    if (existsSync(folder)) return this.#root ? lstatSync(folder).uid : null;
+    const uid = this.#root ? this.#nextUid++ : null;
+    mkdirSync(folder, { mode: 0o700 });
+    for (const part of [
+      this.#folders.workspace(id),
+      this.#folders.home(id),
+      this.#folders.base(id),
+      this.#folders.scratch(id),
+    ]) {
+      mkdirSync(part, { mode: 0o755 });
+      if (uid !== null) chownSync(part, uid, uid);
+    }
+    if (uid !== null) chownSync(folder, uid, uid);
+    return uid;
+  }
+
+  needsImport(spec: RunSpec): boolean {
+    return spec.repo !== null && !existsSync(this.#folders.imported(spec.session));
+  }
+
+  /** Lends the upload to the session's uid and writes down what a shallow clone lacks. */
+  lendUpload(spec: RunSpec, uid: number | null): string {
+    const upload = this.#folders.upload(spec.repo!.upload);
+    if (uid !== null) chownSync(upload, uid, uid);
+    chmodSync(upload, 0o400);
+    const shallow = spec.repo!.shallow.map((commit) => `${commit}\n`).join('');
+    writeFileSync(`${this.#folders.scratch(spec.session)}/shallow`, shallow);
+    return upload;
+  }
+
+  async markImported(spec: RunSpec): Promise<void> {
+    writeFileSync(this.#folders.imported(spec.session), '');
+    await this.clearScratch(spec.session);
+    await removeTree([this.#folders.upload(spec.repo!.upload)]);
+  }
+
+  /** After a failed import: empty again, so that nothing half-made is ever taken for a workspace. */
+  async reset(id: SessionId): Promise<void> {
+    await removeTree([this.#folders.session(id)]);
+  }
+
+  async clearScratch(id: SessionId): Promise<void> {
+    const scratch = this.#folders.scratch(id);
+    await removeTree(readdirSync(scratch, { encoding: 'utf8' }).map((name) => `${scratch}/${name}`));
+  }
+
+  async remove(id: SessionId): Promise<void> {
+    await removeTree([this.#folders.session(id)]);
+  }
+}
+
+/**
+ * Removes files and folders with rm(1), which follows no link and copes with any depth and any name. Only for
+ * trees that no living process changes.
+ */
+export async function removeTree(paths: readonly string[]): Promise<void> {
+  if (paths.length === 0) return;
+  await run('/bin/rm', ['-rf', '--one-file-system', '--', ...paths], { env: {} });
+}

@@ -1,0 +1,64 @@
+import type { Readable } from 'node:stream';
+import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
+
+/** A folder of the host that the sandbox sees. Everything else of the host is read-only system files or absent. */
+export type Mount = { readonly source: string; readonly target: string; readonly writable: boolean };
+
+export type SandboxRequest = {
+  /** Names the sandbox on the host: lower-case letters, digits and `_`. */
+  readonly id: string;
+  /** Whose files the sandbox works on; the host's uid for a session, or null where only one uid can be had. */
+  readonly uid: number | null;
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Absolute, in the sandbox. */
+  readonly cwd: string;
+  readonly mounts: readonly Mount[];
+  readonly limits: RunLimits;
+  /** Refuses `watcher` and `rlimit` as the means that hold memory, pids, cpus or disk. */
+  readonly strict: boolean;
+  /** Host folders whose bytes together count against `limits.diskBytes`. */
+  readonly diskFolders: readonly string[];
+};
+
+/** Which limit ended a sandbox, when one did. */
+export type Overrun = 'memory' | 'pids' | 'disk' | 'time';
+
+export type SandboxEnd = {
+  /** The command's status byte: 128 + n after a death by signal n. */
+  readonly status: number;
+  readonly overrun: Overrun | null;
+  readonly usage: Omit<Usage, 'outputBytes'>;
+};
+
+/**
+ * A live sandbox. Its walls stand and were confirmed from inside; the command starts as the promise that
+ * made it resolves. `ended` settles once every process of it is gone and its namespaces, mounts and control
+ * groups with them; it never rejects.
+ */
+export type Sandbox = {
+  readonly heldBy: HeldBy;
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  readonly ended: Promise<SandboxEnd>;
+  /** SIGTERM to every process inside, then SIGKILL to all after `graceMs`. */
+  stop(graceMs: number): void;
+  /** SIGKILL to every process inside, at once. */
+  kill(): void;
+};
+
+/** Makes sandboxes. One implementation a folder. */
+export type Backend = {
+  readonly name: string;
+  readonly mode: 'root' | 'user';
+  /** What would hold each limit of a run now. */
+  readonly heldBy: HeldBy;
+  /**
+   * Resolves when the walls are confirmed and the command is started. Rejects with Fault
+   * `sandbox.unavailable`, naming the wall, when any of them could not be set up: nothing ran then, and
+   * nothing is left behind. Rejects with `state.conflict` when `cwd` does not exist.
+   */
+  create(request: SandboxRequest): Promise<Sandbox>;
+  /** Kills every sandbox and frees what was prepared. */
+  close(): Promise<void>;
+};

@@ -1,0 +1,86 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { RunLimits } from '../../../model/limits.ts';
+import type { ControlGroup, ControlGroups } from './control-groups.ts';
+import { type GroupMount, groupFolder, killMembers } from './mounts.ts';
+
+const controllers = ['memory', 'pids', 'cpu', 'cpuacct'] as const;
+type Controller = (typeof controllers)[number];
+const cpuPeriodMicros = 100_000;
+
+/** Control groups v1, one hierarchy a controller; null when one of the controllers cannot be had. */
+export function openControlGroupsV1(mounts: readonly GroupMount[], instance: string): ControlGroups | null {
+  const folders = new Map<Controller, string>();
+  for (const controller of controllers) {
+    const base = groupFolder(mounts, controller);
+    if (base === null) return null;
+    folders.set(controller, join(base, instance));
+  }
+  try {
+    for (const folder of folders.values()) mkdirSync(folder, { recursive: true });
+  } catch {
+    return null;
+  }
+  return {
+    means: 'cgroup-v1',
+    create: (id, limits) => createGroup(folders, id, limits),
+    sweep: () => {
+      for (const folder of folders.values()) {
+        for (const entry of readdirSync(folder, { withFileTypes: true })) {
+          if (entry.isDirectory()) removeLeftover(join(folder, entry.name));
+        }
+      }
+    },
+  };
+}
+
+function removeLeftover(folder: string): void {
+  killMembers(folder);
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Its last process is still dying; the next sweep removes it.
+  }
+}
+
+function createGroup(
+  folders: ReadonlyMap<Controller, string>,
+  id: string,
+  limits: Pick<RunLimits, 'cpus' | 'memoryBytes' | 'pids'>,
+): ControlGroup {
+  const at = (controller: Controller) => join(folders.get(controller)!, id);
+  const unique = [...new Set(controllers.map(at))];
+  for (const folder of unique) mkdirSync(folder);
+  const write = (controller: Controller, file: string, value: number) =>
+    writeFileSync(join(at(controller), file), String(value));
+  const read = (controller: Controller, file: string) => readFileSync(join(at(controller), file), 'utf8');
+  write('memory', 'memory.limit_in_bytes', limits.memoryBytes);
+  if (existsSync(join(at('memory'), 'memory.memsw.limit_in_bytes'))) {
+    write('memory', 'memory.memsw.limit_in_bytes', limits.memoryBytes);
+  }
+  write('pids', 'pids.max', limits.pids);
+  write('cpu', 'cpu.cfs_period_us', cpuPeriodMicros);
+  write('cpu', 'cpu.cfs_quota_us', Math.round(limits.cpus * cpuPeriodMicros));
+  return {
+    add: (pid) => {
+      for (const folder of unique) writeFileSync(join(folder, 'cgroup.procs'), String(pid));
+    },
+    usage: () => ({
+      cpuSeconds: Number(read('cpuacct', 'cpuacct.usage')) / 1e9,
+      peakMemoryBytes: Number(read('memory', 'memory.max_usage_in_bytes')),
+      peakPids: existsSync(join(at('pids'), 'pids.peak')) ? Number(read('pids', 'pids.peak')) : 0,
+    }),
+    overruns: () => ({
+      memory: counter(read('memory', 'memory.oom_control'), 'oom_kill') > 0,
+      pids: counter(read('pids', 'pids.events'), 'max') > 0,
+    }),
+    remove: () => {
+      for (const folder of unique) rmdirSync(folder);
+    },
+  };
+}
+
+/** The number behind `key` in a file of `key number` lines; 0 where the kernel does not count it. */
+export function counter(text: string, key: string): number {
+  return Number(new RegExp(`^${key} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
+}

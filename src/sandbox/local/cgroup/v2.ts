@@ -1,0 +1,89 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { RunLimits } from '../../../model/limits.ts';
+import type { ControlGroup, ControlGroups } from './control-groups.ts';
+import { type GroupMount, groupFolder, killMembers } from './mounts.ts';
+import { counter } from './v1.ts';
+
+const controllers = ['cpu', 'memory', 'pids'] as const;
+const cpuPeriodMicros = 100_000;
+
+/**
+ * Control groups v2 below this process's own group, where the controllers are delegated to it; null where they
+ * are not. A group with controllers for its children may hold no process itself, so the process first moves
+ * into a leaf of its own (cgroups(7), "no internal processes").
+ */
+export function openControlGroupsV2(mounts: readonly GroupMount[], instance: string): ControlGroups | null {
+  const own = groupFolder(mounts, 'unified');
+  if (own === null) return null;
+  const folder = join(own, instance);
+  try {
+    const available = readFileSync(join(own, 'cgroup.controllers'), 'utf8').split(/\s+/);
+    if (!controllers.every((controller) => available.includes(controller))) return null;
+    delegate(own, `${instance}-server`);
+    mkdirSync(folder, { recursive: true });
+    enableControllers(folder);
+  } catch {
+    return null;
+  }
+  return {
+    means: 'cgroup-v2',
+    create: (id, limits) => createGroup(join(folder, id), limits),
+    sweep: () => {
+      for (const entry of readdirSync(folder, { withFileTypes: true })) {
+        if (entry.isDirectory()) removeLeftover(join(folder, entry.name));
+      }
+    },
+  };
+}
+
+function enableControllers(folder: string): void {
+  writeFileSync(join(folder, 'cgroup.subtree_control'), controllers.map((name) => `+${name}`).join(' '));
+}
+
+function delegate(own: string, leaf: string): void {
+  try {
+    enableControllers(own);
+  } catch {
+    mkdirSync(join(own, leaf), { recursive: true });
+    for (const pid of readFileSync(join(own, 'cgroup.procs'), 'utf8').trim().split('\n')) {
+      writeFileSync(join(own, leaf, 'cgroup.procs'), pid);
+    }
+    enableControllers(own);
+  }
+}
+
+function removeLeftover(folder: string): void {
+  const killFile = join(folder, 'cgroup.kill');
+  if (existsSync(killFile)) writeFileSync(killFile, '1');
+  else killMembers(folder);
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Its last process is still dying; the next sweep removes it.
+  }
+}
+
+function createGroup(folder: string, limits: Pick<RunLimits, 'cpus' | 'memoryBytes' | 'pids'>): ControlGroup {
+  mkdirSync(folder);
+  const write = (file: string, value: string) => writeFileSync(join(folder, file), value);
+  const read = (file: string) => readFileSync(join(folder, file), 'utf8');
+  const readNumber = (file: string) => (existsSync(join(folder, file)) ? Number(read(file)) : 0);
+  write('memory.max', String(limits.memoryBytes));
+  if (existsSync(join(folder, 'memory.swap.max'))) write('memory.swap.max', '0');
+  write('pids.max', String(limits.pids));
+  write('cpu.max', `${Math.round(limits.cpus * cpuPeriodMicros)} ${cpuPeriodMicros}`);
+  return {
+    add: (pid) => write('cgroup.procs', String(pid)),
+    usage: () => ({
+      cpuSeconds: counter(read('cpu.stat'), 'usage_usec') / 1e6,
+      peakMemoryBytes: readNumber('memory.peak'),
+      peakPids: readNumber('pids.peak'),
+    }),
+    overruns: () => ({
+      memory: counter(read('memory.events'), 'oom_kill') > 0,
+      pids: counter(read('pids.events'), 'max') > 0,
+    }),
+    remove: () => rmdirSync(folder),
+  };
+}

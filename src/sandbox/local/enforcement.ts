@@ -1,0 +1,132 @@
+import { cpus as processors } from 'node:os';
+import { setAffinity } from '../../base/libc.ts';
+import type { HeldBy, RunLimits } from '../../model/limits.ts';
+import type { Overrun, SandboxRequest } from '../backend.ts';
+import type { ControlGroup, ControlGroups, GroupUsage } from './cgroup/control-groups.ts';
+import { DiskWatcher, stillFolderBytes } from './disk.ts';
+import { localLimits } from './limits.ts';
+import { treeUsage } from './processes.ts';
+
+/** What holds a sandbox's limits while it lives. */
+export type Enforcement = {
+  /** Which limit the kernel or a watcher saw overrun, if any. */
+  overrun(): Overrun | null;
+  usage(): Promise<GroupUsage & { readonly diskBytes: number }>;
+  /** Stops watching and removes the control group; call once every process is gone. */
+  release(): Promise<void>;
+};
+
+export function meansOf(groups: ControlGroups | null): HeldBy {
+  const means = groups?.means;
+  return {
+    cpus: means ?? 'affinity',
+    memory: means ?? 'watcher',
+    pids: means ?? 'rlimit',
+    disk: 'watcher',
+    time: 'timer',
+  };
+}
+
+/**
+ * Puts the held-back first process of a sandbox under its limits, so that everything it starts is under them.
+ * `onOverrun` is called at most once, when a watcher sees a limit overrun.
+ */
+export function enforce(
+  groups: ControlGroups | null,
+  request: SandboxRequest,
+  initPid: number,
+  onOverrun: (overrun: Overrun) => void,
+): Enforcement {
+  if (groups === null) setAffinity(initPid, nextProcessors(request.limits.cpus));
+  const group = groups?.create(request.id, request.limits) ?? null;
+  let seen: Overrun | null = null;
+  const overrun = (what: Overrun) => {
+    if (seen !== null) return;
+    seen = what;
+    onOverrun(what);
+  };
+  let watcher: TreeWatcher | null = null;
+  try {
+    if (group === null) watcher = new TreeWatcher(initPid, request.limits, overrun);
+    else group.add(initPid);
+  } catch (error) {
+    group?.remove();
+    throw error;
+  }
+  const disk = new DiskWatcher(request.diskFolders, request.limits.diskBytes, () => overrun('disk'));
+  disk.start();
+  return {
+    overrun: () => seen ?? groupOverrun(group),
+    usage: async () => ({
+      ...(group?.usage() ?? watcher!.usage()),
+      diskBytes: await stillFolderBytes(request.diskFolders),
+    }),
+    release: async () => {
+      watcher?.stop();
+      disk.stop();
+      if (group !== null) await removeGroup(group);
+    },
+  };
+}
+
+function groupOverrun(group: ControlGroup | null): Overrun | null {
+  const seen = group?.overruns();
+  if (seen?.memory === true) return 'memory';
+  return seen?.pids === true ? 'pids' : null;
+}
+
+let firstProcessor = 0;
+
+/** As many processors as the limit, rounded up, taken in turn so that sandboxes spread over the machine. */
+function nextProcessors(cpus: number): number[] {
+  const count = processors().length;
+  const first = firstProcessor++;
+  return Array.from({ length: Math.min(count, Math.ceil(cpus)) }, (_, index) => (first + index) % count);
+}
+
+/** The last process of a group may be a moment from gone when the last one anybody waits for has exited. */
+async function removeGroup(group: ControlGroup): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return group.remove();
+    } catch (error) {
+      if (attempt === localLimits.removeAttempts) throw error;
+      await new Promise((resolve) => setTimeout(resolve, localLimits.removeRetryMs));
+    }
+  }
+}
+
+/** Takes the place of control groups for memory: sums a sandbox's processes at short intervals.  */
+class TreeWatcher {
+  readonly #initPid: number;
+  readonly #limits: RunLimits;
+  readonly #onOverrun: (overrun: Overrun) => void;
+  readonly #timer: NodeJS.Timeout;
+  #peak: GroupUsage = { cpuSeconds: 0, peakMemoryBytes: 0, peakPids: 0 };
+
+  constructor(initPid: number, limits: RunLimits, onOverrun: (overrun: Overrun) => void) {
+    this.#initPid = initPid;
+    this.#limits = limits;
+    this.#onOverrun = onOverrun;
+    this.#timer = setInterval(() => this.#look(), localLimits.watchIntervalMs);
+  }
+
+  usage(): GroupUsage {
+    return this.#peak;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    const now = treeUsage(this.#initPid);
+    this.#peak = {
+      cpuSeconds: Math.max(this.#peak.cpuSeconds, now.cpuSeconds),
+      peakMemoryBytes: Math.max(this.#peak.peakMemoryBytes, now.residentBytes),
+      peakPids: Math.max(this.#peak.peakPids, now.pids),
+    };
+    if (now.residentBytes > this.#limits.memoryBytes) this.#onOverrun('memory');
+    else if (now.pids > this.#limits.pids) this.#onOverrun('pids');
+  }
+}

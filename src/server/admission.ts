@@ -1,0 +1,141 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Fault } from '../contract/faults.ts';
+import type { Caller, Control } from '../control/control.ts';
+import type { Actor } from '../model/actor.ts';
+import { type ApiLimits, serverLimits } from './limits.ts';
+import { addressKey, type Rates } from './rates.ts';
+
+export type Admission = (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
+
+/** On every answer, whatever it is: nothing is cached, sniffed, framed or run by a browser. */
+export const securityHeaders = {
+  'cache-control': 'no-store',
+  'x-content-type-options': 'nosniff',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'referrer-policy': 'no-referrer',
+} as const;
+
+const safeMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
+
+/**
+ * What stands before every handler, the one for unknown routes included (G1): a caller is identified and
+ * counted before anything of the request is read or routed further. Only a route that says `open` is answered
+ * without one, so no spelling of a path can go around it.
+ */
+export function admission(options: {
+  control: Control;
+  limits: ApiLimits;
+  rates: Rates;
+  localOwner: Actor;
+  isLocal: (request: FastifyRequest) => boolean;
+  isOwnOrigin: (origin: string) => boolean;
+}): Admission {
+  const { limits, rates } = options;
+  return async (request, reply) => {
+    reply.headers(securityHeaders).header('x-request-id', request.id);
+    const { config } = request.routeOptions;
+    const asked = askedBy(request);
+    refuseUrlCredentials(request);
+    if (config.open === true) {
+      await rates.spend('default', addressKey(asked.address));
+    } else {
+      const actor = await identify(request, asked, options);
+      await rates.spend(config.rate ?? 'default', actor.id);
+      request.caller = { actor, request: asked };
+    }
+    refuseBadTarget(request, limits.urlCharactersMax);
+    if (!safeMethods.has(request.method)) refuseForeignOrigin(request, options.isOwnOrigin);
+    else refuseBody(request);
+  };
+}
+
+function askedBy(request: FastifyRequest): Caller['request'] {
+  const userAgent = request.headers['user-agent'];
+  return {
+    id: request.id,
+    address: request.raw.socket.remoteAddress ?? null,
+    userAgent: userAgent === undefined ? null : userAgent.slice(0, serverLimits.userAgentCharactersMax),
+  };
+}
+
+/**
+ * The actor of the bearer token; of the machine's own socket the owner, unless a token says otherwise. Failures
+ * count against the address, not successes: guessing is slowed and those who hold a token are not.
+ */
+async function identify(
+  request: FastifyRequest,
+  asked: Caller['request'],
+  { control, rates, localOwner, isLocal }: Parameters<typeof admission>[0],
+): Promise<Actor> {
+  const header = request.headers.authorization;
+  if (header === undefined) {
+    if (isLocal(request)) return localOwner;
+    await rates.spend('default', addressKey(asked.address));
+    throw new Fault('auth.missing', { detail: 'Send an API token as `Authorization: Bearer TOKEN`.' });
+  }
+  const bearer = parseBearer(header);
+  const actor = bearer === null ? null : await control.authenticate(bearer, asked);
+  if (actor !== null) return actor;
+  await rates.spend('signIn', addressKey(asked.address));
+  throw new Fault('auth.invalid', {
+    detail: 'The token is not valid here: it is unknown, expired, revoked or malformed.',
+  });
+}
+
+/** The token of an Authorization header (RFC 6750 §2.1), or null. Says nothing about whose it is. */
+export function parseBearer(header: string): string | null {
+  if (header.length > serverLimits.bearerCharactersMax) return null;
+  return /^Bearer +([A-Za-z0-9._~+/-]+=*) *$/i.exec(header)?.[1] ?? null;
+}
+
+const credentialNames = /[?&](access_token|token|bearer|authorization|auth|api_?key|id_token|secret)=/i;
+/** The form of this product's own tokens (`identity/token-secret.ts`), wherever in a URL they stand. */
+const tokenForm = /sw_[0-9A-Za-z]{36}/;
+
+/** A token in a URL ends up in logs, histories and Referer headers, so it is refused even where it is valid. */
+function refuseUrlCredentials(request: FastifyRequest): void {
+  let url = request.raw.url ?? '';
+  if (!url.includes('?') && !url.includes('sw_')) return;
+  try {
+    url = decodeURIComponent(url);
+  } catch {
+    // Refused as malformed once the caller is known.
+  }
+  if (credentialNames.test(url) || tokenForm.test(url))
+    throw new Fault('request.malformed', {
+      detail: 'Credentials are never taken from a URL: send `Authorization: Bearer TOKEN`.',
+    });
+}
+
+function refuseBadTarget(request: FastifyRequest, charactersMax: number): void {
+  const url = request.raw.url ?? '';
+  if (url.length > charactersMax)
+    throw new Fault('request.url-too-long', { detail: `A URL has at most ${charactersMax} characters.` });
+  if (!url.includes('%')) return;
+  try {
+    if (!decodeURIComponent(url).includes('\0')) return;
+  } catch {
+    // Falls through: not UTF-8.
+  }
+  throw new Fault('request.malformed', { detail: 'The URL does not decode to UTF-8 text without NUL.' });
+}
+
+/** Browsers say where a state change comes from; from anywhere else than here it is refused (CSRF). */
+function refuseForeignOrigin(request: FastifyRequest, isOwnOrigin: (origin: string) => boolean): void {
+  const { origin, 'sec-fetch-site': site } = request.headers;
+  const foreignOrigin = origin !== undefined && !isOwnOrigin(origin);
+  const foreignSite = site !== undefined && site !== 'same-origin' && site !== 'none';
+  if (foreignOrigin || foreignSite)
+    throw new Fault('access.denied', { detail: 'Changes are not taken from pages of another origin.' });
+}
+
+/** A body where none belongs is how one request is smuggled inside another. */
+function refuseBody(request: FastifyRequest): void {
+  if (hasBody(request))
+    throw new Fault('request.malformed', { detail: `A ${request.method} request takes no body.` });
+}
+
+export function hasBody(request: FastifyRequest): boolean {
+  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+  return encoding !== undefined || (length !== undefined && length !== '0');
+}

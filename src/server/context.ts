@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { Logger } from 'pino';
+import type { RateClass } from '../contract/limits.ts';
+import type { Caller, Control } from '../control/control.ts';
+import type { GrantableScope } from '../model/scopes.ts';
+import type { ApiLimits } from './limits.ts';
+import type { Metrics } from './metrics.ts';
+import type { Streams } from './streams.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Answers without authentication. Absent means that it does not. */
+    open?: true;
+    /** Counted under `default` where absent. */
+    rate?: RateClass;
+    /** For the reference only: the gate in control decides. */
+    needs?: GrantableScope;
+    /** The handler reads the body itself, as a stream. */
+    rawBody?: true;
+  }
+  interface FastifyRequest {
+    caller: Caller | null;
+    startedAtMs: number;
+  }
+}
+
+export type App = FastifyInstance<
+  Server,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
+
+/** What every route may use. */
+export type ServerContext = {
+  readonly control: Control;
+  readonly limits: ApiLimits;
+  readonly streams: Streams;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  readonly version: string;
+};
+
+/** Who asks, on every route that is not open: admission put it there before the handler ran. */
+export function callerOf(request: Pick<FastifyRequest, 'caller'>): Caller {
+  assert(request.caller !== null, 'a route that is not open runs only for a caller');
+  return request.caller;
+}

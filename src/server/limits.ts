@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict';
+import { apiLimits } from '../contract/limits.ts';
+
+/** What the HTTP layer bounds on its own behalf; what callers can rely on is in `contract/limits.ts`. */
+export const serverLimits = {
+  jsonDepthMax: 32,
+  /** How often Node looks for connections past `headerTimeoutMs`; its default of 30 s would make that 35 s. */
+  connectionsCheckMs: 500,
+  /** A refused body is read and thrown away this long, so that the answer is not lost to a reset. */
+  lingerMs: 2_000,
+  closeGraceMs: 1_500,
+  /** How long opening a log may take before the headers go out without it. */
+  logOpenMs: 250,
+  stepPollMs: 250,
+  /** What an SSE client is told to wait before it reconnects. */
+  reconnectMs: 1_000,
+  waitSecondsMax: 60,
+  waitSecondsDefault: 30,
+  validationIssuesMax: 32,
+  bearerCharactersMax: 512,
+  requestIdCharactersMax: 64,
+  userAgentCharactersMax: 256,
+  rateWindowSeconds: 60,
+} as const;
+
+assert(serverLimits.closeGraceMs < 2_000, 'a close takes less than two seconds');
+assert(serverLimits.connectionsCheckMs < apiLimits.headerTimeoutMs);
+assert(serverLimits.waitSecondsDefault <= serverLimits.waitSecondsMax);
+
+/** Every limit by its name, each of which an operator may set. */
+export type ApiLimits = Readonly<Record<keyof typeof apiLimits, number>>;

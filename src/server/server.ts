@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import type { RequestListener, Server } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Logger } from 'pino';
+import { type Clock, systemClock } from '../base/clock.ts';
+import { apiLimits, type RateClass } from '../contract/limits.ts';
+import type { Control } from '../control/control.ts';
+import type { Actor } from '../model/actor.ts';
+import { admission } from './admission.ts';
+import { buildApp, type RouteLine } from './app.ts';
+import type { ServerContext } from './context.ts';
+import type { ApiLimits } from './limits.ts';
+import { closeListener, createListener, listenLocal, listenTcp } from './listeners.ts';
+import { openMetrics } from './metrics.ts';
+import { openRates } from './rates.ts';
+import { requestIds } from './request-id.ts';
+import { openStreams } from './streams.ts';
+
+export type ServerOptions = {
+  readonly control: Control;
+  readonly logger: Logger;
+  /** Port 0 takes a free one. */
+  readonly listen: { readonly host: string; readonly port: number };
+  /** A Unix socket of mode 0600; whoever can open it is `identity.localOwner`. Null for none. */
+  readonly localSocketPath: string | null;
+  readonly identity: { readonly localOwner: Actor };
+  readonly version: string;
+  readonly limits?: Partial<ApiLimits>;
+  /** Requests a minute; at least 1. */
+  readonly rateLimits?: Partial<Record<RateClass, number>>;
+  /** Origins besides the listener's own from which browsers may change things. */
+  readonly origins?: readonly string[];
+  readonly clock?: Clock;
+};
+
+export type OpenServer = {
+  /** `http://host:port`, with the port that was taken. */
+  readonly address: string;
+  readonly port: number;
+  readonly routes: readonly RouteLine[];
+  /** Takes less than two seconds: streams are told to come back, idle connections end, others get a moment. */
+  close(): Promise<void>;
+};
+
+/** Starts the API on TCP, where a bearer token says who asks, and on the machine's own socket, where none is needed. */
+export async function openServer(options: ServerOptions): Promise<OpenServer> {
+  const { control, logger, listen, version } = options;
+  const clock = options.clock ?? systemClock;
+  const limits = checkedLimits({ ...apiLimits, ...options.limits });
+  const streams = openStreams();
+  const metrics = openMetrics(() => streams.count, version);
+  const rates = openRates(options.rateLimits ?? {}, metrics.rateRefused);
+  const context: ServerContext = { control, limits, streams, metrics, logger, version };
+  const requestId = requestIds(clock.now());
+  const newRequestId = () => requestId({ headers: {} });
+  const localSockets = new WeakSet<Socket>();
+  const origins = new Set(options.origins);
+  let handle: RequestListener | undefined;
+  const { routes, app } = await buildApp({
+    context,
+    clock,
+    requestId,
+    admit: admission({
+      control,
+      limits,
+      rates,
+      localOwner: options.identity.localOwner,
+      isLocal: (request) => localSockets.has(request.raw.socket),
+      isOwnOrigin: (origin) => origins.has(origin),
+    }),
+    makeServer: (handler) => {
+      handle = handler;
+      return createListener(handler, limits, newRequestId);
+    },
+  });
+  assert(handle !== undefined);
+  const tcp = app.server;
+  const local = options.localSocketPath === null ? null : createListener(handle, limits, newRequestId);
+  local?.on('connection', (socket) => localSockets.add(socket));
+  const port = await listenBoth(tcp, local, options);
+  for (const origin of ownOrigins(listen.host, port)) origins.add(origin);
+  let closing: Promise<void> | null = null;
+  const close = async () => {
+    streams.endAll();
+    await Promise.all([closeListener(tcp), local === null ? undefined : closeListener(local)]);
+    await app.close();
+  };
+  return {
+    address: `http://${bracketed(listen.host)}:${port}`,
+    port,
+    routes,
+    close: () => (closing ??= close()),
+  };
+}
+
+async function listenBoth(tcp: Server, local: Server | null, options: ServerOptions): Promise<number> {
+  const port = await listenTcp(tcp, options.listen.host, options.listen.port);
+  if (local === null || options.localSocketPath === null) return port;
+  try {
+    await listenLocal(local, options.localSocketPath);
+  } catch (error) {
+    await closeListener(tcp);
+    throw error;
+  }
+  return port;
+}
+
+function checkedLimits(limits: ApiLimits): ApiLimits {
+  for (const [name, value] of Object.entries(limits))
+    assert(Number.isSafeInteger(value) && value >= 1, `the limit ${name} is a whole number of at least 1`);
+  assert(limits.heartbeatMs < limits.idleTimeoutMs, 'heartbeatMs is less than idleTimeoutMs');
+  return limits;
+}
+
+/** Never taken from the Host header: a name that an attacker points here would make its own page "own". */
+function ownOrigins(host: string, port: number): string[] {
+  return ['127.0.0.1', 'localhost', '[::1]', bracketed(host)].map((name) => `http://${name}:${port}`);
+}
+
+function bracketed(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}

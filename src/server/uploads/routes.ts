@@ -1,0 +1,62 @@
+import { z } from 'zod';
+import { Fault } from '../../contract/faults.ts';
+import * as schemas from '../../contract/schemas.ts';
+import { type App, callerOf, type ServerContext } from '../context.ts';
+import { refuseEncodings } from '../json-body.ts';
+import { empty, json, noQuery, problemResponses, sendEmpty } from '../responses.ts';
+import { receive } from './receive.ts';
+
+const url = '/api/v1/uploads';
+const mediaTypes = ['application/octet-stream', 'application/x-git-bundle'];
+
+/** Needs a scope of its own: its bodies are bytes of other media types than everywhere else. */
+export function uploadRoutes(app: App, { control, limits }: ServerContext): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(mediaTypes, (request, _payload, done) => {
+    try {
+      refuseEncodings('', request.headers['content-encoding']);
+      done(null);
+    } catch (refusal) {
+      done(refusal as Error);
+    }
+  });
+  app.route({
+    method: 'POST',
+    url,
+    config: { rate: 'write', needs: 'session:write', rawBody: true },
+    schema: {
+      operationId: 'createUpload',
+      summary: 'Upload a repository as a git bundle, to make a session from',
+      description: 'Streamed: it may take as long as bytes keep coming. What breaks off is not kept.',
+      tags: ['uploads'],
+      querystring: noQuery,
+      consumes: mediaTypes,
+      response: { 201: json('What was stored', schemas.upload), ...problemResponses },
+    },
+    handler: async (request, reply) => {
+      if (request.headers['content-type'] === undefined)
+        throw new Fault('request.media-type', { detail: `Send the bytes as ${mediaTypes.join(' or ')}.` });
+      const bytes = receive(request.raw, { bytesMax: limits.uploadBytesMax, stallMs: limits.uploadStallMs });
+      const stored = await control.uploads.store(callerOf(request), bytes);
+      reply.code(201).header('location', `${url}/${stored.id}`);
+      return stored;
+    },
+  });
+  app.route({
+    method: 'DELETE',
+    url: `${url}/:id`,
+    config: { rate: 'write', needs: 'session:write' },
+    schema: {
+      operationId: 'removeUpload',
+      summary: 'Remove an upload',
+      tags: ['uploads'],
+      params: z.strictObject({ id: schemas.uploadId }),
+      querystring: noQuery,
+      response: { 204: empty('It is gone'), ...problemResponses },
+    },
+    handler: async (request, reply) => {
+      await control.uploads.remove(callerOf(request), request.params.id);
+      return sendEmpty(reply, 204);
+    },
+  });
+}

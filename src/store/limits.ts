@@ -1,0 +1,15 @@
+import assert from 'node:assert/strict';
+
+/** Bounds of the store. Bytes, counts and milliseconds as the names say. */
+export const storeLimits = {
+  pageRecordsMax: 200,
+  /** Specs in one page of runs; a page of runs with huge commands is short, never empty. */
+  pageSpecBytesMax: 4 * 1024 * 1024,
+  /** How long a statement waits for another process that holds the file. */
+  busyTimeoutMs: 5_000,
+  preparedStatementsMax: 500,
+  /** Writes that one commit carries at most. */
+  batchWritesMax: 256,
+} as const;
+
+assert(storeLimits.pageSpecBytesMax >= 1024 * 1024, 'the largest request fits a page');

@@ -1,0 +1,100 @@
+import { type Kysely, sql } from 'kysely';
+import type { TokenStore } from '../store.ts';
+import { takeClaim } from './claims.ts';
+import { olderThan, pageOf } from './paging.ts';
+import { tokenOf } from './rows.ts';
+import type { Tables } from './tables.ts';
+
+type Database = Kysely<Tables>;
+
+const tokenColumns = [
+  'id',
+  'name',
+  'actor',
+  'scopes',
+  'reach',
+  'hash',
+  'created_at',
+  'expires_at',
+  'last_used_at',
+] as const;
+
+export function tokenQueries(reader: Database, writer: Database): TokenStore {
+  const valid = (db: Database) =>
+    db.selectFrom('tokens').select(tokenColumns).where('revoked_at', 'is', null);
+  return {
+    create: (token, claim) => writer.transaction().execute((db) => create(db, token, claim)),
+    get: async (id) => {
+      const row = await valid(reader).where('id', '=', id).executeTakeFirst();
+      return row === undefined ? null : tokenOf(row);
+    },
+    byHash: async (hash) => {
+      const row = await valid(reader).where('hash', '=', hash).executeTakeFirst();
+      return row === undefined ? null : tokenOf(row);
+    },
+    list: async (filter, page) => {
+      let query = valid(reader);
+      if (filter.actor !== undefined) query = query.where('actor', '=', filter.actor);
+      if (page.after !== null) query = query.where(olderThan(page.after));
+      const rows = await query
+        .orderBy('created_at', 'desc')
+        .orderBy('id', 'desc')
+        .limit(page.limit + 1)
+        .execute();
+      return pageOf(rows, page, tokenOf);
+    },
+    revoke: async (id, at) => {
+      const row = await writer
+        .updateTable('tokens')
+        .set({ revoked_at: at })
+        .where('id', '=', id)
+        .where('revoked_at', 'is', null)
+        .returning(tokenColumns)
+        .executeTakeFirst();
+      return row === undefined ? null : tokenOf(row);
+    },
+    touch: async (id, at) => {
+      await writer.updateTable('tokens').set({ last_used_at: at }).where('id', '=', id).execute();
+    },
+    lastExpiryOf: (scope, now) => lastExpiryOf(reader, scope, now),
+  };
+}
+
+async function create(
+  db: Database,
+  ...[token, claim]: Parameters<TokenStore['create']>
+): ReturnType<TokenStore['create']> {
+  const taken = await takeClaim(db, claim, token.id, token.createdAt);
+  if (taken !== null) return taken;
+  await db
+    .insertInto('tokens')
+    .values({
+      id: token.id,
+      name: token.name,
+      actor: token.actor,
+      scopes: JSON.stringify(token.scopes),
+      reach: token.reach,
+      hash: token.hash,
+      created_at: token.createdAt,
+      expires_at: token.expiresAt,
+    })
+    .execute();
+  return { outcome: 'created', record: { ...token, lastUsedAt: null } };
+}
+
+/** Scopes are stored as a JSON list of quoted words, so a quoted word matches exactly that scope. */
+async function lastExpiryOf(db: Database, scope: string, now: number): Promise<number | null> {
+  const row = await db
+    .selectFrom('tokens')
+    .select([
+      (build) => build.fn.countAll<number>().as('count'),
+      sql<number>`sum(case when expires_at is null then 1 else 0 end)`.as('endless'),
+      (build) => build.fn.max('expires_at').as('last'),
+    ])
+    .where('revoked_at', 'is', null)
+    .where('scopes', 'like', `%"${scope}"%`)
+    .where((build) => build.or([build('expires_at', 'is', null), build('expires_at', '>', now)]))
+    .executeTakeFirstOrThrow();
+  if (Number(row.count) === 0) return null;
+  return Number(row.endless) > 0 ? Number.POSITIVE_INFINITY : Number(row.last);
+}

@@ -1,0 +1,92 @@
+import { closeSync, fchmodSync, openSync } from 'node:fs';
+import SqliteFile from 'better-sqlite3';
+import { Kysely, SqliteDialect, sql } from 'kysely';
+import { Migrator } from 'kysely/migration';
+import { Fault } from '../../contract/faults.ts';
+import { storeLimits } from '../limits.ts';
+import { claimQueries } from '../sql/claims.ts';
+import { migrationProvider } from '../sql/migrations.ts';
+import { runQueries } from '../sql/run-queries.ts';
+import { sessionQueries } from '../sql/session-queries.ts';
+import type { Tables } from '../sql/tables.ts';
+import { tokenQueries } from '../sql/token-queries.ts';
+import { uploadQueries } from '../sql/upload-queries.ts';
+import type { Store } from '../store.ts';
+import { preparing } from './prepared.ts';
+import { sqliteFault } from './sqlite-fault.ts';
+
+/**
+ * The store in one SQLite file (mode 0600), made where absent and migrated where old. Commits are durable
+ * (WAL, `synchronous=FULL`). One connection writes; another reads what is committed, so a point read never
+ * waits for a transaction in progress. Freed pages are overwritten, because environments may hold secrets.
+ *
+ * Throws Fault `store.unavailable` with what to do where the file cannot be opened, is no database or was
+ * written by a newer version.
+ */
+export async function openSqliteStore(options: { file: string }): Promise<Store> {
+  const writeFile = openFile(options.file);
+  const writer = new Kysely<Tables>({ dialect: new SqliteDialect({ database: preparing(writeFile) }) });
+  try {
+    await migrate(writer);
+  } catch (error) {
+    writeFile.close();
+    throw error;
+  }
+  const readFile = new SqliteFile(options.file, { timeout: storeLimits.busyTimeoutMs });
+  readFile.pragma('query_only = ON');
+  const reader = new Kysely<Tables>({ dialect: new SqliteDialect({ database: preparing(readFile) }) });
+  return {
+    sessions: sessionQueries(reader, writer),
+    runs: runQueries(reader, writer),
+    uploads: uploadQueries(reader, writer),
+    tokens: tokenQueries(reader, writer),
+    idempotency: claimQueries(reader, writer),
+    check: () => check(reader, writer),
+    close: async () => {
+      await reader.destroy();
+      await writer.destroy();
+    },
+  };
+}
+
+function openFile(file: string): SqliteFile.Database {
+  try {
+    const fd = openSync(file, 'a', 0o600);
+    fchmodSync(fd, 0o600);
+    closeSync(fd);
+    const database = new SqliteFile(file, { timeout: storeLimits.busyTimeoutMs });
+    database.pragma('journal_mode = WAL');
+    database.pragma('synchronous = FULL');
+    database.pragma('foreign_keys = ON');
+    database.pragma('secure_delete = ON');
+    return database;
+  } catch (error) {
+    throw sqliteFault(error) ?? openFault(error);
+  }
+}
+
+function openFault(error: unknown): Fault {
+  const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
+  return new Fault('store.unavailable', {
+    detail: `The store's file cannot be opened (${code}). Check that its folder exists and belongs to this user.`,
+    cause: error,
+  });
+}
+
+async function migrate(db: Kysely<Tables>): Promise<void> {
+  const { error } = await new Migrator({ db, provider: migrationProvider }).migrateToLatest();
+  if (error === undefined) return;
+  if (error instanceof Fault) throw error;
+  const newer = error instanceof Error && error.message.startsWith('corrupted migrations');
+  throw new Fault('store.unavailable', {
+    detail: newer
+      ? 'The store was written by a newer version of Sealwright. Start that version, or restore a backup.'
+      : 'The store could not be brought to the present schema. Restore a backup, or report this as a bug.',
+    cause: error,
+  });
+}
+
+async function check(reader: Kysely<Tables>, writer: Kysely<Tables>): Promise<void> {
+  await sql`select count(*) from kysely_migration`.execute(reader);
+  await sql`update kysely_migration_lock set is_locked = is_locked`.execute(writer);
+}

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import SqliteFile from 'better-sqlite3';
+import { Fault } from '../../contract/faults.ts';
+import { newId } from '../../model/ids.ts';
+import { storeConformance } from '../store.conformance.ts';
+import { openSqliteStore } from './open.ts';
+
+async function inFolder<T>(act: (file: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), 'sealwright-store-'));
+  try {
+    return await act(join(folder, 'store.db'));
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+storeConformance('SQLite', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'sealwright-store-'));
+  const store = await openSqliteStore({ file: join(folder, 'store.db') });
+  return { store, remove: () => rm(folder, { recursive: true, force: true }) };
+});
+
+const unavailable = (detail: RegExp) => (error: unknown) => {
+  assert(error instanceof Fault);
+  assert.equal(error.code, 'store.unavailable');
+  assert.match(error.detail, detail);
+  return true;
+};
+
+describe('SQLite file', () => {
+  it('belongs to its user alone, with its log', () =>
+    inFolder(async (file) => {
+      const store = await openSqliteStore({ file });
+      for (const name of [file, `${file}-wal`, `${file}-shm`])
+        assert.equal((await stat(name)).mode & 0o777, 0o600, name);
+      await store.close();
+    }));
+
+  it('keeps what was acknowledged when it is opened again', () =>
+    inFolder(async (file) => {
+      const first = await openSqliteStore({ file });
+      const id = newId('upload', 1);
+      await first.uploads.begin({ id, owner: 'user:ann', createdAt: 1 });
+      await first.close();
+      const second = await openSqliteStore({ file });
+      assert.equal((await second.uploads.get(id))?.owner, 'user:ann');
+      await second.close();
+    }));
+
+  it('that is no database is refused with what to do', () =>
+    inFolder(async (file) => {
+      await writeFile(file, 'no database, and longer than a header would be '.repeat(100));
+      await assert.rejects(openSqliteStore({ file }), unavailable(/Restore it from a backup/));
+    }));
+
+  it('of a newer version is refused with what to do', () =>
+    inFolder(async (file) => {
+      await (await openSqliteStore({ file })).close();
+      const raw = new SqliteFile(file);
+      raw.prepare('insert into kysely_migration values (?, ?)').run('9999-future', new Date().toISOString());
+      raw.close();
+      await assert.rejects(openSqliteStore({ file }), unavailable(/newer version/));
+    }));
+
+  it('in a folder that is not there is refused with what to do', () =>
+    inFolder(async (file) => {
+      await assert.rejects(
+        openSqliteStore({ file: `${file}/x/y` }),
+        unavailable(/Check that its folder exists/),
+      );
+    }));
+
+  it('answers its check while it works and not afterwards', () =>
+    inFolder(async (file) => {
+      const store = await openSqliteStore({ file });
+      await store.check();
+      await store.close();
+      await assert.rejects(store.check());
+    }));
+
+  it('keeps no value of an environment once the command has run', () =>
+    inFolder(async (file) => {
+      const store = await openSqliteStore({ file });
+      const session = newId('session', 1);
+      await store.sessions.create(
+        {
+          id: session,
+          name: null,
+          phase: 'pending',
+          owner: 'user:ann',
+          repo: null,
+          createdAt: 1,
+          closedAt: null,
+        },
+        { claim: null, openPerOwnerMax: 9 },
+      );
+      const id = newId('run', 1);
+      const limits = { cpus: 1, memoryBytes: 1, pids: 1, diskBytes: 1, outputBytes: 1, timeoutSeconds: 1 };
+      const spec = { command: ['x'], envNames: ['A'], cwd: null, limits, strict: false, diff: true };
+      const state = { phase: 'starting', queuedAt: 1, startingAt: 1 } as const;
+      await store.runs.create(
+        { id, session, parent: null, name: null, owner: 'user:ann', spec, priority: 0, state },
+        { env: { A: 'the-secret-value' }, claim: null, livePerOwnerMax: 9 },
+      );
+      await store.runs.write([{ run: id, changes: () => [{ to: 'running', at: 2 }] }]);
+      await store.close();
+      assert(!(await readFile(file, 'latin1')).includes('the-secret-value'));
+    }));
+});

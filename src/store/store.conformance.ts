@@ -1,0 +1,481 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import fc from 'fast-check';
+import type { ActorId } from '../model/actor.ts';
+import { newId, type RunId, type SessionId } from '../model/ids.ts';
+import { defaultRunLimits } from '../model/limits.ts';
+import { advanceRun, type Ending, type RunChange, type RunState } from '../model/run.ts';
+import type { Claim, Store } from './store.ts';
+
+const ann: ActorId = 'user:ann';
+const bob: ActorId = 'user:bob';
+const succeeded: Ending = { phase: 'succeeded', exit: { code: 0, signal: null } };
+
+/** What every store promises, whatever it is made of. `open` makes an empty one. */
+export function storeConformance(
+  kind: string,
+  open: () => Promise<{ store: Store; remove(): Promise<void> }>,
+) {
+  describe(`${kind} store`, () => {
+    let store: Store;
+    let remove: () => Promise<void>;
+    beforeEach(async () => {
+      ({ store, remove } = await open());
+    });
+    afterEach(async () => {
+      await store.close();
+      await remove();
+    });
+    sessionPromises(() => store);
+    runPromises(() => store);
+    transitionPromises(() => store);
+    claimPromises(() => store);
+    uploadPromises(() => store);
+    tokenPromises(() => store);
+    pagingPromises(() => store);
+  });
+}
+
+type Using = () => Store;
+
+async function makeSession(
+  store: Store,
+  options: { owner?: ActorId; createdAt?: number; claim?: Claim | null; max?: number; upload?: string } = {},
+) {
+  const { owner = ann, createdAt = 1000, claim = null, max = 1000, upload } = options;
+  const repo = upload === undefined ? null : { upload: upload as never, shallow: [] };
+  const id = newId('session', createdAt);
+  return await store.sessions.create(
+    { id, name: null, phase: 'pending', owner, repo, createdAt, closedAt: null },
+    { claim, openPerOwnerMax: max },
+  );
+}
+
+async function sessionIn(store: Store, owner: ActorId = ann): Promise<SessionId> {
+  const made = await makeSession(store, { owner });
+  assert(made.outcome === 'created');
+  return made.record.id;
+}
+
+function newRun(session: SessionId, createdAt: number, state: RunState, command: string[] = ['true']) {
+  return {
+    id: newId('run', createdAt),
+    session,
+    parent: null,
+    name: null,
+    owner: ann,
+    spec: { command, envNames: ['A'], cwd: null, limits: defaultRunLimits, strict: false, diff: true },
+    priority: 0,
+    state,
+  };
+}
+
+async function makeRun(
+  store: Store,
+  session: SessionId,
+  options: { at?: number; starting?: boolean; claim?: Claim | null; max?: number; command?: string[] } = {},
+) {
+  const { at = 1000, starting = false, claim = null, max = 1000, command } = options;
+  const state: RunState = starting
+    ? { phase: 'starting', queuedAt: at, startingAt: at }
+    : { phase: 'queued', queuedAt: at };
+  const run = newRun(session, at, state, command);
+  return await store.runs.create(run, { env: { A: 'secret' }, claim, livePerOwnerMax: max });
+}
+
+async function runIn(store: Store, session: SessionId, starting = false): Promise<RunId> {
+  const made = await makeRun(store, session, { starting });
+  assert(made.outcome === 'created');
+  return made.record.id;
+}
+
+async function change(store: Store, run: RunId, ...changes: RunChange[]) {
+  const [written] = await store.runs.write([{ run, changes: () => changes }]);
+  assert(written !== undefined);
+  return written;
+}
+
+const ended = (at: number): RunChange => ({ to: 'finished', at, ending: succeeded });
+
+function sessionPromises(using: Using): void {
+  it('gives back a session as it was made, with a version and no live runs', async () => {
+    const made = await makeSession(using());
+    assert(made.outcome === 'created');
+    assert.deepEqual(await using().sessions.get(made.record.id), made.record);
+    assert.deepEqual([made.record.version, made.record.liveRuns], [1, 0]);
+  });
+
+  it('refuses the session that is one too many for its owner, and counts only open ones', async () => {
+    const id = await sessionIn(using());
+    assert.equal((await makeSession(using(), { max: 1 })).outcome, 'quota');
+    assert.equal((await makeSession(using(), { max: 1, owner: bob })).outcome, 'created');
+    await using().sessions.terminate(id, 2000, '');
+    await using().sessions.close(id, 2000);
+    assert.equal((await makeSession(using(), { max: 1 })).outcome, 'created');
+  });
+
+  it('renames only the version that was read', async () => {
+    const id = await sessionIn(using());
+    const first = await using().sessions.rename(id, 'one', 1);
+    assert(first.outcome === 'written' && first.record.name === 'one' && first.record.version === 2);
+    assert.equal((await using().sessions.rename(id, 'two', 1)).outcome, 'stale');
+    assert.equal((await using().sessions.rename(newId('session', 1), 'two', 1)).outcome, 'absent');
+  });
+
+  it('cancels the queued runs of a session that ends, and leaves the others', async () => {
+    const id = await sessionIn(using());
+    const queued = await runIn(using(), id);
+    const starting = await runIn(using(), id, true);
+    const cancelled = await using().sessions.terminate(id, 2000, 'closed');
+    assert.deepEqual(
+      cancelled?.map((run) => [run.id, run.state.phase]),
+      [[queued, 'cancelled']],
+    );
+    assert.equal((await using().runs.get(starting))?.state.phase, 'starting');
+    assert.equal(await using().sessions.terminate(id, 2000, 'again'), null);
+  });
+
+  it('closes a session only once it is terminating and its runs have ended', async () => {
+    const id = await sessionIn(using());
+    const run = await runIn(using(), id, true);
+    assert.equal(await using().sessions.close(id, 2000), false);
+    await using().sessions.terminate(id, 2000, '');
+    assert.equal(await using().sessions.close(id, 2000), false);
+    assert.deepEqual(
+      (await using().sessions.terminating()).map((session) => session.id),
+      [id],
+    );
+    await change(using(), run, ended(2000));
+    assert.equal(await using().sessions.close(id, 2001), true);
+    assert.equal(await using().sessions.close(id, 2002), false);
+    assert.equal((await using().sessions.get(id))?.closedAt, 2001);
+  });
+
+  it('takes no run into a session that ends', async () => {
+    const id = await sessionIn(using());
+    await using().sessions.terminate(id, 2000, '');
+    assert.equal((await makeRun(using(), id)).outcome, 'closed');
+  });
+
+  it('becomes active with its first running command', async () => {
+    const id = await sessionIn(using());
+    const run = await runIn(using(), id, true);
+    assert.equal((await using().sessions.get(id))?.phase, 'pending');
+    await change(using(), run, { to: 'running', at: 1500 });
+    assert.equal((await using().sessions.get(id))?.phase, 'active');
+  });
+}
+
+function runPromises(using: Using): void {
+  it('gives back a run as it was made', async () => {
+    const session = await sessionIn(using());
+    const made = await makeRun(using(), session);
+    assert(made.outcome === 'created');
+    assert.deepEqual(await using().runs.get(made.record.id), made.record);
+    assert.equal((await using().sessions.get(session))?.liveRuns, 1);
+  });
+
+  it('keeps the values of the environment until the command runs, and no longer', async () => {
+    const session = await sessionIn(using());
+    const run = await runIn(using(), session, true);
+    assert.deepEqual(await using().runs.envOf(run), { A: 'secret' });
+    await change(using(), run, { to: 'running', at: 1500 });
+    assert.equal(await using().runs.envOf(run), null);
+    const cancelled = await runIn(using(), session);
+    await change(using(), cancelled, ended(1500));
+    assert.equal(await using().runs.envOf(cancelled), null);
+  });
+
+  it('refuses the live run that is one too many for its owner', async () => {
+    const session = await sessionIn(using());
+    const run = await runIn(using(), session);
+    assert.equal((await makeRun(using(), session, { max: 1 })).outcome, 'quota');
+    await change(using(), run, ended(1500));
+    assert.equal((await makeRun(using(), session, { max: 1 })).outcome, 'created');
+  });
+
+  it('hides a finished run, and never a live one', async () => {
+    const run = await runIn(using(), await sessionIn(using()));
+    assert.equal(await using().runs.remove(run, 2000), false);
+    await change(using(), run, ended(1500));
+    assert.equal(await using().runs.remove(run, 2000), true);
+    assert.equal(await using().runs.remove(run, 2000), false);
+    assert.equal(await using().runs.get(run), null);
+    assert.deepEqual((await using().runs.list({}, { after: null, limit: 10 })).records, []);
+    assert.deepEqual(await using().runs.finishedBefore(0, 10), [run]);
+  });
+
+  it('lists live runs, oldest first, and what is to be stopped', async () => {
+    const session = await sessionIn(using());
+    const first = await runIn(using(), session, true);
+    const second = await makeRun(using(), session, { at: 2000 });
+    assert(second.outcome === 'created');
+    await using().runs.requestStop(first, 1700);
+    const live = await using().runs.live();
+    assert.deepEqual(
+      live.map((run) => [run.id, run.stopRequestedAt]),
+      [
+        [first, 1700],
+        [second.record.id, null],
+      ],
+    );
+    await change(using(), first, ended(1800));
+    assert.deepEqual(
+      (await using().runs.liveOf(session)).map((run) => run.id),
+      [second.record.id],
+    );
+  });
+
+  it('finds the files that have had their time once', async () => {
+    const session = await sessionIn(using());
+    const run = await runIn(using(), session);
+    await change(using(), run, ended(1500));
+    assert.deepEqual(await using().runs.finishedBefore(1500, 10), []);
+    assert.deepEqual(await using().runs.finishedBefore(1501, 10), [run]);
+    await using().runs.markFilesExpired([run]);
+    assert.deepEqual(await using().runs.finishedBefore(1501, 10), []);
+    assert.equal((await using().runs.get(run))?.filesExpired, true);
+  });
+
+  it('keeps a page of huge commands short, and never empty', async () => {
+    const session = await sessionIn(using());
+    const command = ['echo', 'x'.repeat(900_000)];
+    for (let at = 0; at < 8; at += 1) await makeRun(using(), session, { at, command });
+    const page = await using().runs.list({}, { after: null, limit: 8 });
+    assert(page.more && page.records.length >= 1 && page.records.length < 8);
+  });
+}
+
+const anyChange: fc.Arbitrary<RunChange> = fc.oneof(
+  fc.constant<RunChange>({ to: 'starting', at: 1100 }),
+  fc.constant<RunChange>({ to: 'running', at: 1200 }),
+  fc
+    .constantFrom<Ending>(
+      succeeded,
+      { phase: 'failed', cause: 'exit', reason: 'why', exit: { code: 3, signal: null } },
+      { phase: 'cancelled', reason: '', exit: { code: 143, signal: 'SIGTERM' } },
+    )
+    .map((ending): RunChange => ({ to: 'finished', at: 1300, ending })),
+);
+
+function transitionPromises(using: Using): void {
+  it('writes exactly the transitions that the state machine allows', async () => {
+    const session = await sessionIn(using());
+    await fc.assert(
+      fc.asyncProperty(fc.array(anyChange, { maxLength: 6 }), async (changes) => {
+        const run = await runIn(using(), session);
+        let state: RunState = { phase: 'queued', queuedAt: 1000 };
+        for (const next of changes) {
+          const expected = advanceRun(state, next);
+          const written = await change(using(), run, next);
+          assert.equal(written.outcome, expected === null ? 'refused' : 'written');
+          state = expected ?? state;
+          assert.deepEqual((await using().runs.get(run))?.state, state);
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it('refuses a write of several changes as a whole', async () => {
+    const run = await runIn(using(), await sessionIn(using()));
+    const written = await change(using(), run, { to: 'starting', at: 1100 }, { to: 'starting', at: 1100 });
+    assert.equal(written.outcome, 'refused');
+    assert.equal((await using().runs.get(run))?.state.phase, 'queued');
+  });
+
+  it('answers a batch in order, and one refusal spoils no other', async () => {
+    const session = await sessionIn(using());
+    const [one, two] = [await runIn(using(), session), await runIn(using(), session)];
+    const written = await using().runs.write([
+      { run: one, changes: () => [{ to: 'running', at: 1 }] },
+      { run: newId('run', 1), changes: () => [ended(1)] },
+      { run: two, changes: () => [{ to: 'starting', at: 1 }] },
+    ]);
+    assert.deepEqual(
+      written.map(({ outcome }) => outcome),
+      ['refused', 'absent', 'written'],
+    );
+  });
+}
+
+function claimPromises(using: Using): void {
+  const claim = { actor: ann, key: 'k', digest: 'd' };
+
+  it('makes one resource for a key, and names it to whoever asks again', async () => {
+    const made = await makeSession(using(), { claim });
+    assert(made.outcome === 'created');
+    const replayed = { outcome: 'replayed', resource: made.record.id };
+    assert.deepEqual(await makeSession(using(), { claim }), replayed);
+    assert.deepEqual(await using().idempotency.find(claim), replayed);
+    assert.equal((await using().sessions.list({}, { after: null, limit: 9 })).records.length, 1);
+  });
+
+  it('makes one resource however many ask at once', async () => {
+    const session = await sessionIn(using());
+    const made = await Promise.all(Array.from({ length: 8 }, () => makeRun(using(), session, { claim })));
+    assert.equal(made.filter(({ outcome }) => outcome === 'created').length, 1);
+    assert.equal(made.filter(({ outcome }) => outcome === 'replayed').length, 7);
+  });
+
+  it('refuses a key for another request, and tells actors apart', async () => {
+    await makeSession(using(), { claim });
+    assert.equal(
+      (await makeSession(using(), { claim: { ...claim, digest: 'e' } })).outcome,
+      'claimed-otherwise',
+    );
+    assert.equal((await makeSession(using(), { claim: { ...claim, actor: bob } })).outcome, 'created');
+  });
+
+  it('leaves the key free where the creation was refused', async () => {
+    assert.equal((await makeSession(using(), { claim, max: 0 })).outcome, 'quota');
+    assert.equal((await using().idempotency.find(claim)).outcome, 'free');
+    const session = await sessionIn(using());
+    assert.equal((await makeRun(using(), session, { claim, max: 0 })).outcome, 'quota');
+    assert.equal((await using().idempotency.find(claim)).outcome, 'free');
+  });
+
+  it('forgets old keys', async () => {
+    await makeSession(using(), { claim });
+    await using().idempotency.forgetBefore(1000);
+    assert.equal((await using().idempotency.find(claim)).outcome, 'replayed');
+    await using().idempotency.forgetBefore(1001);
+    assert.equal((await using().idempotency.find(claim)).outcome, 'free');
+  });
+}
+
+function uploadPromises(using: Using): void {
+  const stored = { bytes: 3, sha256: 'ab' };
+  const begin = async (owner: ActorId = ann) => {
+    const id = newId('upload', 1000);
+    await using().uploads.begin({ id, owner, createdAt: 1000 });
+    return id;
+  };
+
+  it('gives an upload to one session of its owner, once it is complete', async () => {
+    const upload = await begin();
+    assert.equal((await makeSession(using(), { upload })).outcome, 'upload');
+    await using().uploads.finish(upload, stored);
+    assert.equal((await makeSession(using(), { upload, owner: bob })).outcome, 'upload');
+    const made = await makeSession(using(), { upload });
+    assert(made.outcome === 'created');
+    assert.equal((await makeSession(using(), { upload })).outcome, 'upload');
+    assert.equal((await using().uploads.get(upload))?.session, made.record.id);
+  });
+
+  it('keeps what an open session uses, and finds what nobody does', async () => {
+    const [used, unused] = [await begin(), await begin()];
+    await using().uploads.finish(used, stored);
+    const made = await makeSession(using(), { upload: used });
+    assert(made.outcome === 'created');
+    assert.deepEqual(
+      (await using().uploads.unusedBefore(1001, 9)).map(({ id }) => id),
+      [unused],
+    );
+    assert.deepEqual(await using().uploads.unusedBefore(1000, 9), []);
+    assert.equal(await using().uploads.remove(used), false);
+    assert.equal(await using().uploads.remove(unused), true);
+    await using().sessions.terminate(made.record.id, 2000, '');
+    await using().sessions.close(made.record.id, 2000);
+    assert.equal(await using().uploads.remove(used), true);
+  });
+}
+
+function tokenPromises(using: Using): void {
+  const make = async (
+    options: { scopes?: ('run:read' | 'identity:write')[]; expiresAt?: number | null } = {},
+  ) => {
+    const { scopes = ['run:read'], expiresAt = null } = options;
+    const id = newId('token', 1000);
+    const token = {
+      id,
+      name: 'ci',
+      actor: ann,
+      scopes,
+      reach: 'own',
+      hash: id,
+      createdAt: 1000,
+      expiresAt,
+    } as const;
+    assert.equal((await using().tokens.create(token, null)).outcome, 'created');
+    return { ...token, lastUsedAt: null };
+  };
+
+  it('finds a token by its hash until it is revoked', async () => {
+    const token = await make();
+    assert.deepEqual(await using().tokens.byHash(token.hash), token);
+    assert.deepEqual(await using().tokens.revoke(token.id, 2000), token);
+    assert.equal(await using().tokens.revoke(token.id, 2000), null);
+    assert.equal(await using().tokens.byHash(token.hash), null);
+    assert.equal(await using().tokens.get(token.id), null);
+    assert.deepEqual((await using().tokens.list({}, { after: null, limit: 9 })).records, []);
+  });
+
+  it('remembers the last use', async () => {
+    const token = await make();
+    await using().tokens.touch(token.id, 1234);
+    assert.equal((await using().tokens.get(token.id))?.lastUsedAt, 1234);
+  });
+
+  it('knows how long a scope is held by anybody', async () => {
+    const { tokens } = using();
+    assert.equal(await tokens.lastExpiryOf('identity:write', 0), null);
+    await make({ scopes: ['run:read'] });
+    await make({ scopes: ['identity:write'], expiresAt: 5000 });
+    await make({ scopes: ['identity:write'], expiresAt: 6000 });
+    assert.equal(await tokens.lastExpiryOf('identity:write', 1000), 6000);
+    assert.equal(await tokens.lastExpiryOf('identity:write', 6000), null);
+    const endless = await make({ scopes: ['identity:write'] });
+    assert.equal(await tokens.lastExpiryOf('identity:write', 1000), Number.POSITIVE_INFINITY);
+    await tokens.revoke(endless.id, 1000);
+    assert.equal(await tokens.lastExpiryOf('identity:write', 1000), 6000);
+  });
+}
+
+function pagingPromises(using: Using): void {
+  it('lists everything exactly once, newest first, whatever the page and the times', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 25 }),
+        fc.integer({ min: 1, max: 7 }),
+        async (times, limit) => {
+          const session = await sessionIn(using());
+          const made: { createdAt: number; id: string }[] = [];
+          for (const at of times) {
+            const run = await makeRun(using(), session, { at });
+            assert(run.outcome === 'created');
+            made.push({ createdAt: at, id: run.record.id });
+          }
+          const seen = await walk(using(), session, limit);
+          const expected = made.sort((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1));
+          assert.deepEqual(seen, expected);
+        },
+      ),
+      { numRuns: 25 },
+    );
+  });
+
+  it('lists what its filters say', async () => {
+    const mine = await sessionIn(using());
+    const theirs = await sessionIn(using(), bob);
+    const ids = async (filter: Parameters<Store['sessions']['list']>[0]) =>
+      (await using().sessions.list(filter, { after: null, limit: 9 })).records.map(({ id }) => id);
+    assert.deepEqual(await ids({ owner: ann }), [mine]);
+    assert.deepEqual(await ids({ owner: bob }), [theirs]);
+    assert.deepEqual(await ids({ phase: 'closed' }), []);
+    await using().sessions.rename(mine, 'x%', 1);
+    assert.deepEqual(await ids({ name: 'x%' }), [mine]);
+    assert.deepEqual(await ids({ name: 'x' }), []);
+  });
+}
+
+async function walk(store: Store, session: SessionId, limit: number) {
+  const seen: { createdAt: number; id: string }[] = [];
+  for (;;) {
+    const after = seen.at(-1) ?? null;
+    const page = await store.runs.list({ session }, { after, limit });
+    seen.push(...page.records.map(({ id, state }) => ({ createdAt: state.queuedAt, id })));
+    if (!page.more) return seen;
+    assert(page.records.length === limit);
+  }
+}

@@ -1,0 +1,216 @@
+import type { ArtifactInfo } from '../contract/runner.ts';
+import type { ActorId } from '../model/actor.ts';
+import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
+import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
+import type { RunChange, RunPhase, RunState } from '../model/run.ts';
+import type { GrantableScope } from '../model/scopes.ts';
+import type { SessionPhase } from '../model/session.ts';
+
+/**
+ * What control remembers. Every method that writes is one transaction and durable when it resolves. Phases
+ * change only through the state machines of `model`; a change that they refuse is not written.
+ *
+ * All throw Fault `store.unavailable` or `storage.full`; what was asked is then not done. Times are
+ * milliseconds since the epoch.
+ */
+export type Store = {
+  readonly sessions: SessionStore;
+  readonly runs: RunStore;
+  readonly uploads: UploadStore;
+  readonly tokens: TokenStore;
+  readonly idempotency: {
+    find(claim: Claim): Promise<ClaimFound>;
+    /** Forgets claims made before `time`; a key may then be used anew. */
+    forgetBefore(time: number): Promise<void>;
+  };
+  /** Rejects where the store can neither be read nor written. */
+  check(): Promise<void>;
+  close(): Promise<void>;
+};
+
+export type SessionRecord = {
+  readonly id: SessionId;
+  readonly name: string | null;
+  readonly phase: SessionPhase;
+  readonly owner: ActorId;
+  readonly repo: RepoSource | null;
+  readonly createdAt: number;
+  readonly closedAt: number | null;
+  readonly liveRuns: number;
+  readonly version: number;
+};
+
+export type RepoSource = { readonly upload: UploadId; readonly shallow: readonly string[] };
+
+/** What was asked for and never changes. Values of the environment are kept apart, see `RunStore.envOf`. */
+export type StoredSpec = {
+  readonly command: readonly string[];
+  readonly envNames: readonly string[];
+  readonly cwd: string | null;
+  readonly limits: RunLimits;
+  readonly strict: boolean;
+  readonly diff: boolean;
+};
+
+export type RunRecord = {
+  readonly id: RunId;
+  readonly session: SessionId;
+  readonly parent: RunId | null;
+  readonly name: string | null;
+  readonly owner: ActorId;
+  readonly spec: StoredSpec;
+  readonly priority: number;
+  readonly state: RunState;
+  /** Set when somebody asked for the end of a live run; the order is given again until the run has ended. */
+  readonly stopRequestedAt: number | null;
+  readonly heldBy: HeldBy | null;
+  readonly usage: Usage | null;
+  readonly artifacts: readonly ArtifactInfo[];
+  readonly filesExpired: boolean;
+  readonly version: number;
+};
+
+export type UploadRecord = {
+  readonly id: UploadId;
+  readonly owner: ActorId;
+  readonly createdAt: number;
+  /** Null while the bytes are still arriving. */
+  readonly stored: { readonly bytes: number; readonly sha256: string } | null;
+  /** The session whose workspace is made from it. */
+  readonly session: SessionId | null;
+};
+
+export type TokenRecord = {
+  readonly id: TokenId;
+  readonly name: string;
+  readonly actor: ActorId;
+  readonly scopes: readonly GrantableScope[];
+  readonly reach: 'own' | 'all';
+  /** SHA-256 of the secret, hex. */
+  readonly hash: string;
+  readonly createdAt: number;
+  readonly expiresAt: number | null;
+  readonly lastUsedAt: number | null;
+};
+
+/** A caller's idempotency key. `digest` stands for the request; `resource` is what it made. */
+export type Claim = { readonly actor: ActorId; readonly key: string; readonly digest: string };
+export type ClaimFound =
+  | { readonly outcome: 'free' }
+  | { readonly outcome: 'replayed'; readonly resource: string }
+  | { readonly outcome: 'claimed-otherwise' };
+
+/** `replayed` names the resource that the same key and request made before; nothing is written then. */
+export type Creation<T, Refused extends string = never> =
+  | { readonly outcome: 'created'; readonly record: T }
+  | Exclude<ClaimFound, { outcome: 'free' }>
+  | (Refused extends string ? { readonly outcome: Refused } : never);
+
+export type After = { readonly createdAt: number; readonly id: string };
+/** Newest first; `after` is the last record of the page before. `limit` is at most `pageRecordsMax`. */
+export type Page = { readonly after: After | null; readonly limit: number };
+export type Listed<T> = { readonly records: readonly T[]; readonly more: boolean };
+
+/** Compare-and-swap: `stale` where the version is another by now. */
+export type Swap<T> =
+  | { readonly outcome: 'written'; readonly record: T }
+  | { readonly outcome: 'stale' | 'absent' };
+
+export type SessionStore = {
+  /** `upload` where the upload is absent, another's, unfinished or used; it belongs to the session afterwards. */
+  create(
+    session: Omit<SessionRecord, 'liveRuns' | 'version'>,
+    options: { claim: Claim | null; openPerOwnerMax: number },
+  ): Promise<Creation<SessionRecord, 'quota' | 'upload'>>;
+  get(id: SessionId): Promise<SessionRecord | null>;
+  list(
+    filter: { owner?: ActorId | undefined; phase?: SessionPhase | undefined; name?: string | undefined },
+    page: Page,
+  ): Promise<Listed<SessionRecord>>;
+  rename(id: SessionId, name: string, version: number): Promise<Swap<SessionRecord>>;
+  /**
+   * Ends an open session and cancels its queued runs, which are returned, in one commit. Null where the
+   * session is not open.
+   */
+  terminate(id: SessionId, at: number, reason: string): Promise<readonly RunRecord[] | null>;
+  /** False where the session is not terminating or has live runs. */
+  close(id: SessionId, at: number): Promise<boolean>;
+  /** Sessions that are terminating, oldest first. */
+  terminating(): Promise<readonly SessionRecord[]>;
+  countByPhase(): Promise<Readonly<Partial<Record<SessionPhase, number>>>>;
+};
+
+export type RunWrite = {
+  readonly run: RunId;
+  /** The changes from the state that the store holds; none leaves the state as it is. */
+  readonly changes: (state: RunState) => readonly RunChange[];
+  readonly heldBy?: HeldBy | null;
+  readonly usage?: Usage | null;
+  readonly artifacts?: readonly ArtifactInfo[];
+};
+
+/** `refused` is an illegal transition: nothing of this write happened. */
+export type RunWritten =
+  | { readonly outcome: 'written'; readonly record: RunRecord }
+  | { readonly outcome: 'refused' | 'absent' };
+
+export type RunStore = {
+  /**
+   * The state is `queued` or, where a slot is free, already `starting`: one commit either way. `closed` where
+   * the session takes no runs any more.
+   */
+  create(
+    run: Omit<RunRecord, 'version' | 'stopRequestedAt' | 'heldBy' | 'usage' | 'artifacts' | 'filesExpired'>,
+    options: { env: Readonly<Record<string, string>>; claim: Claim | null; livePerOwnerMax: number },
+  ): Promise<Creation<RunRecord, 'quota' | 'closed'>>;
+  /** Null for absent and removed runs. */
+  get(id: RunId): Promise<RunRecord | null>;
+  list(
+    filter: {
+      owner?: ActorId | undefined;
+      session?: SessionId | undefined;
+      phase?: RunPhase | undefined;
+      name?: string | undefined;
+    },
+    page: Page,
+  ): Promise<Listed<RunRecord>>;
+  /** Values of the environment, kept until the run has started; null afterwards. Secret. */
+  envOf(id: RunId): Promise<Readonly<Record<string, string>> | null>;
+  /** All writes in one commit, answered in order. The first `running` of a session makes it active. */
+  write(writes: readonly RunWrite[]): Promise<readonly RunWritten[]>;
+  rename(id: RunId, name: string, version: number): Promise<Swap<RunRecord>>;
+  /** Remembers that a live run is to end. */
+  requestStop(id: RunId, at: number): Promise<void>;
+  /** Hides a finished run for good; false where it is live or absent. */
+  remove(id: RunId, at: number): Promise<boolean>;
+  /** Every run that has not finished, oldest first. */
+  live(): Promise<readonly RunRecord[]>;
+  liveOf(session: SessionId): Promise<readonly RunRecord[]>;
+  /** Finished runs whose files are still there and that ended before `time`, oldest first. */
+  finishedBefore(time: number, limit: number): Promise<readonly RunId[]>;
+  markFilesExpired(runs: readonly RunId[]): Promise<void>;
+  countByPhase(): Promise<Readonly<Partial<Record<RunPhase, number>>>>;
+};
+
+export type UploadStore = {
+  /** Before the first byte arrives, so that an upload that was cut off can be found and removed. */
+  begin(upload: { id: UploadId; owner: ActorId; createdAt: number }): Promise<void>;
+  finish(id: UploadId, stored: { bytes: number; sha256: string }): Promise<UploadRecord | null>;
+  get(id: UploadId): Promise<UploadRecord | null>;
+  /** False where it is absent or a session that is not closed was made from it. */
+  remove(id: UploadId): Promise<boolean>;
+  /** Uploads from before `time` that no open session uses. */
+  unusedBefore(time: number, limit: number): Promise<readonly UploadRecord[]>;
+};
+
+export type TokenStore = {
+  create(token: Omit<TokenRecord, 'lastUsedAt'>, claim: Claim | null): Promise<Creation<TokenRecord>>;
+  get(id: TokenId): Promise<TokenRecord | null>;
+  byHash(hash: string): Promise<TokenRecord | null>;
+  list(filter: { actor?: ActorId | undefined }, page: Page): Promise<Listed<TokenRecord>>;
+  /** The token never verifies again. Null where it is absent or revoked already. */
+  revoke(id: TokenId, at: number): Promise<TokenRecord | null>;
+  touch(id: TokenId, at: number): Promise<void>;
+  /** When the last token that holds the scope expires; null where none does after `now`. */
+  lastExpiryOf(scope: GrantableScope, now: number): Promise<number | null>;
+};

@@ -1,0 +1,413 @@
+import { createHash } from 'node:crypto';
+import { absent, Fault } from '../../src/contract/faults.ts';
+import type { LogRecord, RecordKind } from '../../src/contract/log-record.ts';
+import { recordHeaderBytes } from '../../src/contract/log-record.ts';
+import type { RunView, SessionView, TokenView, UploadView } from '../../src/contract/schemas.ts';
+import type { Caller, Control, LogReader, Page, Readiness, Versioned } from '../../src/control/control.ts';
+import type { Actor } from '../../src/model/actor.ts';
+import { decide, type Resource } from '../../src/model/decide.ts';
+import { newId } from '../../src/model/ids.ts';
+import { defaultRunLimits } from '../../src/model/limits.ts';
+import { isTerminal } from '../../src/model/run.ts';
+import type { GrantableScope } from '../../src/model/scopes.ts';
+
+/**
+ * A Control that lives in memory: enough of the real one to drive the HTTP layer, with handles for what a test
+ * wants to happen. It decides by the real rules, so denials and absences look as they do in the product.
+ */
+export type FakeControl = Control & {
+  /** Bearer secrets and whom they stand for. */
+  readonly actors: Map<string, Actor>;
+  readonly logsOf: (run: string) => FakeLog;
+  /** Ends a run; followers of its log and waiters see it. */
+  readonly finish: (run: string, ending?: Partial<RunView>) => void;
+  readonly artifacts: Map<string, Buffer>;
+  readonly uploads: Control['uploads'] & { readonly kept: Map<string, Buffer> };
+  ready: Readiness;
+  /** What the next read of a run or session throws, for failures from below. */
+  failure: unknown;
+  readonly authentications: string[];
+};
+
+/** A log that grows; readers pull it, and `pulled` counts what they took. */
+export class FakeLog implements Iterable<LogRecord> {
+  readonly records: LogRecord[] = [];
+  readonly steps: { step: string; at: number }[] = [];
+  pulled = 0;
+  cancelled = 0;
+  /** Bytes that a reader gets without end, instead of `records`. */
+  endless: Buffer | null = null;
+  ended = false;
+  failure: Error | null = null;
+  #offset = 0;
+  #waiters = new Set<() => void>();
+
+  append(kind: RecordKind, payload: string | Buffer): void {
+    const bytes = Buffer.from(payload);
+    this.#offset += recordHeaderBytes + bytes.length;
+    this.records.push({ kind, payload: bytes, nextOffset: this.#offset });
+    this.#wake();
+  }
+
+  end(): void {
+    this.ended = true;
+    this.#wake();
+  }
+
+  fail(error: Error): void {
+    this.failure = error;
+    this.#wake();
+  }
+
+  [Symbol.iterator](): Iterator<LogRecord> {
+    return this.records[Symbol.iterator]();
+  }
+
+  reader(offset: number, follow: boolean): LogReader {
+    let stopped = false;
+    const read = this.#read.bind(this);
+    const cancel = () => {
+      if (!stopped) this.cancelled += 1;
+      stopped = true;
+      this.#wake();
+    };
+    return { cancel, [Symbol.asyncIterator]: () => read(offset, follow, () => stopped) };
+  }
+
+  async *#read(offset: number, follow: boolean, stopped: () => boolean): AsyncGenerator<LogRecord> {
+    for (let at = 0; !stopped(); ) {
+      if (this.failure !== null) throw this.failure;
+      const record = this.#next(at);
+      if (record !== null) {
+        at += 1;
+        if (record.nextOffset <= offset) continue;
+        this.pulled += 1;
+        yield record;
+      } else if (this.ended || !follow) return;
+      else await new Promise<void>((resolve) => this.#waiters.add(resolve));
+    }
+  }
+
+  #next(at: number): LogRecord | null {
+    if (this.endless === null) return this.records[at] ?? null;
+    const size = recordHeaderBytes + this.endless.length;
+    return { kind: 'stdout', payload: this.endless, nextOffset: (at + 1) * size };
+  }
+
+  #wake(): void {
+    for (const waiter of this.#waiters) waiter();
+    this.#waiters.clear();
+  }
+}
+
+export const ownerActor: Actor = { id: 'user:owner', scopes: new Set(['*']), reach: 'all' };
+
+export function openFakeControl(): FakeControl {
+  const state = new FakeState();
+  const uploadsKept = new Map<string, Buffer>();
+  return {
+    actors: state.actors,
+    authentications: state.authentications,
+    artifacts: state.artifacts,
+    logsOf: (run) => state.logsOf(run),
+    finish: (run, ending) => state.finish(run, ending),
+    ready: { ready: true, checks: { store: { ok: true }, audit: { ok: true }, runner: { ok: true } } },
+    get failure() {
+      return state.failure;
+    },
+    set failure(failure: unknown) {
+      state.failure = failure;
+    },
+    sessions: fakeSessions(state),
+    runs: fakeRuns(state),
+    uploads: { ...fakeUploads(state, uploadsKept), kept: uploadsKept },
+    tokens: fakeTokens(state),
+    audit: {
+      list: async (caller) => {
+        state.gate(caller, 'audit:read', { kind: 'audit' });
+        return { items: [{ action: 'run.create' }], nextCursor: null };
+      },
+    },
+    async authenticate(bearer) {
+      state.authentications.push(bearer);
+      return state.actors.get(bearer) ?? null;
+    },
+    async readiness() {
+      return this.ready;
+    },
+    async metrics(caller) {
+      state.gate(caller, 'cluster:read', { kind: 'cluster' });
+      return 'sealwright_fake 1\n';
+    },
+    close: async () => undefined,
+  };
+}
+
+type Entry<T> = { view: T; version: number };
+
+class FakeState {
+  readonly actors = new Map<string, Actor>([['owner-token', ownerActor]]);
+  readonly authentications: string[] = [];
+  readonly artifacts = new Map<string, Buffer>();
+  readonly sessions = new Map<string, Entry<SessionView>>();
+  readonly runs = new Map<string, Entry<RunView>>();
+  readonly tokens = new Map<string, TokenView>();
+  readonly keys = new Map<string, string>();
+  failure: unknown = null;
+  readonly #logs = new Map<string, FakeLog>();
+  readonly #ends = new Map<string, Set<() => void>>();
+
+  gate(caller: Caller, needs: GrantableScope, resource: Resource): void {
+    const decision = decide(caller.actor, needs, resource);
+    if (decision.allow) return;
+    if (!decision.visible) throw absent(resource.kind);
+    throw new Fault('access.denied', { detail: `This needs ${needs}.`, extra: { required: needs } });
+  }
+
+  find<T extends { owner: string }>(
+    entries: Map<string, Entry<T>>,
+    caller: Caller,
+    needs: GrantableScope,
+    kind: 'session' | 'run',
+    id: string,
+  ): Entry<T> {
+    if (this.failure !== null) throw this.failure;
+    const entry = entries.get(id);
+    if (entry === undefined) throw absent(kind);
+    this.gate(caller, needs, { kind, id, owner: entry.view.owner as Actor['id'] });
+    return entry;
+  }
+
+  logsOf(run: string): FakeLog {
+    const log = this.#logs.get(run) ?? new FakeLog();
+    this.#logs.set(run, log);
+    return log;
+  }
+
+  finish(run: string, ending: Partial<RunView> = {}): void {
+    const entry = this.runs.get(run)!;
+    entry.view = {
+      ...entry.view,
+      phase: 'succeeded',
+      exitCode: 0,
+      finishedAt: entry.view.createdAt,
+      ...ending,
+    };
+    entry.version += 1;
+    this.logsOf(run).end();
+    for (const wake of this.#ends.get(run) ?? []) wake();
+  }
+
+  ended(run: string, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const set = this.#ends.get(run) ?? new Set();
+      this.#ends.set(run, set.add(resolve));
+      signal.addEventListener('abort', () => {
+        set.delete(resolve);
+        reject(signal.reason as Error);
+      });
+    });
+  }
+}
+
+const now = '2026-01-02T03:04:05.678Z';
+
+function fakeSessions(state: FakeState): Control['sessions'] {
+  return {
+    async create(caller, { request, idempotencyKey }) {
+      state.gate(caller, 'session:write', { kind: 'session' });
+      const known = idempotencyKey === null ? undefined : state.keys.get(idempotencyKey);
+      if (known !== undefined) return { ...state.sessions.get(known)! };
+      const view: SessionView = {
+        id: newId('session', 1),
+        name: request.name ?? null,
+        phase: 'pending',
+        owner: caller.actor.id,
+        repo: request.repo !== undefined,
+        createdAt: now,
+        closedAt: null,
+        liveRuns: 0,
+      };
+      const entry = { view, version: 1 };
+      state.sessions.set(view.id, entry);
+      if (idempotencyKey !== null) state.keys.set(idempotencyKey, view.id);
+      return { ...entry };
+    },
+    async list(caller, { cursor, limit = 50 }) {
+      state.gate(caller, 'session:read', { kind: 'session' });
+      const all = [...state.sessions.values()].map(({ view }) => view);
+      return pageOf(all, cursor, limit);
+    },
+    get: async (caller, id) => ({ ...state.find(state.sessions, caller, 'session:read', 'session', id) }),
+    async rename(caller, id, name, ifMatch) {
+      return renamed(state.find(state.sessions, caller, 'session:write', 'session', id), name, ifMatch);
+    },
+    async close(caller, id) {
+      const entry = state.find(state.sessions, caller, 'session:write', 'session', id);
+      entry.view = { ...entry.view, phase: 'closed', closedAt: now };
+    },
+  };
+}
+
+function fakeRuns(state: FakeState): Control['runs'] {
+  const find = (caller: Caller, needs: GrantableScope, id: string) =>
+    state.find(state.runs, caller, needs, 'run', id);
+  return {
+    async create(caller, { request }) {
+      state.gate(caller, 'run:write', { kind: 'run' });
+      state.find(state.sessions, caller, 'run:write', 'session', request.session);
+      const view = { ...emptyRun, ...request, env: undefined, diff: undefined } as unknown as RunView;
+      return addRun(state, { ...view, owner: caller.actor.id, limits: emptyRun.limits });
+    },
+    async list(caller, { cursor, limit = 50 }) {
+      state.gate(caller, 'run:read', { kind: 'run' });
+      const all = [...state.runs.values()].map(({ view }) => view);
+      return pageOf(all, cursor, limit);
+    },
+    get: async (caller, id) => find(caller, 'run:read', id),
+    rename: async (caller, id, name, ifMatch) => renamed(find(caller, 'run:write', id), name, ifMatch),
+    async remove(caller, id) {
+      const entry = find(caller, 'run:write', id);
+      if (!isTerminal(entry.view.phase)) throw new Fault('state.conflict', { detail: 'The run is live.' });
+      state.runs.delete(id);
+    },
+    async stop(caller, id) {
+      const entry = find(caller, 'run:write', id);
+      if (!isTerminal(entry.view.phase)) state.finish(id, { phase: 'cancelled', exitCode: 143 });
+      return entry.view;
+    },
+    async resume(caller, id, { request }) {
+      const { view } = find(caller, 'run:write', id);
+      const command = request.command ?? view.command;
+      return addRun(state, { ...view, command, parent: view.id, phase: 'queued', exitCode: null });
+    },
+    async logs(caller, id, { offset, follow }) {
+      find(caller, 'run:read', id);
+      return state.logsOf(id).reader(offset, follow);
+    },
+    async artifact(caller, id, name) {
+      const { view } = find(caller, 'run:read', id);
+      const info = view.artifacts.find((artifact) => artifact.name === name);
+      const bytes = state.artifacts.get(name);
+      if (info === undefined || bytes === undefined) throw absent('artifact');
+      return {
+        bytes: info.bytes,
+        mediaType: info.mediaType,
+        cancel: () => undefined,
+        async *[Symbol.asyncIterator]() {
+          for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536);
+        },
+      };
+    },
+    async finished(caller, id, signal) {
+      const entry = find(caller, 'run:read', id);
+      if (!isTerminal(entry.view.phase)) await state.ended(id, signal);
+      return entry.view;
+    },
+    async steps(caller, id) {
+      find(caller, 'run:read', id);
+      return [...state.logsOf(id).steps];
+    },
+  };
+}
+
+function fakeUploads(state: FakeState, kept: Map<string, Buffer>): Control['uploads'] {
+  return {
+    async store(caller, bytes) {
+      state.gate(caller, 'session:write', { kind: 'upload' });
+      const hash = createHash('sha256');
+      let size = 0;
+      const head: Buffer[] = [];
+      for await (const chunk of bytes) {
+        hash.update(chunk);
+        size += chunk.length;
+        if (size < 1_000_000) head.push(chunk);
+      }
+      const id = newId('upload', 1);
+      kept.set(id, Buffer.concat(head));
+      const view: UploadView = { id, bytes: size, sha256: hash.digest('hex'), createdAt: now };
+      return view;
+    },
+    async remove(caller, id) {
+      state.gate(caller, 'session:write', { kind: 'upload' });
+      if (!kept.delete(id)) throw absent('upload');
+    },
+  };
+}
+
+function fakeTokens(state: FakeState): Control['tokens'] {
+  return {
+    async create(caller, { request }) {
+      state.gate(caller, 'identity:write', { kind: 'token' });
+      const view: TokenView = {
+        id: newId('token', 1),
+        name: request.name,
+        actor: request.actor ?? caller.actor.id,
+        scopes: request.scopes,
+        reach: request.reach ?? 'own',
+        createdAt: now,
+        expiresAt: null,
+        lastUsedAt: null,
+      };
+      state.tokens.set(view.id, view);
+      const token = `fake-${view.id}`;
+      const { actor, reach } = view;
+      state.actors.set(token, { id: actor as Actor['id'], scopes: new Set(request.scopes), reach });
+      return { ...view, token };
+    },
+    async list(caller, { cursor, limit = 50 }) {
+      state.gate(caller, 'identity:read', { kind: 'token' });
+      return pageOf([...state.tokens.values()], cursor, limit);
+    },
+    async revoke(caller, id) {
+      state.gate(caller, 'identity:write', { kind: 'token' });
+      if (!state.tokens.delete(id)) throw absent('token');
+      state.actors.delete(`fake-${id}`);
+    },
+  };
+}
+
+const { timeoutSeconds, ...limits } = defaultRunLimits;
+const emptyRun = {
+  parent: null,
+  name: null,
+  envNames: [],
+  cwd: null,
+  limits,
+  timeoutSeconds,
+  priority: 0,
+  strict: false,
+  phase: 'queued',
+  cause: null,
+  reason: null,
+  exitCode: null,
+  signal: null,
+  createdAt: now,
+  startedAt: null,
+  finishedAt: null,
+  heldBy: null,
+  usage: null,
+  artifacts: [],
+  filesExpired: false,
+} satisfies Partial<RunView>;
+
+function addRun(state: FakeState, view: RunView): Versioned<RunView> {
+  const entry = { view: { ...view, id: newId('run', 1) }, version: 1 };
+  state.runs.set(entry.view.id, entry);
+  return { ...entry };
+}
+
+function renamed<T>(entry: Entry<T>, name: string, ifMatch: number): Versioned<T> {
+  if (entry.version !== ifMatch)
+    throw new Fault('precondition.failed', { detail: `It is at version ${entry.version}.` });
+  entry.view = { ...entry.view, name };
+  entry.version += 1;
+  return { ...entry };
+}
+
+function pageOf<T>(all: readonly T[], cursor: string | undefined, limit: number): Page<T> {
+  const start = cursor === undefined ? 0 : Number(cursor);
+  const items = all.slice(start, start + limit);
+  const end = start + items.length;
+  return { items, nextCursor: end < all.length ? String(end) : null };
+}

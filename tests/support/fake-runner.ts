@@ -1,0 +1,295 @@
+import type { Server } from 'node:net';
+import { type Channel, listenChannel } from '../../src/base/channel.ts';
+import { recordHeader } from '../../src/contract/log-record.ts';
+import type {
+  ArtifactInfo,
+  OrderFrame,
+  Purpose,
+  RunFinished,
+  RunnerEvent,
+  RunnerOrder,
+  RunnerStatus,
+  RunSpec,
+} from '../../src/contract/runner.ts';
+import type { RunId, UploadId } from '../../src/model/ids.ts';
+import type { HeldBy } from '../../src/model/limits.ts';
+import type { Ending } from '../../src/model/run.ts';
+
+export const fakeHeldBy: HeldBy = {
+  cpus: 'cgroup-v2',
+  memory: 'cgroup-v2',
+  pids: 'cgroup-v2',
+  disk: 'watcher',
+  time: 'timer',
+};
+
+export const success: Ending = { phase: 'succeeded', exit: { code: 0, signal: null } };
+const cancelled: Ending = { phase: 'cancelled', reason: 'stopped', exit: { code: 143, signal: 'SIGTERM' } };
+
+type FakeRun = {
+  readonly spec: RunSpec;
+  phase: 'starting' | 'running';
+  runningAt: number | null;
+  starts: number;
+};
+
+export type FakeRunnerOptions = {
+  readonly socketPath: string;
+  readonly key: Buffer;
+  /** Ends every run by itself as soon as it has started; false leaves that to the test. */
+  readonly endsAtOnce?: boolean;
+};
+
+/**
+ * A runner without sandboxes that speaks the channel protocol. It keeps what a real one keeps (live runs, ends
+ * until they are acknowledged, output by offset), can lose answers, die and come back with or without memory.
+ */
+export class FakeRunner {
+  readonly #options: FakeRunnerOptions;
+  readonly live = new Map<RunId, FakeRun>();
+  readonly unacknowledged = new Map<RunId, RunFinished>();
+  readonly output = new Map<RunId, Buffer>();
+  readonly artifacts = new Map<RunId, { info: ArtifactInfo; bytes: Buffer }[]>();
+  readonly uploads = new Map<UploadId, Buffer>();
+  readonly orders: RunnerOrder[] = [];
+  /** How often each run was truly begun. */
+  readonly begun = new Map<RunId, number>();
+  /** Orders of these kinds are carried out, but their answers never sent; the connection ends instead. */
+  readonly loseAnswersTo = new Set<RunnerOrder['order']>();
+  /** Orders of these kinds end the connection before they are carried out. */
+  readonly dropOrders = new Set<RunnerOrder['order']>();
+  /** The fault that starts are answered with. */
+  refuseStarts: { code: string; detail: string } | null = null;
+  /** The fault that uploads end with after their first bytes. */
+  refuseUploads: { code: string; detail: string } | null = null;
+  readonly #channels = new Set<Channel>();
+  #ordersChannel: Channel | null = null;
+  #server: Server | null = null;
+  readonly #watchers = new Set<() => void>();
+
+  constructor(options: FakeRunnerOptions) {
+    this.#options = options;
+  }
+
+  async listen(): Promise<void> {
+    this.#server = await listenChannel({
+      path: this.#options.socketPath,
+      key: this.#options.key,
+      serve: (channel) => this.#serve(channel),
+      onError: () => undefined,
+    });
+  }
+
+  /** Ends every connection and stops listening. Keeps its memory: `listen` brings the same runner back. */
+  async stop(): Promise<void> {
+    const server = this.#server;
+    this.#server = null;
+    const closed = new Promise<void>((resolve) =>
+      server === null ? resolve() : server.close(() => resolve()),
+    );
+    this.cut();
+    await closed;
+  }
+
+  /** Forgets everything, as a runner does whose process died with its sandboxes. */
+  forgetAll(): void {
+    this.live.clear();
+    this.unacknowledged.clear();
+  }
+
+  cut(): void {
+    for (const channel of this.#channels) channel.close();
+  }
+
+  /** Resolves once the condition holds; it is looked at whenever anything happens here. */
+  async until(holds: () => boolean): Promise<void> {
+    if (holds()) return;
+    await new Promise<void>((resolve) => {
+      const look = () => {
+        if (!holds()) return;
+        this.#watchers.delete(look);
+        resolve();
+      };
+      this.#watchers.add(look);
+    });
+  }
+
+  write(run: RunId, kind: 'stdout' | 'stderr', text: string): void {
+    const payload = Buffer.from(text);
+    const before = this.output.get(run) ?? Buffer.alloc(0);
+    this.output.set(run, Buffer.concat([before, recordHeader(kind, payload.length), payload]));
+    this.#changed();
+  }
+
+  running(run: RunId): void {
+    const hosted = this.live.get(run)!;
+    hosted.phase = 'running';
+    hosted.runningAt = Date.now();
+    this.#emit({ event: 'running', run, at: hosted.runningAt, heldBy: fakeHeldBy });
+  }
+
+  finish(run: RunId, ending: Ending = success): void {
+    const hosted = this.live.get(run)!;
+    this.live.delete(run);
+    const finished: RunFinished = {
+      event: 'finished',
+      run,
+      at: Date.now(),
+      runningAt: hosted.runningAt,
+      ending,
+      heldBy: fakeHeldBy,
+      usage: { cpuSeconds: 0.1, peakMemoryBytes: 1024, peakPids: 1, diskBytes: 0, outputBytes: 0 },
+      artifacts: (this.artifacts.get(run) ?? []).map(({ info }) => info),
+    };
+    this.unacknowledged.set(run, finished);
+    this.#emit(finished);
+  }
+
+  /** Says an end again, as after a lost acknowledgement. */
+  repeat(finished: RunFinished): void {
+    this.#emit(finished);
+  }
+
+  emit(event: RunnerEvent): void {
+    this.#emit(event);
+  }
+
+  countOf(order: RunnerOrder['order']): number {
+    return this.orders.filter((given) => given.order === order).length;
+  }
+
+  #emit(event: RunnerEvent): void {
+    this.#ordersChannel?.sendJson(event).catch(() => undefined);
+    this.#changed();
+  }
+
+  #changed(): void {
+    for (const look of [...this.#watchers]) look();
+  }
+
+  async #serve(channel: Channel): Promise<void> {
+    this.#channels.add(channel);
+    try {
+      const first = await channel.read();
+      if (first === null || first.kind !== 'json') return;
+      const purpose = first.value as Purpose;
+      if (purpose.purpose === 'orders') await this.#serveOrders(channel);
+      else if (purpose.purpose === 'logs') await this.#serveLogs(channel, purpose);
+      else if (purpose.purpose === 'artifact') await this.#serveArtifact(channel, purpose);
+      else await this.#serveUpload(channel, purpose);
+      channel.end();
+      await channel.closed;
+    } finally {
+      this.#channels.delete(channel);
+    }
+  }
+
+  async #serveOrders(channel: Channel): Promise<void> {
+    this.#ordersChannel = channel;
+    for (const finished of this.unacknowledged.values()) await channel.sendJson(finished);
+    for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
+      if (frame.kind !== 'json') return;
+      const { id, ...order } = frame.value as OrderFrame;
+      if (this.dropOrders.has(order.order)) return channel.close();
+      this.orders.push(order);
+      const answer = this.#carryOut(order);
+      this.#changed();
+      if (this.loseAnswersTo.has(order.order)) return channel.close();
+      await channel.sendJson('fault' in answer ? { id, fault: answer.fault } : { id, ok: answer.ok });
+      this.#afterAnswer(order);
+    }
+  }
+
+  #carryOut(order: RunnerOrder): { ok: unknown } | { fault: { code: string; detail: string } } {
+    switch (order.order) {
+      case 'start':
+        return this.#start(order.spec);
+      case 'stop':
+        if (this.live.has(order.run)) this.finish(order.run, cancelled);
+        return { ok: null };
+      case 'acknowledge':
+        this.unacknowledged.delete(order.run);
+        return { ok: null };
+      case 'remove-session':
+        for (const [run, { spec }] of this.live)
+          if (spec.session === order.session) this.finish(run, cancelled);
+        return { ok: null };
+      case 'remove-upload':
+        this.uploads.delete(order.upload);
+        return { ok: null };
+      case 'forget':
+        for (const run of order.runs) this.output.delete(run);
+        return { ok: null };
+      case 'status':
+        return { ok: this.#status() };
+    }
+  }
+
+  #start(spec: RunSpec): { ok: unknown } | { fault: { code: string; detail: string } } {
+    if (this.refuseStarts !== null) return { fault: this.refuseStarts };
+    if (this.live.has(spec.run) || this.unacknowledged.has(spec.run)) return { ok: null };
+    this.live.set(spec.run, { spec, phase: 'starting', runningAt: null, starts: 1 });
+    this.begun.set(spec.run, (this.begun.get(spec.run) ?? 0) + 1);
+    return { ok: null };
+  }
+
+  #afterAnswer(order: RunnerOrder): void {
+    if (order.order !== 'start' || this.#options.endsAtOnce !== true) return;
+    const { run } = order.spec;
+    if (!this.live.has(run)) return;
+    this.running(run);
+    this.write(run, 'stdout', `${order.spec.command.join(' ')}\n`);
+    this.finish(run);
+  }
+
+  #status(): RunnerStatus {
+    return {
+      live: [...this.live].map(([run, { phase, runningAt }]) => ({
+        run,
+        phase,
+        runningAt,
+        heldBy: fakeHeldBy,
+      })),
+      backend: 'fake',
+      mode: 'user',
+      heldBy: fakeHeldBy,
+      sandboxes: this.live.size,
+      residentBytes: 1,
+    };
+  }
+
+  async #serveLogs(channel: Channel, { run, offset, follow }: Purpose & { purpose: 'logs' }): Promise<void> {
+    let sent = offset;
+    for (;;) {
+      const output = this.output.get(run) ?? Buffer.alloc(0);
+      const ended = !this.live.has(run);
+      if (output.length > sent) await channel.sendData(output.subarray(sent));
+      sent = Math.max(sent, output.length);
+      if (ended || !follow) return;
+      await Promise.race([
+        this.until(() => (this.output.get(run)?.length ?? 0) > sent || !this.live.has(run)),
+        channel.closed,
+      ]);
+    }
+  }
+
+  async #serveArtifact(channel: Channel, { run, name }: Purpose & { purpose: 'artifact' }): Promise<void> {
+    const found = this.artifacts.get(run)?.find(({ info }) => info.name === name);
+    if (found === undefined)
+      return await channel.sendJson({ fault: { code: 'resource.absent', detail: 'No such artifact.' } });
+    await channel.sendData(found.bytes);
+  }
+
+  async #serveUpload(channel: Channel, { upload }: Purpose & { purpose: 'upload' }): Promise<void> {
+    const chunks: Buffer[] = [];
+    for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
+      if (frame.kind === 'json') {
+        const bytes = Buffer.concat(chunks);
+        this.uploads.set(upload, bytes);
+        return await channel.sendJson({ bytes: bytes.length, sha256: '0'.repeat(64) });
+      }
+      if (this.refuseUploads !== null) return await channel.sendJson({ fault: this.refuseUploads });
+      chunks.push(Buffer.from(frame.bytes));
+    }
+  }
+}

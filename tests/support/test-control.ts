@@ -1,0 +1,157 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
+import { type Clock, systemClock } from '../../src/base/clock.ts';
+import { Fault } from '../../src/contract/faults.ts';
+import type { Caller, Control } from '../../src/control/control.ts';
+import type { Logger } from '../../src/control/logger.ts';
+import { type ControlConfig, openControl } from '../../src/control/open.ts';
+import { openTokens, type Tokens } from '../../src/identity/tokens.ts';
+import type { Actor } from '../../src/model/actor.ts';
+import { newId } from '../../src/model/ids.ts';
+import { defaultRunLimits } from '../../src/model/limits.ts';
+import { roles, type Scope } from '../../src/model/scopes.ts';
+import { openSqliteStore } from '../../src/store/sqlite/open.ts';
+import type { Store } from '../../src/store/store.ts';
+import { FakeRunner } from './fake-runner.ts';
+
+export const testConfig: ControlConfig = {
+  maxRuns: 4,
+  maxRunsPerSession: 1,
+  liveRunsPerOwnerMax: 100,
+  sessionsPerOwnerMax: 100,
+  runFilesTtlMs: 24 * 3600 * 1000,
+  uploadTtlMs: 3600 * 1000,
+  sweepEveryMs: 60_000,
+  uploadBytesMax: 64 * 1024 * 1024,
+  defaultLimits: defaultRunLimits,
+};
+
+const silent: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
+
+export const bootstrapSecret = 'a-bootstrap-secret-of-the-tests';
+
+export function actorOf(
+  name: string,
+  reach: 'own' | 'all' = 'own',
+  scopes: readonly Scope[] = roles.developer,
+): Actor {
+  return { id: `user:${name}`, scopes: new Set(scopes), reach };
+}
+
+export function callerOf(actor: Actor): Caller {
+  return { actor, request: { id: newId('request', Date.now()), address: '127.0.0.1', userAgent: null } };
+}
+
+/** A control process against a fake runner in a folder of its own; either side can be restarted. */
+export class TestControl {
+  readonly folder: string;
+  readonly runner: FakeRunner;
+  readonly clock: Clock;
+  readonly config: ControlConfig;
+  readonly #key: Buffer;
+  /** Stands in front of the audit log; a test makes it fail by setting `auditFails`. */
+  auditFails = false;
+  control!: Control;
+  store!: Store;
+  tokens!: Tokens;
+  audit!: AuditLog;
+
+  private constructor(folder: string, options: TestControlOptions) {
+    this.folder = folder;
+    this.#key = randomBytes(32);
+    this.clock = options.clock ?? systemClock;
+    this.config = { ...testConfig, ...options.config };
+    this.runner = new FakeRunner({
+      socketPath: join(folder, 'runner.sock'),
+      key: this.#key,
+      endsAtOnce: options.endsAtOnce ?? false,
+    });
+  }
+
+  static async open(options: TestControlOptions = {}): Promise<TestControl> {
+    const test = new TestControl(await mkdtemp(join(tmpdir(), 'sealwright-control-')), options);
+    if (options.withRunner !== false) await test.runner.listen();
+    await test.start();
+    if (options.withRunner !== false) await test.connected();
+    return test;
+  }
+
+  async start(): Promise<void> {
+    const { clock } = this;
+    const log = await openAuditLog({
+      folder: join(this.folder, 'audit'),
+      stream: 'control',
+      clock,
+      newId: () => newId('event', clock.now()),
+    });
+    this.audit = failing(log, () => this.auditFails);
+    this.store = await openSqliteStore({ file: join(this.folder, 'store.db') });
+    this.tokens = await openTokens({
+      store: this.store.tokens,
+      clock,
+      bootstrap: { secret: bootstrapSecret },
+      onError: () => undefined,
+    });
+    this.control = await openControl({
+      store: this.store,
+      audit: this.audit,
+      trail: { folder: join(this.folder, 'audit') },
+      tokens: this.tokens,
+      runner: { socketPath: join(this.folder, 'runner.sock'), key: this.#key },
+      clock,
+      config: this.config,
+      logger: silent,
+    });
+  }
+
+  /** Control has reconciled with the runner and takes new runs. */
+  async connected(): Promise<void> {
+    while (!(await this.control.readiness()).checks.runner.ok)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+
+  async stop(): Promise<void> {
+    await this.control.close();
+    await this.tokens.close();
+    await this.audit.close();
+    await this.store.close();
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.start();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    await this.runner.stop();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+export type TestControlOptions = {
+  readonly config?: Partial<ControlConfig>;
+  readonly clock?: Clock;
+  readonly endsAtOnce?: boolean;
+  readonly withRunner?: boolean;
+};
+
+function failing(log: AuditLog, fails: () => boolean): AuditLog {
+  return {
+    append: async (event) => {
+      if (fails()) throw new Fault('audit.unavailable', { detail: 'made to fail' });
+      return await log.append(event);
+    },
+    health: () => (fails() ? { ok: false, since: 0, reason: 'made to fail' } : log.health()),
+    probe: async () => (fails() ? { ok: false, since: 0, reason: 'made to fail' } : await log.probe()),
+    close: () => log.close(),
+  };
+}

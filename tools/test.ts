@@ -1,0 +1,184 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, globSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { systemClock } from '../src/base/clock.ts';
+import type { TestRecord } from './test-file.ts';
+
+/**
+ * The test command: formatter and linter, types, then every test file in a process of its own. With an
+ * argument, only the files whose path contains it. Its last line is `N passed, N failed[, N skipped]`; the
+ * status is 0 only when something ran and nothing failed.
+ */
+
+const root = join(import.meta.dirname, '..');
+const fileTimeoutMs = 300_000;
+const checkTimeoutMs = 120_000;
+/** What a test file or check prints is shown when it fails; of more than this, the end. */
+const outputCharactersMax = 20_000;
+
+const suites = [
+  { name: 'unit', files: 'src/**/*.test.ts', atOnce: 2 },
+  { name: 'tidy', files: 'tests/tidy/**/*.test.ts', atOnce: 2 },
+  { name: 'api', files: 'tests/api/**/*.test.ts', atOnce: 2 },
+  { name: 'escape', files: 'tests/escape/**/*.test.ts', atOnce: 1 },
+  { name: 'end to end', files: 'tests/e2e/**/*.test.ts', atOnce: 1 },
+] as const;
+
+const checks = [
+  { name: 'biome check', program: 'biome', args: ['check', '--colors=off', '.'] },
+  { name: 'tsc --noEmit', program: 'tsc', args: ['--noEmit', '--pretty', 'false'] },
+] as const;
+
+type Ran = { readonly records: TestRecord[]; readonly output: string; readonly problem: string | null };
+
+const total = { passed: 0, failed: 0, skipped: 0 };
+const skips: string[] = [];
+const failures: string[] = [];
+const groups = new Set<ChildProcess>();
+
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+const seconds = (sinceMs: number): string => `${((systemClock.monotonic() - sinceMs) / 1000).toFixed(1)} s`;
+
+/** What children see of this environment; the rest (npm's, the caller's) must not sway a test. */
+function testEnvironment(): NodeJS.ProcessEnv {
+  const path = [join(root, 'node_modules/.bin'), process.env.PATH].join(delimiter);
+  const environment: NodeJS.ProcessEnv = { PATH: path };
+  for (const name of ['HOME', 'TMPDIR', 'SEALWRIGHT_VECTORS']) {
+    if (process.env[name] !== undefined) environment[name] = process.env[name];
+  }
+  return environment;
+}
+
+/** Kills a child and what it started that stayed in its process group. */
+function killGroup(child: ChildProcess): void {
+  groups.delete(child);
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // nobody is left
+  }
+}
+
+/** Runs a program to its end, at most for `timeoutMs`, with file descriptor 3 read as test records. */
+async function runProgram(program: string, args: readonly string[], timeoutMs: number): Promise<Ran> {
+  const stdio = ['ignore', 'pipe', 'pipe', 'pipe'] as const;
+  const child = spawn(program, args, { cwd: root, env: testEnvironment(), stdio: [...stdio], detached: true });
+  groups.add(child);
+  const [, stdout, stderr, reports] = child.stdio;
+  let output = '';
+  for (const stream of [stdout, stderr]) {
+    (stream as NodeJS.ReadableStream).setEncoding('utf8').on('data', (text: string) => {
+      output = (output + text).slice(-outputCharactersMax);
+    });
+  }
+  const records: TestRecord[] = [];
+  const lines = createInterface({ input: reports as NodeJS.ReadableStream });
+  lines.on('line', (line) => records.push(JSON.parse(line) as TestRecord));
+  const read = new Promise((resolve) => lines.once('close', resolve));
+
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    killGroup(child);
+  }, timeoutMs);
+  const problem = await new Promise<string | null>((resolve) => {
+    child.once('error', (error) => resolve(error.message));
+    child.once('exit', (code, signal) => resolve(code === 0 ? null : `ended with ${signal ?? `status ${code}`}`));
+  });
+  clearTimeout(timer);
+  killGroup(child);
+  if (child.pid !== undefined) await read;
+  return { records, output, problem: timedOut ? `not done after ${timeoutMs / 1000} s; killed` : problem };
+}
+
+function fail(where: string, name: string, detail: string): void {
+  total.failed += 1;
+  const text = `FAILED ${where}: ${name}\n${detail.trim().replaceAll(/^/gm, '    ')}`;
+  failures.push(text);
+  say(text);
+}
+
+async function runCheck(check: (typeof checks)[number]): Promise<void> {
+  const since = systemClock.monotonic();
+  const program = join(root, 'node_modules/.bin', check.program);
+  const { problem, output } = await runProgram(program, check.args, checkTimeoutMs);
+  if (problem !== null) return fail(check.name, problem, output);
+  total.passed += 1;
+  say(`ok ${check.name} (${seconds(since)})`);
+}
+
+/** A file that broke apart from its tests: it crashed, hung, ended early or held no test at all. */
+function fileProblem({ records, problem }: Ran): string | null {
+  const running = records.findLast((record) => record.kind === 'running');
+  const during = running ? `, last in: ${running.name}` : '';
+  if (problem !== null && !records.some((record) => record.kind === 'failed')) return `${problem}${during}`;
+  if (records.at(-1)?.kind !== 'end') return `${problem ?? 'it exited before its tests were done'}${during}`;
+  return records.some((record) => record.kind !== 'end') ? null : 'it holds no test';
+}
+
+async function runTestFile(file: string): Promise<void> {
+  const since = systemClock.monotonic();
+  const runner = join(import.meta.dirname, 'test-file.ts');
+  const ran = await runProgram(process.execPath, [runner, join(root, file)], fileTimeoutMs);
+  const failedBefore = total.failed;
+  let passed = 0;
+  for (const record of ran.records) {
+    if (record.kind === 'passed') passed += 1;
+    if (record.kind === 'failed') fail(file, record.name, record.detail ?? 'a test inside it failed');
+    if (record.kind === 'skipped') skips.push(`${file}: ${record.name} (${record.reason})`);
+  }
+  const skipped = ran.records.filter((record) => record.kind === 'skipped').length;
+  total.passed += passed;
+  total.skipped += skipped;
+  const problem = fileProblem(ran);
+  if (problem !== null) fail(file, 'the file', problem);
+  if (total.failed > failedBefore && ran.output !== '') say(`  what ${file} printed:\n${ran.output.trimEnd()}`);
+  if (total.failed > failedBefore) return;
+  say(`ok ${file}: ${passed} passed${skipped > 0 ? `, ${skipped} skipped` : ''} (${seconds(since)})`);
+}
+
+async function runSuite(name: string, files: string[], atOnce: number): Promise<void> {
+  say(`\n== ${name} (${files.length} files)`);
+  const waiting = files.values();
+  const work = async (): Promise<void> => {
+    for (const file of waiting) await runTestFile(file);
+  };
+  await Promise.all(Array.from({ length: atOnce }, work));
+}
+
+function filesOf(pattern: string, part: string): string[] {
+  const files = globSync(pattern, { cwd: root }).filter((file) => file.includes(part));
+  return files.sort();
+}
+
+function close(): void {
+  if (total.failed > 0) say(`\n== failures again\n${failures.join('\n')}`);
+  if (skips.length > 0) say(`\n== skipped\n${skips.join('\n')}`);
+  say(`\n${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`);
+}
+
+async function main(part: string | undefined): Promise<void> {
+  if (part === undefined) {
+    say('== checks');
+    for (const check of checks) await runCheck(check);
+  }
+  let found = 0;
+  for (const suite of suites) {
+    const files = filesOf(suite.files, part ?? '');
+    found += files.length;
+    if (files.length > 0) await runSuite(suite.name, files, suite.atOnce);
+  }
+  if (found === 0) say(part === undefined ? 'There is no test file.' : `No test file's path contains ${part}.`);
+  close();
+  if (found === 0 || total.failed > 0 || total.passed === 0) process.exitCode = 1;
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.once(signal, () => {
+    for (const child of groups) killGroup(child);
+    process.exit(130);
+  });
+}
+if (!existsSync(join(root, 'node_modules/.bin/tsc'))) throw new Error('The packages are missing: run npm test');
+await main(process.argv[2]);
