@@ -66,8 +66,12 @@ function present(entries: readonly string[]): string[] {
 
 function commit(): string | undefined {
   try {
-    const options = { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] } as const;
-    return execFileSync('git', ['rev-parse', '--verify', 'HEAD'], options).trim();
+    const args = ['rev-parse', '--verify', 'HEAD'];
+    return execFileSync('git', args, {
+      cwd: root,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
   } catch {
     return undefined; // not a clone, or nothing is committed yet
   }

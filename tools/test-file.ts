@@ -23,6 +23,7 @@ type Outcome = {
 };
 
 const reportFd = 3;
+const detailCharactersMax = 8_000;
 
 function report(record: TestRecord): void {
   writeSync(reportFd, `${JSON.stringify(record)}\n`);
@@ -39,7 +40,11 @@ function recordOf(outcome: Outcome, passed: boolean, name: string): TestRecord |
   if (outcome.todo) return { kind: 'skipped', name, reason: `todo: ${skipReason(outcome.todo)}` };
   if (passed) return type === 'suite' ? null : { kind: 'passed', name };
   if (error?.failureType !== 'subtestsFailed') {
-    return { kind: 'failed', name, detail: inspect(error?.cause ?? error, { depth: 6 }) };
+    return {
+      kind: 'failed',
+      name,
+      detail: inspect(error?.cause ?? error, { depth: 6 }).slice(0, detailCharactersMax),
+    };
   }
   return type === 'suite' ? null : { kind: 'failed', name, detail: null };
 }

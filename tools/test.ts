@@ -1,7 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, globSync } from 'node:fs';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { globSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import { systemClock } from '../src/base/clock.ts';
 import type { TestRecord } from './test-file.ts';
 
@@ -14,6 +16,7 @@ import type { TestRecord } from './test-file.ts';
 const root = join(import.meta.dirname, '..');
 const fileTimeoutMs = 300_000;
 const checkTimeoutMs = 120_000;
+const pipeGraceMs = 2_000;
 /** What a test file or check prints is shown when it fails; of more than this, the end. */
 const outputCharactersMax = 20_000;
 
@@ -35,7 +38,7 @@ type Ran = { readonly records: TestRecord[]; readonly output: string; readonly p
 const total = { passed: 0, failed: 0, skipped: 0 };
 const skips: string[] = [];
 const failures: string[] = [];
-const groups = new Set<ChildProcess>();
+const children = new Set<ChildProcess>();
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const seconds = (sinceMs: number): string => `${((systemClock.monotonic() - sinceMs) / 1000).toFixed(1)} s`;
@@ -52,7 +55,7 @@ function testEnvironment(): NodeJS.ProcessEnv {
 
 /** Kills a child and what it started that stayed in its process group. */
 function killGroup(child: ChildProcess): void {
-  groups.delete(child);
+  children.delete(child);
   try {
     if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
   } catch {
@@ -60,23 +63,34 @@ function killGroup(child: ChildProcess): void {
   }
 }
 
-/** Runs a program to its end, at most for `timeoutMs`, with file descriptor 3 read as test records. */
-async function runProgram(program: string, args: readonly string[], timeoutMs: number): Promise<Ran> {
-  const stdio = ['ignore', 'pipe', 'pipe', 'pipe'] as const;
-  const child = spawn(program, args, { cwd: root, env: testEnvironment(), stdio: [...stdio], detached: true });
-  groups.add(child);
-  const [, stdout, stderr, reports] = child.stdio;
+/** Keeps the end of what a child prints. */
+function keepOutput(child: ChildProcess): () => string {
   let output = '';
-  for (const stream of [stdout, stderr]) {
-    (stream as NodeJS.ReadableStream).setEncoding('utf8').on('data', (text: string) => {
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text: string) => {
       output = (output + text).slice(-outputCharactersMax);
     });
   }
-  const records: TestRecord[] = [];
-  const lines = createInterface({ input: reports as NodeJS.ReadableStream });
-  lines.on('line', (line) => records.push(JSON.parse(line) as TestRecord));
-  const read = new Promise((resolve) => lines.once('close', resolve));
+  return () => output;
+}
 
+/** Collects the test records that a child writes to file descriptor 3; one torn by a kill is left out. */
+function keepRecords(child: ChildProcess): TestRecord[] {
+  const records: TestRecord[] = [];
+  createInterface({ input: child.stdio[3] as Readable }).on('line', (line) => {
+    if (line.endsWith('}')) records.push(JSON.parse(line) as TestRecord);
+  });
+  return records;
+}
+
+/** Runs a program to its end, or kills it after `timeoutMs`; also what is left of its process group. */
+async function runProgram(program: string, args: readonly string[], timeoutMs: number): Promise<Ran> {
+  const stdio: StdioOptions = ['ignore', 'pipe', 'pipe', 'pipe'];
+  const child = spawn(program, args, { cwd: root, env: testEnvironment(), stdio, detached: true });
+  children.add(child);
+  const output = keepOutput(child);
+  const records = keepRecords(child);
+  const closed = new Promise((resolve) => child.once('close', resolve));
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
@@ -84,19 +98,26 @@ async function runProgram(program: string, args: readonly string[], timeoutMs: n
   }, timeoutMs);
   const problem = await new Promise<string | null>((resolve) => {
     child.once('error', (error) => resolve(error.message));
-    child.once('exit', (code, signal) => resolve(code === 0 ? null : `ended with ${signal ?? `status ${code}`}`));
+    child.once('exit', (code, signal) =>
+      resolve(code === 0 ? null : `ended with ${signal ?? `status ${code}`}`),
+    );
   });
   clearTimeout(timer);
   killGroup(child);
-  if (child.pid !== undefined) await read;
-  return { records, output, problem: timedOut ? `not done after ${timeoutMs / 1000} s; killed` : problem };
+  // A process that left the group may hold the pipes; what the child itself wrote is read by then.
+  await Promise.race([closed, delay(pipeGraceMs, undefined, { ref: false })]);
+  for (const stream of child.stdio) stream?.destroy();
+  return {
+    records,
+    output: output(),
+    problem: timedOut ? `not done after ${timeoutMs / 1000} s; killed` : problem,
+  };
 }
 
 function fail(where: string, name: string, detail: string): void {
   total.failed += 1;
-  const text = `FAILED ${where}: ${name}\n${detail.trim().replaceAll(/^/gm, '    ')}`;
-  failures.push(text);
-  say(text);
+  failures.push(`${where}: ${name}`);
+  say(`FAILED ${where}: ${name}\n${detail.trim().replaceAll(/^/gm, '    ')}`);
 }
 
 async function runCheck(check: (typeof checks)[number]): Promise<void> {
@@ -114,7 +135,8 @@ function fileProblem({ records, problem }: Ran): string | null {
   const during = running ? `, last in: ${running.name}` : '';
   if (problem !== null && !records.some((record) => record.kind === 'failed')) return `${problem}${during}`;
   if (records.at(-1)?.kind !== 'end') return `${problem ?? 'it exited before its tests were done'}${during}`;
-  return records.some((record) => record.kind !== 'end') ? null : 'it holds no test';
+  const counted = records.some((record) => record.kind !== 'running' && record.kind !== 'end');
+  return counted ? null : 'it holds no test';
 }
 
 async function runTestFile(file: string): Promise<void> {
@@ -133,8 +155,10 @@ async function runTestFile(file: string): Promise<void> {
   total.skipped += skipped;
   const problem = fileProblem(ran);
   if (problem !== null) fail(file, 'the file', problem);
-  if (total.failed > failedBefore && ran.output !== '') say(`  what ${file} printed:\n${ran.output.trimEnd()}`);
-  if (total.failed > failedBefore) return;
+  if (total.failed > failedBefore) {
+    if (ran.output !== '') say(`  what ${file} printed:\n${ran.output.trimEnd()}`);
+    return;
+  }
   say(`ok ${file}: ${passed} passed${skipped > 0 ? `, ${skipped} skipped` : ''} (${seconds(since)})`);
 }
 
@@ -148,17 +172,20 @@ async function runSuite(name: string, files: string[], atOnce: number): Promise<
 }
 
 function filesOf(pattern: string, part: string): string[] {
-  const files = globSync(pattern, { cwd: root }).filter((file) => file.includes(part));
-  return files.sort();
+  return globSync(pattern, { cwd: root })
+    .filter((file) => file.includes(part))
+    .sort();
 }
 
 function close(): void {
-  if (total.failed > 0) say(`\n== failures again\n${failures.join('\n')}`);
-  if (skips.length > 0) say(`\n== skipped\n${skips.join('\n')}`);
-  say(`\n${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`);
+  if (total.failed > 0) say(`== failed\n${failures.join('\n')}`);
+  if (skips.length > 0) say(`== skipped\n${skips.join('\n')}`);
+  const { passed, failed, skipped } = total;
+  say(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
 }
 
 async function main(part: string | undefined): Promise<void> {
+  const since = systemClock.monotonic();
   if (part === undefined) {
     say('== checks');
     for (const check of checks) await runCheck(check);
@@ -169,16 +196,16 @@ async function main(part: string | undefined): Promise<void> {
     found += files.length;
     if (files.length > 0) await runSuite(suite.name, files, suite.atOnce);
   }
-  if (found === 0) say(part === undefined ? 'There is no test file.' : `No test file's path contains ${part}.`);
+  if (found === 0) say(`There is no test file${part === undefined ? '' : ` whose path contains ${part}`}.`);
+  say(`\n== done in ${seconds(since)}`);
   close();
   if (found === 0 || total.failed > 0 || total.passed === 0) process.exitCode = 1;
 }
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => {
-    for (const child of groups) killGroup(child);
+    for (const child of children) killGroup(child);
     process.exit(130);
   });
 }
-if (!existsSync(join(root, 'node_modules/.bin/tsc'))) throw new Error('The packages are missing: run npm test');
 await main(process.argv[2]);

@@ -59,20 +59,23 @@ export class ChainCheck {
   takeLines(block: Buffer, end: number): void {
     const scanner = isUtf8(block.subarray(0, end)) ? new LineScanner(block) : null;
     for (let start = 0; start < end && this.#problem === null; ) {
-      const lineEnd = block.indexOf(newline, start);
-      const line = block.subarray(start, lineEnd);
       this.#line += 1;
-      if (scanner !== null && this.#isOrdinary(scanner, start, line))
-        this.#advance(hash('sha256', line, 'hex'));
-      else this.#take(readLine(line), line);
-      start = lineEnd + 1;
+      let after = scanner === null ? -1 : this.#endOfOrdinary(scanner, start);
+      if (after > 0) {
+        this.#advance(hash('sha256', block.subarray(start, after - 1), 'hex'));
+      } else {
+        after = block.indexOf(newline, start) + 1;
+        const line = block.subarray(start, after - 1);
+        this.#take(readLine(line), line);
+      }
+      start = after;
     }
   }
 
-  #isOrdinary(scanner: LineScanner, start: number, line: Buffer): boolean {
-    if (this.#next === null || this.#suspect !== null) return false;
-    if (line.length >= auditLimits.lineBytesMax) return false;
-    return scanner.isNextLine(start, this.#next);
+  #endOfOrdinary(scanner: LineScanner, start: number): number {
+    if (this.#next === null || this.#suspect !== null) return -1;
+    const after = scanner.endOfNextLine(start, this.#next);
+    return after - start > auditLimits.lineBytesMax ? -1 : after;
   }
 
   takeOverlong(): void {

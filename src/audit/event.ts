@@ -78,65 +78,51 @@ export const streamPattern = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 export type EventParts = { readonly head: string; readonly middle: string; readonly tail: string };
 
 /**
- * The bounded, canonical parts of an event. Throws TypeError where `data` is not JSON, which is a bug of the
- * caller, never a property of hostile input that was parsed.
+ * The bounded, canonical parts of an event: members stand in the order of RFC 8785, and every string passes
+ * `text`. Throws TypeError where `data` is not JSON, which is a bug of the caller, never a property of hostile
+ * input that was parsed.
  */
 export function eventParts(event: NewEvent, stream: string, id: EventId, atMs: number): EventParts {
-  const before: JsonObject = {
-    action: clip(event.action, eventCharacters.action),
-    actor: boundActor(event.actor),
-    at: new Date(atMs).toISOString(),
-    ...(event.data === undefined ? {} : { data: boundData(event.data) }),
-    decision: { allow: event.decision.allow, rule: clip(event.decision.rule, eventCharacters.rule) },
-    id,
-    ...(event.phase === 'outcome' ? { of: clip(event.of, eventCharacters.id) } : {}),
-    outcome: event.outcome,
-    phase: event.phase,
-  };
-  const between: JsonObject = {
-    ...(event.request === undefined ? {} : { request: boundRequest(event.request) }),
-    resource: boundResource(event.resource),
-  };
+  const { decision, outcome, phase, data } = event;
   return {
-    head: `${canonicalJson(before).slice(0, -1)},"prev":"`,
-    middle: `",${canonicalJson(between).slice(1, -1)},"seq":`,
+    head:
+      `{"action":${text(event.action, eventCharacters.action)},"actor":${actorText(event.actor)}` +
+      `,"at":"${new Date(atMs).toISOString()}"${data === undefined ? '' : `,"data":${dataText(data)}`}` +
+      `,"decision":{"allow":${decision.allow},"rule":${text(decision.rule, eventCharacters.rule)}}` +
+      `,"id":"${id}"${event.phase === 'outcome' ? `,"of":${text(event.of, eventCharacters.id)}` : ''}` +
+      `,"outcome":"${outcome}","phase":"${phase}","prev":"`,
+    middle: `"${event.request === undefined ? '' : requestText(event.request)}${resourceText(event.resource)},"seq":`,
     tail: `,"stream":"${stream}","v":1}`,
   };
 }
 
-/** The line, without its newline: canonical, because the members of each part sort into its place. */
+/** The line, without its newline. */
 export function lineOf(parts: EventParts, prev: string, seq: number): string {
   return `${parts.head}${prev}${parts.middle}${seq}${parts.tail}`;
 }
 
-function boundActor(actor: EventActor): JsonObject {
-  return {
-    id: clip(actor.id, eventCharacters.actorId),
-    kind: actor.kind,
-    ...(actor.onBehalfOf === undefined
-      ? {}
-      : { onBehalfOf: clip(actor.onBehalfOf, eventCharacters.actorId) }),
-    ...(actor.token === undefined ? {} : { token: clip(actor.token, eventCharacters.actorToken) }),
-  };
+function text(value: string, charactersMax: number): string {
+  return canonicalJson(clip(value, charactersMax));
 }
 
-function boundResource(resource: EventResource): JsonObject {
-  return {
-    ...(resource.id === undefined ? {} : { id: clip(resource.id, eventCharacters.resourceId) }),
-    kind: clip(resource.kind, eventCharacters.resourceKind),
-    ...(resource.session === undefined
-      ? {}
-      : { session: clip(resource.session, eventCharacters.resourceId) }),
-  };
+function actorText({ id, kind, onBehalfOf, token }: EventActor): string {
+  const { actorId, actorToken } = eventCharacters;
+  const behalf = onBehalfOf === undefined ? '' : `,"onBehalfOf":${text(onBehalfOf, actorId)}`;
+  const proof = token === undefined ? '' : `,"token":${text(token, actorToken)}`;
+  return `{"id":${text(id, actorId)},"kind":"${kind}"${behalf}${proof}}`;
 }
 
-function boundRequest(request: EventRequest): JsonObject {
-  const { address, userAgent } = request;
-  return {
-    address: address === null ? null : clip(address, eventCharacters.address),
-    id: clip(request.id, eventCharacters.requestId),
-    userAgent: userAgent === null ? null : clip(userAgent, eventCharacters.userAgent),
-  };
+function requestText({ id, address, userAgent }: EventRequest): string {
+  const from = address === null ? 'null' : text(address, eventCharacters.address);
+  const agent = userAgent === null ? 'null' : text(userAgent, eventCharacters.userAgent);
+  return `,"request":{"address":${from},"id":${text(id, eventCharacters.requestId)},"userAgent":${agent}}`;
+}
+
+function resourceText({ id, kind, session }: EventResource): string {
+  const { resourceId, resourceKind } = eventCharacters;
+  const name = id === undefined ? '' : `"id":${text(id, resourceId)},`;
+  const place = session === undefined ? '' : `,"session":${text(session, resourceId)}`;
+  return `,"resource":{${name}"kind":${text(kind, resourceKind)}${place}}`;
 }
 
 const markerCharactersMax = 16;
@@ -148,12 +134,11 @@ export function clip(text: string, charactersMax: number): string {
   return `${text.slice(0, kept).toWellFormed()}…[+${text.length - kept}]`;
 }
 
-function boundData(data: JsonObject): JsonObject {
-  const bounded = boundValue(data, 0) as JsonObject;
-  const text = canonicalJson(bounded);
-  const bytes = Buffer.byteLength(text);
+function dataText(data: JsonObject): string {
+  const bounded = canonicalJson(boundValue(data, 0));
+  const bytes = Buffer.byteLength(bounded);
   if (bytes <= auditLimits.dataBytesMax) return bounded;
-  return { clipped: true, bytes, sha256: hash('sha256', text, 'hex') };
+  return canonicalJson({ clipped: true, bytes, sha256: hash('sha256', bounded, 'hex') });
 }
 
 const tooDeep = '…[nested]';

@@ -19,16 +19,16 @@ export class LineScanner {
    * Whether the line at `start` is certainly a canonical event that has this `prev` and `seq` and ends in
    * `ending` (of `lineEnding`). The line must be UTF-8 and end in a newline, where every scan stops.
    */
-  isNextLine(start: number, next: NextLine): boolean {
+  endOfNextLine(start: number, next: NextLine): number {
     let at = this.#steps(start, beforePrev);
-    if (at < 0 || !this.#has(at, next.link)) return false;
+    if (at < 0 || !this.#has(at, next.link)) return -1;
     at += next.link.length;
     if (this.#has(at, request[0]!.opening)) at = this.#steps(at, request);
-    if (at < 0) return false;
+    if (at < 0) return -1;
     at = this.#steps(at, this.#has(at, resource[0]!.opening) ? resource : resourceWithoutId);
-    if (at < 0) return false;
+    if (at < 0) return -1;
     at = this.#seq(at, next.seq);
-    return at >= 0 && this.#has(at, next.ending);
+    return at >= 0 && this.#has(at, next.ending) ? at + next.ending.length : -1;
   }
 
   #has(at: number, literal: Literal): boolean {
@@ -49,6 +49,7 @@ export class LineScanner {
       if (this.#has(at, opening)) {
         at += opening.length;
         if (then === 'string') at = this.#string(at);
+        else if (then === 'object') at = this.#object(at, 1);
         else if (then === 'value') at = this.#value(at, 0);
         if (at < 0) return -1;
       } else if (!optional) {
@@ -187,7 +188,8 @@ function literal(text: string): Literal {
 
 type Step = {
   readonly opening: Literal;
-  readonly then: 'string' | 'value' | 'nothing';
+  /** An object's opening brace belongs to the opening. */
+  readonly then: 'string' | 'object' | 'value' | 'nothing';
   readonly optional: boolean;
 };
 
@@ -202,7 +204,7 @@ const beforePrev = [
   step(',"onBehalfOf":"', 'string', true),
   step(',"token":"', 'string', true),
   step('},"at":"', 'string'),
-  step(',"data":', 'value', true),
+  step(',"data":{', 'object', true),
   step(',"decision":{"allow":', 'value'),
   step(',"rule":"', 'string'),
   step('},"id":"', 'string'),

@@ -57,7 +57,11 @@ async function apply(patch: Buffer | string, ...flags: string[]) {
   environment.stdout.chunks.length = 0;
   environment.questions.length = 0;
   const context = testContext({ ...environment, cwd: checkout.path }, server);
-  const status = await runProgram(buildProgram(context, () => {}), ['apply', 'latest', ...flags], context);
+  const status = await runProgram(
+    buildProgram(context, () => {}),
+    ['apply', 'latest', ...flags],
+    context,
+  );
   return { status, said: environment.stderr.text, shown: environment.stdout.text };
 }
 
@@ -111,7 +115,11 @@ describe('applying a patch', () => {
     assert.equal(existsSync(join(checkout.path, 'moved')), true);
     assert.equal(readFileSync(join(checkout.path, 'dir/a\nb"\t'), 'utf8'), 'odd\n');
     assert.equal(readlinkSync(join(checkout.path, 'dir/link')), '../edit');
-    assert(readdirSync(checkout.path, { encoding: 'buffer' }).some((name) => name.equals(Buffer.from([0x66, 0xff]))));
+    assert(
+      readdirSync(checkout.path, { encoding: 'buffer' }).some((name) =>
+        name.equals(Buffer.from([0x66, 0xff])),
+      ),
+    );
   });
 
   it('asks first, and does nothing on any answer but yes', async () => {
@@ -203,7 +211,14 @@ describe('a hostile patch changes nothing', () => {
   });
 
   it('in the git folder, in any spelling, by rename or deletion', async () => {
-    for (const path of ['.git/hooks/post-checkout', '.GIT/config', '.git./hooks/x', 'git~1/hooks/x', '.g\u200cit/config', '.git\\hooks\\x']) {
+    for (const path of [
+      '.git/hooks/post-checkout',
+      '.GIT/config',
+      '.git./hooks/x',
+      'git~1/hooks/x',
+      '.g\u200cit/config',
+      '.git\\hooks\\x',
+    ]) {
       await refusedUnchanged(Buffer.from(created(path, '100755')), /git folder|cannot be read/);
     }
     await refusedUnchanged(
@@ -222,14 +237,18 @@ describe('a hostile patch changes nothing', () => {
     writeFileSync(join(outside, 'victim'), 'one\n');
     symlinkSync(outside, join(checkout.path, 'link'));
     await refusedUnchanged(created('link/new'), /symbolic link in the checkout/);
-    const edit = 'diff --git a/link/victim b/link/victim\nindex 1111111..2222222 100644\n--- a/link/victim\n+++ b/link/victim\n@@ -1 +1 @@\n-one\n+two\n';
+    const edit =
+      'diff --git a/link/victim b/link/victim\nindex 1111111..2222222 100644\n--- a/link/victim\n+++ b/link/victim\n@@ -1 +1 @@\n-one\n+two\n';
     await refusedUnchanged(edit, /symbolic link in the checkout/);
     await refusedUnchanged(created('fresh', '120000', outside) + created('fresh/new'), /below another/);
     await refusedUnchanged(created('fresh/new') + created('fresh', '120000', outside), /below another/);
   });
 
   it('as a submodule or a special mode', async () => {
-    await refusedUnchanged(created('sub', '160000', 'Subproject commit 1111111111111111111111111111111111111111'), /submodule/);
+    await refusedUnchanged(
+      created('sub', '160000', 'Subproject commit 1111111111111111111111111111111111111111'),
+      /submodule/,
+    );
     await refusedUnchanged(created('setuid', '104755'), /cannot be read/);
   });
 
@@ -253,13 +272,14 @@ describe('a hostile patch changes nothing', () => {
   it('and its names and contents cannot drive the terminal', async () => {
     environment.stdout.isTerminal = true;
     environment.stdout.colour = true;
-    const patch = Buffer.from(`diff --git "a/\\033[2Jx" "b/\\033[2Jx"\nnew file mode 100644\nindex 0000000..2222222\n--- /dev/null\n+++ "b/\\033[2Jx"\n@@ -0,0 +1 @@\n+\x1b]0;owned\x07\n`);
+    const patch = Buffer.from(
+      `diff --git "a/\\033[2Jx" "b/\\033[2Jx"\nnew file mode 100644\nindex 0000000..2222222\n--- /dev/null\n+++ "b/\\033[2Jx"\n@@ -0,0 +1 @@\n+\x1b]0;owned\x07\n`,
+    );
     environment.answers.push('y');
     const { status, shown } = await apply(patch);
     assert.equal(status, 0);
     assert.match(shown, /\\e\]0;owned\\x07/);
     assert.match(shown, /A \\e\[2Jx/);
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: the escapes that colour itself makes
     assert.doesNotMatch(shown.replace(/\x1b\[\d*m/g, ''), /\x1b|\x07/);
   });
 });
@@ -274,9 +294,21 @@ describe('files that would run code are asked for by name', () => {
   it('with --yes, each has to be allowed by --allow', async () => {
     const patch = created('.github/workflows/ci.yml') + created('Makefile') + created('src/a.c');
     await refusedUnchanged(patch, /\.github\/workflows\/ci\.yml \(CI workflow\), Makefile \(build file\)/);
-    await refusedUnchanged(patch, /by name: Makefile \(build file\)\./, '--allow', '.github/workflows/ci.yml');
+    await refusedUnchanged(
+      patch,
+      /by name: Makefile \(build file\)\./,
+      '--allow',
+      '.github/workflows/ci.yml',
+    );
     await refusedUnchanged(patch, /CI workflow/, '--allow', '.github', '--allow', 'Makefile');
-    const { status } = await apply(patch, '--yes', '--allow', '.github/workflows/ci.yml', '--allow', 'Makefile');
+    const { status } = await apply(
+      patch,
+      '--yes',
+      '--allow',
+      '.github/workflows/ci.yml',
+      '--allow',
+      'Makefile',
+    );
     assert.equal(status, 0);
     assert.equal(existsSync(join(checkout.path, 'Makefile')), true);
   });
@@ -291,14 +323,23 @@ describe('files that would run code are asked for by name', () => {
     environment.answers.push('y', 'y', 'y');
     assert.equal((await apply(patch)).status, 0);
     assert.deepEqual(environment.questions.length, 3);
-    assert.match(environment.questions[1]!, /^\.npmrc is a package manager settings/);
+    assert.match(environment.questions[1]!, /^\.npmrc \(package manager settings\): /);
   });
 
   it('also when they become executable, by mode, creation, rename or copy', async () => {
-    await refusedUnchanged('diff --git a/script b/script\nold mode 100644\nnew mode 100755\n', /script \(newly executable/);
+    await refusedUnchanged(
+      'diff --git a/script b/script\nold mode 100644\nnew mode 100755\n',
+      /script \(newly executable/,
+    );
     await refusedUnchanged(created('new', '100755'), /new \(newly executable/);
-    await refusedUnchanged('diff --git a/tool b/fresh\nsimilarity index 100%\ncopy from tool\ncopy to fresh\n', /fresh \(newly executable/);
-    await refusedUnchanged('diff --git a/tool b/fresh\nsimilarity index 100%\nrename from tool\nrename to fresh\n', /fresh \(newly executable/);
+    await refusedUnchanged(
+      'diff --git a/tool b/fresh\nsimilarity index 100%\ncopy from tool\ncopy to fresh\n',
+      /fresh \(newly executable/,
+    );
+    await refusedUnchanged(
+      'diff --git a/tool b/fresh\nsimilarity index 100%\nrename from tool\nrename to fresh\n',
+      /fresh \(newly executable/,
+    );
     const edit = patchOf((work) => work.write('tool', '#!/bin/sh\ntrue\n', 0o755));
     assert.equal((await apply(edit, '--yes')).status, 0);
     assert.equal(statSync(join(checkout.path, 'tool')).mode & 0o111, 0o111);
@@ -307,9 +348,18 @@ describe('files that would run code are asked for by name', () => {
   it('also when a file is renamed to or from such a name, or removed', async () => {
     checkout.write('.npmrc', 'a=b\n');
     checkout.commit();
-    await refusedUnchanged('diff --git a/script b/Makefile\nsimilarity index 100%\nrename from script\nrename to Makefile\n', /Makefile \(build file/);
-    await refusedUnchanged('diff --git a/.npmrc b/x\nsimilarity index 100%\nrename from .npmrc\nrename to x\n', /x \(package manager/);
-    await refusedUnchanged(patchOf((work) => rmSync(join(work.path, '.npmrc'))), /\.npmrc \(package manager/);
+    await refusedUnchanged(
+      'diff --git a/script b/Makefile\nsimilarity index 100%\nrename from script\nrename to Makefile\n',
+      /Makefile \(build file/,
+    );
+    await refusedUnchanged(
+      'diff --git a/.npmrc b/x\nsimilarity index 100%\nrename from .npmrc\nrename to x\n',
+      /x \(package manager/,
+    );
+    await refusedUnchanged(
+      patchOf((work) => rmSync(join(work.path, '.npmrc'))),
+      /\.npmrc \(package manager/,
+    );
   });
 
   it('and applying runs no program that the checkout names', async () => {

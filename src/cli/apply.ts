@@ -28,10 +28,11 @@ export function defineApply(program: Command, context: Context): void {
     .argument('<run>', 'id, beginning of an id, name, or "latest"')
     .option('--repo <path>', 'the checkout to apply to (default: the one you are in)')
     .option('-y, --yes', 'do not ask whether to apply; files that would run code still have to be allowed')
-    .option('--allow <path>', 'allow this file although it would run code (repeatable)', (value, before: string[] = []) => [
-      ...before,
-      value,
-    ])
+    .option(
+      '--allow <path>',
+      'allow this file although it would run code (repeatable)',
+      (value, before: string[] = []) => [...before, value],
+    )
     .action(async (word: string, flags: Flags) => {
       const interruption = new AbortController();
       const off = context.environment.onInterrupt(() => interruption.abort());
@@ -39,7 +40,8 @@ export function defineApply(program: Command, context: Context): void {
         context.status = await apply(context, word, flags, interruption.signal);
       } catch (error) {
         if (error instanceof PatchRefused) throw new CliFailure(error.message, { cause: error });
-        if (interruption.signal.aborted) throw new CliFailure('Interrupted; nothing was applied.', { status: 130 });
+        if (interruption.signal.aborted)
+          throw new CliFailure('Interrupted; nothing was applied.', { status: 130 });
         throw error;
       } finally {
         off();
@@ -124,7 +126,10 @@ async function show(
     for await (const text of colourPatch([patch], stdout.colour)) await stdout.write(text);
   }
   const lines = changes.map((change) => `  ${describe(change)}\n`).join('');
-  await print(environment, `${countFiles(changes)} in ${showPath(Buffer.from(checkout.top).toString('latin1'))}:\n${lines}`);
+  await print(
+    environment,
+    `${countFiles(changes)} in ${showPath(Buffer.from(checkout.top).toString('latin1'))}:\n${lines}`,
+  );
 }
 
 function describe(change: FileChange): string {
@@ -141,11 +146,13 @@ function countFiles(changes: readonly FileChange[]): string {
 
 async function confirm(environment: Environment, checkout: Checkout, checked: CheckedPatch, flags: Flags) {
   const allowed = new Set(flags.allow ?? []);
-  const open = checked.concerns.filter(({ path }) => !allowed.has(nameOf(path)) && !allowed.has(showPath(path)));
+  const open = checked.concerns.filter(
+    ({ path }) => !allowed.has(nameOf(path)) && !allowed.has(showPath(path)),
+  );
   if (flags.yes !== true && !(await agrees(environment, `Apply this to ${checkout.top}?`))) throw declined();
   const unanswered: Concern[] = [];
   for (const concern of open) {
-    const question = `${showPath(concern.path)} is a ${concern.kind}: ${concern.because}. Apply it too?`;
+    const question = `${showPath(concern.path)} (${concern.kind}): ${concern.because}. Apply it too?`;
     const answer = await environment.ask(`${question} [y/N] `);
     if (answer === null) unanswered.push(concern);
     else if (!isYes(answer)) throw declined(concern);
@@ -166,15 +173,20 @@ function isYes(answer: string): boolean {
 }
 
 function declined(concern?: Concern): CliFailure {
-  return new CliFailure(`${concern === undefined ? 'Declined' : `${showPath(concern.path)} was declined`}; nothing was applied.`);
+  return new CliFailure(
+    `${concern === undefined ? 'Declined' : `${showPath(concern.path)} was declined`}; nothing was applied.`,
+  );
 }
 
 function mustBeAllowed(concerns: readonly Concern[]): CliFailure {
   const list = concerns.map(({ path, kind }) => `${showPath(path)} (${kind})`).join(', ');
   const words = concerns.map(({ path }) => `--allow ${shellWord(showPath(path))}`).join(' ');
-  return new CliFailure(`Files that would run code on this machine have to be allowed by name: ${list}. Nothing was applied.`, {
-    hint: `Look at each, then add: ${words}`,
-  });
+  return new CliFailure(
+    `Files that would run code on this machine have to be allowed by name: ${list}. Nothing was applied.`,
+    {
+      hint: `Look at each, then add: ${words}`,
+    },
+  );
 }
 
 function shellWord(text: string): string {

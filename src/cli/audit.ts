@@ -22,7 +22,10 @@ type ListFlags = {
 };
 
 export function defineAudit(program: Command, context: Context): void {
-  const audit = program.command('audit').summary('read and verify the audit log').description('The audit log: who did what, and proof that nothing was removed.');
+  const audit = program
+    .command('audit')
+    .summary('read and verify the audit log')
+    .description('The audit log: who did what, and proof that nothing was removed.');
   audit
     .command('ls', { isDefault: true })
     .description('Lists recorded events, newest first.')
@@ -45,7 +48,9 @@ export function defineAudit(program: Command, context: Context): void {
     )
     .argument('[path...]', 'stream files or folders of them (default: audit/ in the data folder)')
     .option('--json', 'print the verdict as JSON')
-    .action(async (paths: string[], flags: { json?: boolean }) => await verify(context, paths, flags.json === true));
+    .action(
+      async (paths: string[], flags: { json?: boolean }) => await verify(context, paths, flags.json === true),
+    );
 }
 
 async function list(context: Context, flags: ListFlags): Promise<void> {
@@ -69,7 +74,8 @@ async function list(context: Context, flags: ListFlags): Promise<void> {
 export function parseTime(text: string, option: string, now: number): string {
   if (/^[0-9.smhdw]+$/i.test(text)) return new Date(now - parseDuration(text, option) * 1000).toISOString();
   const time = /^\d{4}-\d{2}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(time)) throw new UsageFailure(`${option} takes a time such as 2026-01-31T12:00:00Z, or 2h, not "${text}"`);
+  if (Number.isNaN(time))
+    throw new UsageFailure(`${option} takes a time such as 2026-01-31T12:00:00Z, or 2h, not "${text}"`);
   return new Date(time).toISOString();
 }
 
@@ -106,7 +112,10 @@ async function verify(context: Context, paths: readonly string[], json: boolean)
 function verdictText(verdict: Verdict): string {
   const lines = verdict.streams.map((stream) => {
     const { problem } = stream;
-    const where = problem === undefined ? '' : ` (line ${problem.line}${problem.seq === undefined ? '' : `, event ${problem.seq}`})`;
+    const where =
+      problem === undefined
+        ? ''
+        : ` (line ${problem.line}${problem.seq === undefined ? '' : `, event ${problem.seq}`})`;
     const what = problem === undefined ? '' : `: ${problem.what}${where}`;
     const torn = stream.torn === undefined ? '' : `, ${stream.torn} bytes of an unfinished line at the end`;
     return `${stream.path}: ${stream.status}${what}; ${stream.events} events, head ${stream.head}${torn}`;

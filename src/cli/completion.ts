@@ -17,23 +17,30 @@ export function defineCompletion(program: Command, context: Context): void {
     .description(
       'Prints a completion script.\n' +
         '  bash: sealwright completion bash > ~/.local/share/bash-completion/completions/sealwright\n' +
-        '  zsh:  sealwright completion zsh > "${fpath[1]}/_sealwright"\n' +
+        '  zsh:  sealwright completion zsh > "$HOME/.zfunc/_sealwright" (a folder of $fpath)\n' +
         '  fish: sealwright completion fish > ~/.config/fish/completions/sealwright.fish',
     )
     .argument('<shell>', 'bash, zsh or fish')
     .action(async (shell: string) => {
-      const script = scripts[shell];
-      if (script === undefined) throw new UsageFailure(`There is completion for bash, zsh and fish, not for "${shell}"`);
+      const script = Object.hasOwn(scripts, shell) ? scripts[shell] : undefined;
+      if (script === undefined)
+        throw new UsageFailure(`There is completion for bash, zsh and fish, not for "${shell}"`);
       await print(context.environment, script(completionTree(program)));
     });
 }
 
 export function completionTree(command: Command, path = ''): CompletionNode[] {
-  const visible = command.createHelp().visibleCommands(command).filter((child) => child.name() !== 'help');
+  const visible = command
+    .createHelp()
+    .visibleCommands(command)
+    .filter((child) => child.name() !== 'help');
   const flags = command.createHelp().visibleOptions(command);
   const node: CompletionNode = {
     path,
-    words: visible.map((child) => ({ word: child.name(), help: child.summary() || firstLine(child.description()) })),
+    words: visible.map((child) => ({
+      word: child.name(),
+      help: child.summary() || firstLine(child.description()),
+    })),
     flags: flags.flatMap((option) =>
       [option.long, option.short]
         .filter((flag) => typeof flag === 'string')
@@ -113,7 +120,10 @@ function fish(nodes: readonly CompletionNode[]): string {
   const lines = nodes.flatMap(({ path, words, flags }) => {
     const here = `-n ${single(`__sealwright_at ${single(path)}`)}`;
     return [
-      ...words.map(({ word, help }) => `complete -c sealwright ${here} -f -a ${single(word)} -d ${single(firstLine(help))}`),
+      ...words.map(
+        ({ word, help }) =>
+          `complete -c sealwright ${here} -f -a ${single(word)} -d ${single(firstLine(help))}`,
+      ),
       ...flags.map(({ flag, help, takesValue }) => {
         const name = flag.startsWith('--') ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`;
         return `complete -c sealwright ${here} ${name}${takesValue ? ' -r' : ''} -d ${single(firstLine(help))}`;

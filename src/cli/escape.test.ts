@@ -24,8 +24,11 @@ describe('what is shown on a terminal cannot drive it', () => {
   it('holds for patches, split anywhere, in colour', async () => {
     const bytes = Buffer.from('diff --git a/x b/x\n+\x1b]0;owned\x07 \u00e4\u202e\n-\xff\n');
     let text = '';
-    for await (const part of colourPatch([...bytes].map((byte) => Buffer.of(byte)), true)) text += part;
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: the escapes that colour itself makes
+    for await (const part of colourPatch(
+      [...bytes].map((byte) => Buffer.of(byte)),
+      true,
+    ))
+      text += part;
     const bare = text.replace(/\x1b\[(?:\d+)?m/g, '');
     assert.doesNotMatch(bare.replaceAll('\n', ''), drives);
     assert.match(bare, /\\e\]0;owned\\x07 ä\\u\{202e\}/);

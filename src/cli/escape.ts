@@ -32,7 +32,8 @@ export function escapeBytes(name: Buffer): string {
   if (Buffer.from(text, 'utf8').equals(name)) return escapeLine(text);
   let shown = '';
   for (const byte of name) {
-    shown += byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, '0')}`;
+    shown +=
+      byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, '0')}`;
   }
   return shown;
 }

@@ -4,10 +4,7 @@ export class CliFailure extends Error {
   /** The exit status; null for the command's usual one (125 for `run`, otherwise 1). */
   readonly status: number | null;
 
-  constructor(
-    message: string,
-    options: { hint?: string; status?: number; cause?: unknown } = {},
-  ) {
+  constructor(message: string, options: { hint?: string; status?: number; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'CliFailure';
     this.hint = options.hint ?? null;

@@ -1,7 +1,7 @@
 import type { Page, Query } from '../client/client.ts';
+import { UsageFailure } from './failure.ts';
 import { cliLimits } from './limits.ts';
 import { parseWhole } from './quantities.ts';
-import { UsageFailure } from './failure.ts';
 
 const pageSize = 200;
 

@@ -21,7 +21,9 @@ export function guardPaths(changes: readonly FileChange[], platform: NodeJS.Plat
   for (const change of changes) {
     for (const path of new Set([change.from, change.path])) guardPath(path, platform);
     if (change.oldMode === '160000' || change.newMode === '160000') {
-      throw new PatchRefused(`The patch changes the submodule ${showPath(change.path)}; change it in its own repository.`);
+      throw new PatchRefused(
+        `The patch changes the submodule ${showPath(change.path)}; change it in its own repository.`,
+      );
     }
   }
   guardOverlaps(changes);
@@ -33,7 +35,8 @@ function guardPath(path: string, platform: NodeJS.Platform): void {
   if (path.includes('\0')) throw refuse('holds a NUL');
   const components = path.split('/');
   if (components.includes('..')) throw refuse('leaves the checkout');
-  if (components.some((component) => component === '' || component === '.')) throw refuse('is not a plain path');
+  if (components.some((component) => component === '' || component === '.'))
+    throw refuse('is not a plain path');
   if (platform === 'win32' && /[\\:]/.test(path)) throw refuse('is no file name here');
   if (namesGitFolder(nameOf(path))) throw refuse('is inside a git folder');
 }

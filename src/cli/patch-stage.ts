@@ -1,12 +1,23 @@
 import { constants } from 'node:fs';
-import { copyFile, lstat, mkdir, mkdtemp, readdir, readlink, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readlink,
+  realpath,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
+import { foldComponent } from '../model/risky-paths.ts';
 import type { Checkout } from './checkout.ts';
 import type { Git } from './git.ts';
 import { gitComplaint } from './git.ts';
 import { type FileChange, PatchRefused } from './patch.ts';
 import { nameOf, showPath } from './patch-guard.ts';
-import { foldComponent } from '../model/risky-paths.ts';
 
 /** What git makes of a patch, seen in a folder that holds nothing but the files the patch touches. */
 export type StagedOutcome = {
@@ -63,7 +74,9 @@ async function refuseLinkedFolders({ checkout, changes }: Staging): Promise<void
     seen.add(parent);
     const found = await lstat(under(checkout.top, parent)).catch(absentIsNull);
     if (found?.isSymbolicLink()) {
-      throw new PatchRefused(`The patch goes through ${showPath(parent)}, which is a symbolic link in the checkout.`);
+      throw new PatchRefused(
+        `The patch goes through ${showPath(parent)}, which is a symbolic link in the checkout.`,
+      );
     }
   }
 }
@@ -95,7 +108,8 @@ async function applyStaged({ git, checkout, changes, signal }: Staging, work: st
   const gitDir = await checkout.gitPath('.');
   const options = { cwd: work, signal, variables: { GIT_DIR: gitDir, GIT_WORK_TREE: work } };
   const listed = await git.run([...applyArguments, '--numstat', '-z', patchFile], options);
-  if (listed.status !== 0) throw new PatchRefused(`git cannot read the patch: ${gitComplaint(listed.stderr)}.`);
+  if (listed.status !== 0)
+    throw new PatchRefused(`git cannot read the patch: ${gitComplaint(listed.stderr)}.`);
   const theirs = listed.stdout
     .toString('latin1')
     .split('\0')
@@ -116,7 +130,8 @@ async function inspect(staging: Staging, work: string): Promise<StagedOutcome> {
   const escapingLinks: { path: string; target: string }[] = [];
   const newExecutables: string[] = [];
   for await (const path of filesBelow(work, '')) {
-    if (!known.has(path)) throw new PatchRefused(`git makes ${showPath(path)} of the patch, which it does not name.`);
+    if (!known.has(path))
+      throw new PatchRefused(`git makes ${showPath(path)} of the patch, which it does not name.`);
     if (!touched.has(path)) continue;
     const found = await lstat(under(work, path));
     const before = await lstat(under(checkout.top, path)).catch(absentIsNull);
@@ -157,7 +172,9 @@ function isInside(root: string, path: string): boolean {
   const way = relative(root, path);
   if (way === '') return true;
   const components = way.split(/[/\\]/);
-  return components[0] !== '..' && !isAbsolute(way) && !components.some((part) => foldComponent(part) === '.git');
+  return (
+    components[0] !== '..' && !isAbsolute(way) && !components.some((part) => foldComponent(part) === '.git')
+  );
 }
 
 /** The real place of a path, or the path itself where nothing is there yet. */

@@ -1,7 +1,10 @@
 import { escapeText } from './escape.ts';
 
 const colours: readonly [start: RegExp, code: string][] = [
-  [/^(?:diff --git |index |new file|deleted file|old mode|new mode|rename |copy |similarity |--- |\+\+\+ )/, '1'],
+  [
+    /^(?:diff --git |index |new file|deleted file|old mode|new mode|rename |copy |similarity |--- |\+\+\+ )/,
+    '1',
+  ],
   [/^@@ /, '36'],
   [/^\+/, '32'],
   [/^-/, '31'],

@@ -29,7 +29,13 @@ describe('reading a patch', () => {
         'diff --git a/empty b/empty\nnew file mode 100644\nindex 0000000..e69de29\n',
       ].join(''),
     );
-    const summary = changes.map(({ kind, from, path, oldMode, newMode }) => [kind, from, path, oldMode, newMode]);
+    const summary = changes.map(({ kind, from, path, oldMode, newMode }) => [
+      kind,
+      from,
+      path,
+      oldMode,
+      newMode,
+    ]);
     assert.deepEqual(summary, [
       ['modify', 'e', 'e', '100644', '100644'],
       ['create', 'n', 'n', null, '100644'],
@@ -49,17 +55,23 @@ describe('reading a patch', () => {
         'diff --git a/x b/x b/x b/x\nold mode 100644\nnew mode 100755\n' +
         'diff --git a/a b b/a b\nindex 1111111..2222222 100644\n--- a/a b\t\n+++ b/a b\t\n@@ -1 +1 @@\n-a\n+b\n',
     );
-    assert.deepEqual(changes.map(({ path }) => path), ['a\nb"\\\xff', 'x b/x', 'a b']);
+    assert.deepEqual(
+      changes.map(({ path }) => path),
+      ['a\nb"\\\xff', 'x b/x', 'a b'],
+    );
   });
 
   it('does not take lines of a hunk for headers', () => {
     const body = `diff --git a/f b/f\nindex 1111111..2222222 100644\n--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n--- a/../x\n-diff --git a/y b/y\n+++ b/.git/config\n+@@ -1 +1 @@\n`;
-    assert.deepEqual(read(body).map(({ path }) => path), ['f']);
+    assert.deepEqual(
+      read(body).map(({ path }) => path),
+      ['f'],
+    );
   });
 
   it('refuses whatever the grammar does not know', () => {
-    refused('From: somebody\n\n' + edit('a'));
-    refused(edit('a') + 'junk\n');
+    refused(`From: somebody\n\n${edit('a')}`);
+    refused(`${edit('a')}junk\n`);
     refused('--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n');
     refused(edit('a').replace('+++ b/a', '+++ b/../b'));
     refused(edit('a').replace('--- a/a', '--- /dev/null'));
@@ -78,8 +90,25 @@ describe('reading a patch', () => {
   });
 
   it('never fails in another way, whatever the bytes', () => {
-    const piece = fc.constantFrom('diff --git a/x b/x\n', '--- a/x\n', '+++ b/x\n', '@@ -1 +1 @@\n', '-a\n', '+b\n', ' c\n', 'GIT binary patch\n', 'literal 3\n', '\n', 'rename from "\n', '\\', 'new file mode 100644\n', 'index 1111..2222\n');
-    const any = fc.array(fc.oneof(piece, fc.string({ unit: 'binary' }))).map((parts) => Buffer.from(parts.join('')));
+    const piece = fc.constantFrom(
+      'diff --git a/x b/x\n',
+      '--- a/x\n',
+      '+++ b/x\n',
+      '@@ -1 +1 @@\n',
+      '-a\n',
+      '+b\n',
+      ' c\n',
+      'GIT binary patch\n',
+      'literal 3\n',
+      '\n',
+      'rename from "\n',
+      '\\',
+      'new file mode 100644\n',
+      'index 1111..2222\n',
+    );
+    const any = fc
+      .array(fc.oneof(piece, fc.string({ unit: 'binary' })))
+      .map((parts) => Buffer.from(parts.join('')));
     fc.assert(
       fc.property(any, (bytes) => {
         try {
@@ -95,7 +124,9 @@ describe('reading a patch', () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 1, maxLength: 20 }), (bytes) => {
         const name = Buffer.from(bytes).toString('latin1');
-        const body = [...name].map((character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`).join('');
+        const body = [...name]
+          .map((character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`)
+          .join('');
         assert.equal(unquote(`"${body}"`), name);
       }),
     );
@@ -103,10 +134,28 @@ describe('reading a patch', () => {
 });
 
 describe('what a patch may touch', () => {
-  const guard = (changes: FileChange[], platform: NodeJS.Platform = 'linux') => () => guardPaths(changes, platform);
+  const guard =
+    (changes: FileChange[], platform: NodeJS.Platform = 'linux') =>
+    () =>
+      guardPaths(changes, platform);
 
   it('is refused outside the checkout and in git folders, however they are spelled', () => {
-    for (const path of ['../x', 'a/../../x', '/etc/passwd', 'a//b', 'a/./b', '.git/hooks/x', '.GIT/config', 'sub/.git/config', '.git./x', '.g\xe2\x80\x8cit/x', 'git~1/config', '.git', 'a\\..\\.git\\x', '.git::$DATA']) {
+    for (const path of [
+      '../x',
+      'a/../../x',
+      '/etc/passwd',
+      'a//b',
+      'a/./b',
+      '.git/hooks/x',
+      '.GIT/config',
+      'sub/.git/config',
+      '.git./x',
+      '.g\xe2\x80\x8cit/x',
+      'git~1/config',
+      '.git',
+      'a\\..\\.git\\x',
+      '.git::$DATA',
+    ]) {
       const [change] = read(edit('placeholder'));
       assert.throws(guard([{ ...change!, from: path, path }]), PatchRefused, path);
       assert.throws(guard([{ ...change!, kind: 'rename', from: 'fine', path }]), PatchRefused, path);

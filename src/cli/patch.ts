@@ -109,8 +109,14 @@ const mode = '(100644|100755|120000|160000)';
 const extended: readonly [RegExp, (draft: Draft, value: string) => void][] = [
   [new RegExp(`^old mode ${mode}$`), (draft, value) => (draft.oldMode = value)],
   [new RegExp(`^new mode ${mode}$`), (draft, value) => (draft.newMode = value)],
-  [new RegExp(`^deleted file mode ${mode}$`), (draft, value) => Object.assign(draft, { kind: 'delete', oldMode: value })],
-  [new RegExp(`^new file mode ${mode}$`), (draft, value) => Object.assign(draft, { kind: 'create', newMode: value })],
+  [
+    new RegExp(`^deleted file mode ${mode}$`),
+    (draft, value) => Object.assign(draft, { kind: 'delete', oldMode: value }),
+  ],
+  [
+    new RegExp(`^new file mode ${mode}$`),
+    (draft, value) => Object.assign(draft, { kind: 'create', newMode: value }),
+  ],
   [/^rename from (.+)$/s, (draft, value) => Object.assign(draft, { kind: 'rename', from: unquote(value) })],
   [/^rename to (.+)$/s, (draft, value) => (draft.to = unquote(value))],
   [/^copy from (.+)$/s, (draft, value) => Object.assign(draft, { kind: 'copy', from: unquote(value) })],
@@ -133,7 +139,8 @@ function parseExtended(lines: Lines, draft: Draft): void {
     if (known === undefined) throw lines.refuse('an unknown header');
     const before = draft.kind;
     known[1](draft, known[0].exec(line)![1]!);
-    if (before !== 'modify' && draft.kind !== before) throw lines.refuse('headers that contradict each other');
+    if (before !== 'modify' && draft.kind !== before)
+      throw lines.refuse('headers that contradict each other');
     lines.advance();
   }
 }

@@ -37,7 +37,10 @@ describe('the profile', () => {
     await writeProfile(path, profile);
     for (const mode of [0o640, 0o604, 0o660]) {
       chmodSync(path, mode);
-      await assert.rejects(readProfile(path, 'linux'), (error: CliFailure) => error.hint === `chmod 600 ${path}`);
+      await assert.rejects(
+        readProfile(path, 'linux'),
+        (error: CliFailure) => error.hint === `chmod 600 ${path}`,
+      );
     }
   });
 
@@ -63,22 +66,40 @@ describe('which server', () => {
     await writeProfile(path, { url: 'https://a.example/', token: 'sw_a' });
     assert.equal((await choose({})).url, 'https://a.example');
     assert.equal((await choose({ SEALWRIGHT_URL: 'https://b.example' })).url, 'https://b.example');
-    assert.equal((await choose({ SEALWRIGHT_URL: 'https://b.example' }, { url: 'https://c.example' })).url, 'https://c.example');
+    assert.equal(
+      (await choose({ SEALWRIGHT_URL: 'https://b.example' }, { url: 'https://c.example' })).url,
+      'https://c.example',
+    );
   });
 
   it('never gets the token of another', async () => {
     await writeProfile(path, { url: 'https://a.example', token: 'sw_a' });
     assert.equal((await choose({})).token, 'sw_a');
     assert.equal((await choose({ SEALWRIGHT_URL: 'https://b.example' })).token, null);
-    assert.equal((await choose({}, { url: 'http://a.example' }).catch((error) => error)) instanceof CliFailure, true);
-    assert.equal((await choose({ SEALWRIGHT_URL: 'https://b.example', SEALWRIGHT_TOKEN: 'sw_b' })).token, 'sw_b');
+    assert.equal(
+      (await choose({}, { url: 'http://a.example' }).catch((error) => error)) instanceof CliFailure,
+      true,
+    );
+    assert.equal(
+      (await choose({ SEALWRIGHT_URL: 'https://b.example', SEALWRIGHT_TOKEN: 'sw_b' })).token,
+      'sw_b',
+    );
   });
 
   it('is refused when the way there is not encrypted, or is no URL', async () => {
     await assert.rejects(choose({ SEALWRIGHT_URL: 'http://10.0.0.1:7717' }), /in the clear/);
-    assert.equal((await choose({ SEALWRIGHT_URL: 'http://10.0.0.1:7717', SEALWRIGHT_ALLOW_HTTP: '1' })).url, 'http://10.0.0.1:7717');
+    assert.equal(
+      (await choose({ SEALWRIGHT_URL: 'http://10.0.0.1:7717', SEALWRIGHT_ALLOW_HTTP: '1' })).url,
+      'http://10.0.0.1:7717',
+    );
     assert.equal((await choose({ SEALWRIGHT_URL: 'http://[::1]:1' })).url, 'http://[::1]:1');
-    for (const url of ['x', 'file:///x', '127.0.0.1:7717', 'https://u:p@a.example', 'http://127.0.0.1.evil.example']) {
+    for (const url of [
+      'x',
+      'file:///x',
+      '127.0.0.1:7717',
+      'https://u:p@a.example',
+      'http://127.0.0.1.evil.example',
+    ]) {
       await assert.rejects(choose({}, { url }), CliFailure, url);
     }
     await assert.rejects(choose({}, { url: 'x' }), UsageFailure);

@@ -1,18 +1,17 @@
 import { chmod, lstat, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
 import type { Environment } from './environment.ts';
 import { CliFailure } from './failure.ts';
 import { cliLimits } from './limits.ts';
 
-const profileSchema = z.strictObject({
-  url: z.string().min(1),
-  token: z.string().min(1).optional(),
+export type Profile = {
+  readonly url: string;
+  readonly token?: string;
   /** The data folder of the server, where it runs on this machine. */
-  home: z.string().min(1).optional(),
-});
+  readonly home?: string;
+};
 
-export type Profile = z.infer<typeof profileSchema>;
+const members: ReadonlySet<string> = new Set(['url', 'token', 'home'] satisfies (keyof Profile)[]);
 type Variables = Environment['variables'];
 
 export const defaultUrl = 'http://127.0.0.1:7717';
@@ -41,8 +40,8 @@ export async function readProfile(path: string, platform: NodeJS.Platform): Prom
     });
   }
   if (stat.size > cliLimits.profileBytesMax) throw new CliFailure(`The profile ${path} is too large.`);
-  const parsed = profileSchema.safeParse(parseJson(await readFile(path, 'utf8')));
-  if (parsed.success) return parsed.data;
+  const value = parseJson(await readFile(path, 'utf8'));
+  if (isProfile(value)) return value;
   throw new CliFailure(`The profile ${path} is not a profile.`, {
     hint: `It looks like {"url": "${defaultUrl}", "token": "sw_…"}; remove it and run 'sealwright up' to have it written again.`,
   });
@@ -77,6 +76,14 @@ export function dataFolder(
 
 function present(value: string | undefined): value is string {
   return value !== undefined && value !== '';
+}
+
+/** By hand, because a schema library takes longer to load than most commands to run. */
+function isProfile(value: unknown): value is Profile {
+  if (typeof value !== 'object' || value === null || !('url' in value)) return false;
+  return Object.entries(value).every(
+    ([key, member]) => members.has(key) && typeof member === 'string' && member !== '',
+  );
 }
 
 function parseJson(text: string): unknown {

@@ -47,8 +47,16 @@ export function buildProgram(context: Context, onFlags: (flags: ProgramFlags) =>
   defineAudit(program, context);
   defineStatus(program, context);
   const [up, doctor] = handedOver;
-  program.command(up).description('start Sealwright on this machine').allowUnknownOption().argument('[args...]');
-  program.command(doctor).description('check this machine and say how to fix it').allowUnknownOption().argument('[args...]');
+  program
+    .command(up)
+    .description('start Sealwright on this machine')
+    .allowUnknownOption()
+    .argument('[args...]');
+  program
+    .command(doctor)
+    .description('check this machine and say how to fix it')
+    .allowUnknownOption()
+    .argument('[args...]');
   defineCompletion(program, context);
   return program;
 }
@@ -119,7 +127,9 @@ async function failed(
     const usage = isRun ? exitStatus.ownFailure : exitStatus.usage;
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitStatus.ok : usage;
     const lines = messageOf(error);
-    await environment.stderr.write(lines.map((line, index) => `${index === 0 ? 'sealwright: ' : '  '}${escapeLine(line)}\n`).join(''));
+    await environment.stderr.write(
+      lines.map((line, index) => `${index === 0 ? 'sealwright: ' : '  '}${escapeLine(line)}\n`).join(''),
+    );
     if (error instanceof UsageFailure) return usage;
     if (error instanceof CliFailure && error.status !== null) return error.status;
     return isRun ? exitStatus.ownFailure : exitStatus.failure;

@@ -5,17 +5,48 @@ import { parseBytes, parseDuration, parseNumber, parseWhole, showBytes, showSeco
 
 describe('quantities', () => {
   it('reads durations', () => {
-    const cases: Record<string, number> = { '90': 90, '90s': 90, '10m': 600, '1h30m': 5400, '30d': 2_592_000, '2W': 1_209_600, '1.5h': 5400, '0': 0 };
-    for (const [text, seconds] of Object.entries(cases)) assert.equal(parseDuration(text, '--timeout'), seconds, text);
+    const cases: Record<string, number> = {
+      '90': 90,
+      '90s': 90,
+      '10m': 600,
+      '1h30m': 5400,
+      '30d': 2_592_000,
+      '2W': 1_209_600,
+      '1.5h': 5400,
+      '0': 0,
+    };
+    for (const [text, seconds] of Object.entries(cases))
+      assert.equal(parseDuration(text, '--timeout'), seconds, text);
   });
 
   it('reads sizes as powers of 1024', () => {
-    const cases: Record<string, number> = { '512': 512, '512m': 512 * 2 ** 20, '1g': 2 ** 30, '1.5G': 1.5 * 2 ** 30, '20MB': 20 * 2 ** 20, '2KiB': 2048, '1P': 2 ** 50 };
-    for (const [text, bytes] of Object.entries(cases)) assert.equal(parseBytes(text, '--memory'), bytes, text);
+    const cases: Record<string, number> = {
+      '512': 512,
+      '512m': 512 * 2 ** 20,
+      '1g': 2 ** 30,
+      '1.5G': 1.5 * 2 ** 30,
+      '20MB': 20 * 2 ** 20,
+      '2KiB': 2048,
+      '1P': 2 ** 50,
+    };
+    for (const [text, bytes] of Object.entries(cases))
+      assert.equal(parseBytes(text, '--memory'), bytes, text);
   });
 
   it('refuses everything else and names the option', () => {
-    for (const text of ['', 'ten', '-1', '1x', '10 m', '1e9', 'NaN', 'Infinity', '0x10', '9'.repeat(40), '١']) {
+    for (const text of [
+      '',
+      'ten',
+      '-1',
+      '1x',
+      '10 m',
+      '1e9',
+      'NaN',
+      'Infinity',
+      '0x10',
+      '9'.repeat(40),
+      '١',
+    ]) {
       assert.throws(() => parseDuration(text, '--timeout'), UsageFailure, text);
       assert.throws(() => parseBytes(text, '--memory'), /--memory/, text);
       if (text !== '-1') assert.throws(() => parseWhole(text, '--pids'), /--pids/, text);

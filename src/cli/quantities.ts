@@ -8,7 +8,8 @@ const binaryPowers: Record<string, number> = { '': 0, k: 1, m: 2, g: 3, t: 4, p:
  * naming `option`. Bounds are the server's to check.
  */
 export function parseDuration(text: string, option: string): number {
-  const wrong = () => new UsageFailure(`${option} takes a duration such as 90s, 10m, 1h30m or 30d, not "${text}"`);
+  const wrong = () =>
+    new UsageFailure(`${option} takes a duration such as 90s, 10m, 1h30m or 30d, not "${text}"`);
   if (/^\d+$/.test(text)) return whole(Number(text), wrong);
   if (!/^(?:\d+(?:\.\d+)?[smhdw])+$/i.test(text)) throw wrong();
   let seconds = 0;

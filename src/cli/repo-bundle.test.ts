@@ -65,7 +65,9 @@ function restore(uploaded: { bytes: Buffer; shallow: readonly string[] }, format
 }
 
 function tree(folder: string, commit: string): string {
-  return gitIn(folder, ['rev-parse', `${commit}^{tree}`]).toString('utf8').trim();
+  return gitIn(folder, ['rev-parse', `${commit}^{tree}`])
+    .toString('utf8')
+    .trim();
 }
 
 /** Everything of a repository that an upload must leave as it is. */
@@ -139,7 +141,12 @@ describe('what a bundle holds', () => {
     const { repository, refs } = restore(await upload(source.path, true));
     assert.equal(refs.get('refs/heads/b\xff'), head);
     assert.equal(tree(repository.path, head), tree(source.path, head));
-    const names = gitIn(repository.path, ['ls-tree', '-z', '--name-only', refs.get('refs/sealwright/dirty')!]);
+    const names = gitIn(repository.path, [
+      'ls-tree',
+      '-z',
+      '--name-only',
+      refs.get('refs/sealwright/dirty')!,
+    ]);
     assert(names.includes(Buffer.from([0xff, 0xfe, 0x42])));
   });
 
@@ -203,7 +210,14 @@ describe('what a bundle holds', () => {
     source.write('a', 'x');
     source.commit();
     const clone = fresh('partial');
-    gitIn(environment.folder, ['clone', '-q', '--no-checkout', '--filter=blob:none', `file://${source.path}`, clone]);
+    gitIn(environment.folder, [
+      'clone',
+      '-q',
+      '--no-checkout',
+      '--filter=blob:none',
+      `file://${source.path}`,
+      clone,
+    ]);
     const error = await refusal(upload(clone));
     assert.match(error.message, /partial clone/);
     assert.match(error.hint ?? '', /--refetch/);
@@ -313,7 +327,9 @@ describe('uncommitted changes', () => {
     assert.equal(existsSync(trap), false);
   });
 
-  it('that cannot be read are named', { skip: process.getuid?.() === 0 ? 'root reads everything' : false }, async () => {
+  it('that cannot be read are named', {
+    skip: process.getuid?.() === 0 ? 'root reads everything' : false,
+  }, async () => {
     const source = changed();
     source.write('closed', 'x', 0o000);
     assert.match((await refusal(upload(source.path, true))).message, /closed/);
@@ -335,7 +351,10 @@ describe('what a bundle lacks is said', () => {
   it('for Git LFS pointers', async () => {
     const source = new TestRepository(fresh('lfs'));
     source.write('assets/.gitattributes', '*.bin filter=lfs diff=lfs merge=lfs -text\n');
-    source.write('assets/a.bin', `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 9\n`);
+    source.write(
+      'assets/a.bin',
+      `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 9\n`,
+    );
     source.commit();
     assert.match((await upload(source.path)).notes.join(), /LFS/);
   });
@@ -398,7 +417,12 @@ describe('what is no repository is refused, with what to do', () => {
   });
 
   it('for addresses of other machines', () => {
-    for (const url of ['https://example.com/x.git', 'ssh://git@example.com/x', 'git@example.com:x/y.git', 'git://x/y']) {
+    for (const url of [
+      'https://example.com/x.git',
+      'ssh://git@example.com/x',
+      'git@example.com:x/y.git',
+      'git://x/y',
+    ]) {
       assert.throws(() => localRepository(url, '/'), /comes with the gateway/);
     }
     assert.throws(() => localRepository('file://elsewhere/x', '/'), CliFailure);

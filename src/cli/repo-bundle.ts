@@ -84,7 +84,10 @@ async function writeRefs({ checkout, folder }: Shadow, dirty: string | null): Pr
   const lines: Buffer[] = [];
   if (checkout.branch !== null) {
     lines.push(Buffer.from(`${checkout.head} `), checkout.branch, Buffer.from('\n'));
-    await writeFile(join(folder, 'HEAD'), Buffer.concat([Buffer.from('ref: '), checkout.branch, Buffer.from('\n')]));
+    await writeFile(
+      join(folder, 'HEAD'),
+      Buffer.concat([Buffer.from('ref: '), checkout.branch, Buffer.from('\n')]),
+    );
   }
   if (dirty !== null) lines.push(Buffer.from(`${dirty} ${dirtyRef}\n`));
   await writeFile(join(folder, 'packed-refs'), Buffer.concat(lines));
@@ -159,7 +162,8 @@ async function copyIndex({ git, checkout, folder, signal }: Shadow): Promise<voi
 }
 
 function addFailure(stderr: string): CliFailure {
-  const complaint = stderr.split('\n').find((line) => line.startsWith('error: ')) ?? stderr.split('\n')[0] ?? '';
+  const complaint =
+    stderr.split('\n').find((line) => line.startsWith('error: ')) ?? stderr.split('\n')[0] ?? '';
   return new CliFailure(`The uncommitted changes cannot be read: ${complaint.replace(/^error: /, '')}`, {
     hint: 'Mend or ignore that file (.gitignore), or leave out --dirty.',
   });

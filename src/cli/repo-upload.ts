@@ -1,7 +1,7 @@
 import type { CreateSession } from '../contract/schemas.ts';
 import type { Api } from './api.ts';
 import { isTop, localRepository, openCheckout } from './checkout.ts';
-import { note, type Context } from './context.ts';
+import { type Context, note } from './context.ts';
 import { CliFailure } from './failure.ts';
 import { createGit } from './git.ts';
 import { cliLimits } from './limits.ts';
@@ -28,9 +28,12 @@ export async function uploadRepository(
   const bundle = await bundleRepository(git, checkout, { dirty: source.dirty, temporary, signal });
   try {
     await progress.clear();
-    if (!(await isTop(checkout, path))) await note(environment, `The whole repository ${checkout.top} is uploaded.`);
+    if (!(await isTop(checkout, path)))
+      await note(environment, `The whole repository ${checkout.top} is uploaded.`);
     for (const text of bundle.notes) await note(environment, text);
-    const upload = await api.uploads.store(counted(bundle.bytes(), progress, context), { signal }).catch(ownCause);
+    const upload = await api.uploads
+      .store(counted(bundle.bytes(), progress, context), { signal })
+      .catch(ownCause);
     await progress.clear();
     return {
       upload: upload.id,

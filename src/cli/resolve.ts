@@ -13,7 +13,11 @@ type Named = { readonly id: string; readonly name: string | null; readonly creat
 export async function resolveId<T extends Named>(
   kind: Extract<IdKind, 'run' | 'session' | 'token'>,
   word: string,
-  list: { named(name: string): Promise<readonly T[]>; all(): Promise<readonly T[]>; newest(): Promise<T | null> },
+  list: {
+    named(name: string): Promise<readonly T[]>;
+    all(): Promise<readonly T[]>;
+    newest(): Promise<T | null>;
+  },
 ): Promise<string> {
   if (parseId(kind, word) !== null) return word;
   if (word === 'latest') {

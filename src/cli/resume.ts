@@ -16,8 +16,7 @@ export function defineResume(program: Command, context: Context): void {
     )
     .usage('[options] RUN [--] [COMMAND [ARG…]]')
     .argument('<run>', 'id, beginning of an id, name, or "latest"')
-    .argument('[command...]', 'another command; the same one where it is left out')
-    .passThroughOptions()
+    .argument('[command...]', 'another command, after --; the same one where it is left out')
     .option('--name <name>', 'a name to find the run by')
     .option('-d, --detach', 'print the id of the run and leave it running')
     .option('--json', 'write one JSON object a line')
@@ -28,16 +27,18 @@ export function defineResume(program: Command, context: Context): void {
     });
 }
 
-async function resume(context: Context, word: string, command: string[], flags: Flags): Promise<number> {
+async function resume(context: Context, word: string, words: string[], flags: Flags): Promise<number> {
   const { environment } = context;
-  const words = command[0] === '--' ? command.slice(1) : command;
   const api = await context.connect();
   const made = await api.runs.resume(await resolveRun(api, word), {
     ...(words.length === 0 ? {} : { command: words }),
     ...(flags.name === undefined ? {} : { name: flags.name }),
   });
   if (flags.detach === true) {
-    await print(environment, `${flags.json === true ? JSON.stringify({ event: 'run', run: made }) : made.id}\n`);
+    await print(
+      environment,
+      `${flags.json === true ? JSON.stringify({ event: 'run', run: made }) : made.id}\n`,
+    );
     return 0;
   }
   const progress = createProgress(environment, context.verbose);

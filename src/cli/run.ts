@@ -107,7 +107,9 @@ async function existingSession(api: Api, flags: RunFlags): Promise<SessionView |
   const { session: word } = flags;
   if (word === undefined) return null;
   const isId = parseId('session', word) !== null || /^ses_/.test(word) || word === 'latest';
-  const found = isId ? await api.sessions.get(await resolveSession(api, word)) : await openSessionNamed(api, word);
+  const found = isId
+    ? await api.sessions.get(await resolveSession(api, word))
+    : await openSessionNamed(api, word);
   if (found === null || flags.repo === undefined) return found;
   const has = found.repo ? 'already has a workspace made from a repository' : 'already has a workspace';
   throw new CliFailure(`The session ${found.name ?? found.id} ${has}.`, {

@@ -50,7 +50,10 @@ export function runColumns(clock: Environment['clock']): readonly Column<RunView
     { title: 'RUN', of: (run) => run.id },
     { title: 'NAME', of: (run) => run.name ?? '-' },
     { title: 'SESSION', of: (run) => run.session },
-    { title: 'PHASE', of: (run) => (run.cause === null || run.cause === 'exit' ? run.phase : `${run.phase} (${run.cause})`) },
+    {
+      title: 'PHASE',
+      of: (run) => (run.cause === null || run.cause === 'exit' ? run.phase : `${run.phase} (${run.cause})`),
+    },
     { title: 'EXIT', of: (run) => run.signal ?? run.exitCode?.toString() ?? '-' },
     { title: 'AGE', of: (run) => age(run.createdAt, clock) },
     { title: 'COMMAND', of: (run) => shortCommand(run.command) },

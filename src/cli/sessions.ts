@@ -11,7 +11,10 @@ import { type Column, listFormat, renderList } from './table.ts';
 type Flags = { output?: string; json?: boolean; phase?: string; limit?: string; all?: boolean };
 
 export function defineSessions(program: Command, context: Context): void {
-  const sessions = program.command('sessions').summary('list, rename and remove sessions').description('Sessions: durable workspaces in which runs happen.');
+  const sessions = program
+    .command('sessions')
+    .summary('list, rename and remove sessions')
+    .description('Sessions: durable workspaces in which runs happen.');
   sessions
     .command('ls', { isDefault: true })
     .description('Lists sessions, newest first.')

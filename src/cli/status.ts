@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { type Context, print } from './context.ts';
 import { ApiError } from '../client/api-error.ts';
+import { type Context, print } from './context.ts';
 import { listFormat, renderObject } from './table.ts';
 
 type Flags = { output?: string; json?: boolean };
@@ -10,7 +10,9 @@ export function defineStatus(program: Command, context: Context): void {
     .command('status')
     .alias('whoami')
     .summary('say which server is used and whether it is ready')
-    .description('Says which server is used, whether it is ready, and whether it accepts your token. Ends with 0 when all is well.')
+    .description(
+      'Says which server is used, whether it is ready, and whether it accepts your token. Ends with 0 when all is well.',
+    )
     .option('-o, --output <format>', 'table, json or yaml')
     .option('--json', 'the same as -o json')
     .action(async (flags: Flags) => await status(context, flags));
@@ -30,14 +32,18 @@ async function status(context: Context, flags: Flags): Promise<void> {
     version,
     client: context.version,
     ready,
-    ...(bad.length === 0 ? {} : { failing: bad.map(([name, { detail }]) => `${name}: ${detail ?? 'not ok'}`).join('; ') }),
+    ...(bad.length === 0
+      ? {}
+      : { failing: bad.map(([name, { detail }]) => `${name}: ${detail ?? 'not ok'}`).join('; ') }),
     token,
   };
   await print(context.environment, renderObject(shown, format));
   context.status = ready && token !== 'refused' && token !== 'none' ? 0 : 1;
 }
 
-async function tokenState(read: () => Promise<unknown>): Promise<'accepted' | 'refused' | 'accepted, without run:read'> {
+async function tokenState(
+  read: () => Promise<unknown>,
+): Promise<'accepted' | 'refused' | 'accepted, without run:read'> {
   try {
     await read();
     return 'accepted';

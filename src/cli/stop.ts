@@ -6,7 +6,9 @@ export function defineStop(program: Command, context: Context): void {
   program
     .command('stop')
     .summary('stop runs, keeping their logs and changes')
-    .description('Stops runs: TERM, then KILL. History, logs and changes are kept. A finished run stays as it is.')
+    .description(
+      'Stops runs: TERM, then KILL. History, logs and changes are kept. A finished run stays as it is.',
+    )
     .argument('<run...>', 'id, beginning of an id, name, or "latest"')
     .action(async (words: string[]) => {
       const api = await context.connect();

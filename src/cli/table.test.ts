@@ -27,15 +27,35 @@ describe('lists', () => {
     assert.equal(listFormat({ json: true, output: 'yaml' }), 'json');
     assert.equal(listFormat({}), 'table');
     assert.throws(() => listFormat({ output: 'xml' }), UsageFailure);
-    assert.deepEqual(JSON.parse(renderList([{ id: '\x1b', n: '' }], columns, 'json')), [{ id: '\x1b', n: '' }]);
+    assert.deepEqual(JSON.parse(renderList([{ id: '\x1b', n: '' }], columns, 'json')), [
+      { id: '\x1b', n: '' },
+    ]);
   });
 });
 
 const samples: unknown[] = [
   [],
   {},
-  [{ id: 'run_1', list: [], nested: { a: [1, [2, 3], { b: null }], empty: {} }, yes: 'yes', number: '12', date: '2026-01-01' }],
-  { 'odd: key': 'a: b', '#': '# no comment', dash: '- x', multi: 'a\nb', ctl: '\x1b\x7f\u0085\u2028', tilde: '~', blank: ' x ', empty: '' },
+  [
+    {
+      id: 'run_1',
+      list: [],
+      nested: { a: [1, [2, 3], { b: null }], empty: {} },
+      yes: 'yes',
+      number: '12',
+      date: '2026-01-01',
+    },
+  ],
+  {
+    'odd: key': 'a: b',
+    '#': '# no comment',
+    dash: '- x',
+    multi: 'a\nb',
+    ctl: '\x1b\x7f\u0085\u2028',
+    tilde: '~',
+    blank: ' x ',
+    empty: '',
+  },
 ];
 
 describe('YAML', () => {
@@ -44,7 +64,8 @@ describe('YAML', () => {
   });
 
   it('never writes a control character', () => {
-    for (const sample of samples) assert.doesNotMatch(toYaml(sample).replaceAll('\n', ''), /[\x00-\x1f\x7f-\x9f\u2028]/);
+    for (const sample of samples)
+      assert.doesNotMatch(toYaml(sample).replaceAll('\n', ''), /[\x00-\x1f\x7f-\x9f\u2028]/);
   });
 
   const python = hasYaml();

@@ -11,12 +11,17 @@ export type ListFormat = (typeof listFormats)[number];
 export function listFormat(options: { output?: string | undefined; json?: boolean | undefined }): ListFormat {
   const asked = options.json === true ? 'json' : (options.output ?? 'table');
   const format = listFormats.find((known) => known === asked);
-  if (format === undefined) throw new UsageFailure(`-o takes ${listFormats.join(', ')}, not "${escapeLine(asked)}"`);
+  if (format === undefined)
+    throw new UsageFailure(`-o takes ${listFormats.join(', ')}, not "${escapeLine(asked)}"`);
   return format;
 }
 
 /** A list as text in the asked format, ending in a line feed. Cells are escaped; the last column is never cut. */
-export function renderList<T>(items: readonly T[], columns: readonly Column<T>[], format: ListFormat): string {
+export function renderList<T>(
+  items: readonly T[],
+  columns: readonly Column<T>[],
+  format: ListFormat,
+): string {
   if (format === 'json') return `${JSON.stringify(items, null, 2)}\n`;
   if (format === 'yaml') return toYaml(items);
   const rows = [
@@ -24,7 +29,15 @@ export function renderList<T>(items: readonly T[], columns: readonly Column<T>[]
     ...items.map((item) => columns.map((column) => escapeLine(column.of(item)))),
   ];
   const widths = columns.map((_, index) => Math.max(...rows.map((row) => widthOf(row[index]!))));
-  return rows.map((row) => `${row.map((cell, index) => pad(cell, widths[index]!)).join('  ').trimEnd()}\n`).join('');
+  return rows
+    .map(
+      (row) =>
+        `${row
+          .map((cell, index) => pad(cell, widths[index]!))
+          .join('  ')
+          .trimEnd()}\n`,
+    )
+    .join('');
 }
 
 function pad(cell: string, width: number): string {
@@ -36,11 +49,12 @@ function widthOf(text: string): number {
   let width = 0;
   for (const character of text) {
     if (/\p{M}/u.test(character)) continue;
-    width += /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60]|\p{Emoji_Presentation}/u.test(
-      character,
-    )
-      ? 2
-      : 1;
+    width +=
+      /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60]|\p{Emoji_Presentation}/u.test(
+        character,
+      )
+        ? 2
+        : 1;
   }
   return width;
 }

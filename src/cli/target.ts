@@ -25,7 +25,10 @@ export async function chooseTarget(environment: Environment, flags: { url?: stri
   const { variables, home, platform } = environment;
   const path = profilePath(variables, home);
   const profile = await readProfile(path, platform);
-  const url = checkedUrl(flags.url ?? nonEmpty(variables.SEALWRIGHT_URL) ?? profile?.url ?? defaultUrl, environment);
+  const url = checkedUrl(
+    flags.url ?? nonEmpty(variables.SEALWRIGHT_URL) ?? profile?.url ?? defaultUrl,
+    environment,
+  );
   const profileToken = profile !== null && sameServer(profile.url, url) ? (profile.token ?? null) : null;
   const folder = dataFolder(environment, profile);
   return {
@@ -49,16 +52,22 @@ function sameServer(a: string, b: string): boolean {
 /** Refuses what would send the token in the clear over a network. */
 function checkedUrl(text: string, { variables }: Environment): string {
   if (!URL.canParse(text) || !/^https?:\/\//i.test(text)) {
-    throw new UsageFailure(`"${text}" is not the URL of a server`, `It looks like ${defaultUrl} or https://sealwright.example`);
+    throw new UsageFailure(
+      `"${text}" is not the URL of a server`,
+      `It looks like ${defaultUrl} or https://sealwright.example`,
+    );
   }
   const url = new URL(text);
   if (url.username !== '' || url.password !== '') {
     throw new UsageFailure('The URL holds a user or password', 'Give the token as SEALWRIGHT_TOKEN.');
   }
   if (url.protocol === 'http:' && !isLoopback(url) && variables.SEALWRIGHT_ALLOW_HTTP !== '1') {
-    throw new CliFailure(`${url.origin} is not encrypted, so your token would cross the network in the clear.`, {
-      hint: 'Use https, or set SEALWRIGHT_ALLOW_HTTP=1 where the way there is safe.',
-    });
+    throw new CliFailure(
+      `${url.origin} is not encrypted, so your token would cross the network in the clear.`,
+      {
+        hint: 'Use https, or set SEALWRIGHT_ALLOW_HTTP=1 where the way there is safe.',
+      },
+    );
   }
   return url.origin;
 }

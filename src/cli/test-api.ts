@@ -25,7 +25,17 @@ export class TestServer {
     this.#clock += 1000;
     const id = newId('session', this.#clock);
     const createdAt = new Date(this.#clock).toISOString();
-    const made: SessionView = { id, name, phase: 'active', owner: 'user:t', repo: false, createdAt, closedAt: null, liveRuns: 0, ...more };
+    const made: SessionView = {
+      id,
+      name,
+      phase: 'active',
+      owner: 'user:t',
+      repo: false,
+      createdAt,
+      closedAt: null,
+      liveRuns: 0,
+      ...more,
+    };
     this.sessions.unshift(made);
     return made;
   }
@@ -50,7 +60,11 @@ export class TestServer {
         this.calls.push(`sessions.create ${JSON.stringify(request)}`);
         return this.session(request.name ?? null, { repo: request.repo !== undefined });
       },
-      list: async (query = {}) => pageOf(this.sessions.filter(({ name }) => query.name === undefined || name === query.name), query),
+      list: async (query = {}) =>
+        pageOf(
+          this.sessions.filter(({ name }) => query.name === undefined || name === query.name),
+          query,
+        ),
       get: async (id) => found(this.sessions, id),
       rename: async (id, name) => ({ ...found(this.sessions, id), name }),
       close: async (id) => void this.calls.push(`sessions.close ${id}`),
@@ -61,7 +75,11 @@ export class TestServer {
         if (this.refuseRuns !== null) throw this.refuseRuns;
         return this.run(request.name ?? null, { session: request.session, command: request.command });
       },
-      list: async (query = {}) => pageOf(this.runs.filter(({ name }) => query.name === undefined || name === query.name), query),
+      list: async (query = {}) =>
+        pageOf(
+          this.runs.filter(({ name }) => query.name === undefined || name === query.name),
+          query,
+        ),
       get: async (id) => found(this.runs, id),
       stop: async (id) => {
         this.calls.push(`runs.stop ${id}`);
@@ -91,12 +109,25 @@ export class TestServer {
         this.calls.push(`tokens.create ${JSON.stringify(request)}`);
         const { name, scopes } = request;
         const id = newId('token', this.#clock);
-        return { id, name, scopes, actor: 'user:t', reach: 'own', createdAt: '', expiresAt: null, lastUsedAt: null, token: 'sw_secret' };
+        return {
+          id,
+          name,
+          scopes,
+          actor: 'user:t',
+          reach: 'own',
+          createdAt: '',
+          expiresAt: null,
+          lastUsedAt: null,
+          token: 'sw_secret',
+        };
       },
       list: async (query = {}) => pageOf(this.tokens, query),
       revoke: async (id) => void this.calls.push(`tokens.revoke ${id}`),
     },
-    audit: { list: async (query = {}) => pageOf([{ at: 'now', action: '\x1b[2J', actor: { id: 'user:t' }, query }], query) },
+    audit: {
+      list: async (query = {}) =>
+        pageOf([{ at: 'now', action: '\x1b[2J', actor: { id: 'user:t' }, query }], query),
+    },
     health: async () => ({ status: 'ok', version: '9.9.9' }),
     readiness: async () => ({ ready: true, checks: { store: { ok: true } } }),
   };
@@ -149,7 +180,8 @@ const emptyRun: Omit<RunView, 'id' | 'session'> = {
 
 function found<T extends { id: string }>(items: readonly T[], id: string): T {
   const item = items.find((candidate) => candidate.id === id);
-  if (item === undefined) throw new ApiError({ status: 404, code: 'resource.absent', detail: 'No such thing.' });
+  if (item === undefined)
+    throw new ApiError({ status: 404, code: 'resource.absent', detail: 'No such thing.' });
   return item;
 }
 

@@ -13,7 +13,9 @@ export class TestRepository {
   }
 
   git(...args: string[]): string {
-    return this.gitBytes(...args).toString('utf8').trimEnd();
+    return this.gitBytes(...args)
+      .toString('utf8')
+      .trimEnd();
   }
 
   gitBytes(...args: string[]): Buffer {

@@ -26,7 +26,10 @@ type ListFlags = { output?: string; json?: boolean; limit?: string; all?: boolea
 const localHelp = "use this machine's own socket, as the owner of the data folder";
 
 export function defineTokens(program: Command, context: Context): void {
-  const tokens = program.command('tokens').summary('create, list and revoke API tokens').description('API tokens.');
+  const tokens = program
+    .command('tokens')
+    .summary('create, list and revoke API tokens')
+    .description('API tokens.');
   defineCreate(tokens, context);
   tokens
     .command('ls', { isDefault: true })
@@ -62,7 +65,10 @@ function defineCreate(tokens: Command, context: Context): void {
         'the data folder needs no other token: where none works, the machine’s own socket is used.',
     )
     .requiredOption('--name <name>', 'what it is for')
-    .option('--scope <scope>', 'a scope it holds (repeatable)', (value, before: string[] = []) => [...before, value])
+    .option('--scope <scope>', 'a scope it holds (repeatable)', (value, before: string[] = []) => [
+      ...before,
+      value,
+    ])
     .option('--role <role>', `the scopes of a role: ${Object.keys(roles).join(', ')}`)
     .option('--actor <actor>', 'whom it stands for, such as user:ada or service:ci (default: you)')
     .option('--reach <reach>', 'own or all: whose sessions and runs it reaches')
@@ -73,7 +79,10 @@ function defineCreate(tokens: Command, context: Context): void {
       const request = tokenRequest(flags);
       const created = await asOwner(context, flags, (api) => api.tokens.create(request));
       const { environment } = context;
-      await print(environment, flags.json === true ? `${JSON.stringify(created, null, 2)}\n` : `${created.token}\n`);
+      await print(
+        environment,
+        flags.json === true ? `${JSON.stringify(created, null, 2)}\n` : `${created.token}\n`,
+      );
       await note(environment, `created ${created.id} for ${created.actor}; its secret is not shown again`);
     });
 }
@@ -107,11 +116,14 @@ export function tokenRequest(flags: CreateFlags): CreateToken {
     }
     for (const scope of roles[flags.role as Role]) asked.add(scope);
   }
-  if (asked.size === 0) throw new UsageFailure('A token needs --scope or --role', `The scopes are: ${scopes.join(', ')}`);
+  if (asked.size === 0)
+    throw new UsageFailure('A token needs --scope or --role', `The scopes are: ${scopes.join(', ')}`);
   const unknown = [...asked].find((scope) => !(scopes as readonly string[]).includes(scope));
-  if (unknown !== undefined) throw new UsageFailure(`There is no scope "${unknown}"`, `The scopes are: ${scopes.join(', ')}`);
+  if (unknown !== undefined)
+    throw new UsageFailure(`There is no scope "${unknown}"`, `The scopes are: ${scopes.join(', ')}`);
   const { reach } = flags;
-  if (reach !== undefined && reach !== 'own' && reach !== 'all') throw new UsageFailure('--reach takes own or all');
+  if (reach !== undefined && reach !== 'own' && reach !== 'all')
+    throw new UsageFailure('--reach takes own or all');
   return {
     name: flags.name ?? '',
     scopes: [...asked] as GrantableScope[],
@@ -132,7 +144,10 @@ async function list(context: Context, flags: ListFlags): Promise<void> {
     { title: 'ACTOR', of: (token) => token.actor },
     { title: 'REACH', of: (token) => token.reach },
     { title: 'EXPIRES', of: (token) => token.expiresAt ?? 'never' },
-    { title: 'USED', of: (token) => (token.lastUsedAt === null ? 'never' : `${age(token.lastUsedAt, clock)} ago`) },
+    {
+      title: 'USED',
+      of: (token) => (token.lastUsedAt === null ? 'never' : `${age(token.lastUsedAt, clock)} ago`),
+    },
     { title: 'SCOPES', of: (token) => token.scopes.join(' ') },
   ];
   await print(context.environment, renderList(items, columns, format));

@@ -1,7 +1,7 @@
 import type { LogEnd, RunView } from '../contract/schemas.ts';
 import { exitStatusOf, isTerminal } from '../model/run.ts';
 import type { Api } from './api.ts';
-import { note, type Context } from './context.ts';
+import { type Context, note } from './context.ts';
 import { OutputClosed } from './environment.ts';
 import { CliFailure, exitStatus } from './failure.ts';
 import { byteSink, followLog, jsonSink, writeJson } from './follow.ts';
@@ -77,5 +77,8 @@ async function explain(context: Context, api: Api, run: RunView, end: LogEnd): P
   const { artifacts } = await api.runs.get(run.id);
   const bytes = artifacts.find(({ name }) => name === 'diff')?.bytes ?? 0;
   if (bytes === 0) return;
-  await note(environment, `it changed files (${showBytes(bytes)}): sealwright diff ${run.id}, sealwright apply ${run.id}`);
+  await note(
+    environment,
+    `it changed files (${showBytes(bytes)}): sealwright diff ${run.id}, sealwright apply ${run.id}`,
+  );
 }

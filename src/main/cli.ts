@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, write } from 'node:fs';
+import { write } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import { isatty } from 'node:tty';
@@ -6,6 +6,7 @@ import { systemClock } from '../base/clock.ts';
 import type { Context } from '../cli/context.ts';
 import { type Environment, type Output, OutputClosed } from '../cli/environment.ts';
 import { buildProgram, handedOver, type ProgramFlags, runProgram } from '../cli/program.ts';
+import { version } from './version.ts';
 
 /**
  * Standard output or error as an `Output`. Written past Node's own streams, which block the whole program on a
@@ -99,12 +100,6 @@ function openEnvironment(): Environment {
   };
 }
 
-function readVersion(): string {
-  const beside = join(import.meta.dirname, 'build.json');
-  const file = existsSync(beside) ? beside : join(import.meta.dirname, '../../package.json');
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
-}
-
 /** Becomes another of this folder's programs, in this process where the system can do that. */
 async function handOver(name: string, words: readonly string[]): Promise<number> {
   const program = join(import.meta.dirname, `${name}${extname(import.meta.filename)}`);
@@ -133,7 +128,7 @@ function openContext(environment: Environment, flags: ProgramFlags): Context {
       return { url, profile: profilePath, token: token !== null, isLocal };
     },
     dataFolder: async () => (await target()).dataFolder,
-    version: readVersion(),
+    version,
     verbose: false,
     status: 0,
   };

@@ -3,12 +3,59 @@ import { describe, it } from 'node:test';
 import { namesGitFolder, riskOfPath, riskyKinds } from './risky-paths.ts';
 
 const asked = {
-  'git hook or configuration': ['.gitmodules', 'sub/.gitattributes', '.githooks/pre-commit', '.husky/_/x', 'lefthook.yml', '.pre-commit-config.yaml'],
-  'editor settings': ['.vscode/tasks.json', 'a/.idea/x.xml', '.zed/settings.json', 'x.code-workspace', '.vimrc', '.exrc', '.nvimrc'],
-  'agent or MCP settings': ['.mcp.json', '.claude/settings.json', '.cursor/mcp.json', 'CLAUDE.md', 'AGENTS.md'],
+  'git hook or configuration': [
+    '.gitmodules',
+    'sub/.gitattributes',
+    '.githooks/pre-commit',
+    '.husky/_/x',
+    'lefthook.yml',
+    '.pre-commit-config.yaml',
+  ],
+  'editor settings': [
+    '.vscode/tasks.json',
+    'a/.idea/x.xml',
+    '.zed/settings.json',
+    'x.code-workspace',
+    '.vimrc',
+    '.exrc',
+    '.nvimrc',
+  ],
+  'agent or MCP settings': [
+    '.mcp.json',
+    '.claude/settings.json',
+    '.cursor/mcp.json',
+    'CLAUDE.md',
+    'AGENTS.md',
+  ],
   'package manager settings': ['.npmrc', 'packages/a/.npmrc', '.yarnrc.yml', '.pnpmfile.cjs', 'package.json'],
-  'CI workflow': ['.github/workflows/ci.yml', '.gitlab-ci.yml', '.circleci/config.yml', 'Jenkinsfile', '.buildkite/p.yml', 'azure-pipelines.yml'],
-  'build file': ['Makefile', 'src/GNUmakefile', 'CMakeLists.txt', 'configure', 'app/build.gradle', 'pom.xml', 'build.rs', 'setup.py', 'pyproject.toml', 'tests/conftest.py', 'Dockerfile', 'Rakefile', 'Justfile', 'meson.build', 'BUILD.bazel', 'WORKSPACE', 'tox.ini', 'noxfile.py'],
+  'CI workflow': [
+    '.github/workflows/ci.yml',
+    '.gitlab-ci.yml',
+    '.circleci/config.yml',
+    'Jenkinsfile',
+    '.buildkite/p.yml',
+    'azure-pipelines.yml',
+  ],
+  'build file': [
+    'Makefile',
+    'src/GNUmakefile',
+    'CMakeLists.txt',
+    'configure',
+    'app/build.gradle',
+    'pom.xml',
+    'build.rs',
+    'setup.py',
+    'pyproject.toml',
+    'tests/conftest.py',
+    'Dockerfile',
+    'Rakefile',
+    'Justfile',
+    'meson.build',
+    'BUILD.bazel',
+    'WORKSPACE',
+    'tox.ini',
+    'noxfile.py',
+  ],
   'shell environment': ['.envrc'],
 };
 
@@ -20,13 +67,34 @@ describe('paths that run code', () => {
   }
 
   it('does not ask for ordinary files', () => {
-    for (const path of ['src/main.c', 'README.md', '.editorconfig', '.gitignore', 'docs/makefile-guide.md', 'github/workflows/x', 'lib/package.jsonx', 'a~1b', 'vscode/x', 'makefiles/x']) {
+    for (const path of [
+      'src/main.c',
+      'README.md',
+      '.editorconfig',
+      '.gitignore',
+      'docs/makefile-guide.md',
+      'github/workflows/x',
+      'lib/package.jsonx',
+      'a~1b',
+      'vscode/x',
+      'makefiles/x',
+    ]) {
       assert.equal(riskOfPath(path), null, path);
     }
   });
 
   it('sees through case, trailing dots and blanks, streams, invisible characters and backslashes', () => {
-    for (const path of ['MAKEFILE', '.NpmRc', 'package.json.', 'package.json . ', 'package.json::$DATA', '.vs\u200ccode/x', '.GITHUB\\Workflows\\a.yml', '.v\u017fcode/tasks.json', 'ma\u212aefile']) {
+    for (const path of [
+      'MAKEFILE',
+      '.NpmRc',
+      'package.json.',
+      'package.json . ',
+      'package.json::$DATA',
+      '.vs\u200ccode/x',
+      '.GITHUB\\Workflows\\a.yml',
+      '.v\u017fcode/tasks.json',
+      'ma\u212aefile',
+    ]) {
       assert.notEqual(riskOfPath(path), null, path);
     }
   });
@@ -42,13 +110,28 @@ describe('paths that run code', () => {
   });
 
   it('has patterns in lower case alone', () => {
-    for (const { patterns } of riskyKinds) for (const pattern of patterns) assert.equal(pattern, pattern.toLowerCase());
+    for (const { patterns } of riskyKinds)
+      for (const pattern of patterns) assert.equal(pattern, pattern.toLowerCase());
   });
 });
 
 describe('names that a file system takes for .git', () => {
   it('are found in every spelling', () => {
-    for (const path of ['.git', '.git/config', 'a/.GIT/hooks/x', '.Git ', '.git.', '.git . .', '.git::$INDEX_ALLOCATION/x', 'git~1/x', 'GIT~2', '.g\u200cit/x', '.\u202agit', 'a\\.git\\x', '.git\ufeff']) {
+    for (const path of [
+      '.git',
+      '.git/config',
+      'a/.GIT/hooks/x',
+      '.Git ',
+      '.git.',
+      '.git . .',
+      '.git::$INDEX_ALLOCATION/x',
+      'git~1/x',
+      'GIT~2',
+      '.g\u200cit/x',
+      '.\u202agit',
+      'a\\.git\\x',
+      '.git\ufeff',
+    ]) {
       assert.equal(namesGitFolder(path), true, JSON.stringify(path));
     }
   });

@@ -130,7 +130,9 @@ function answerProblem(
 ): void {
   const { status, headers, body, unexpected } = problemOf(error, request.id);
   if (unexpected) logger.error({ err: error, requestId: request.id }, 'a request failed inside');
-  if (hasBody(request) && !request.raw.complete) reply.header('connection', 'close');
+  // Where a request may not end where its sender thinks, nothing more is read from the connection.
+  const unread = hasBody(request) && !request.raw.complete;
+  if (unread || body.code === 'request.malformed') reply.header('connection', 'close');
   else if (reply.hasHeader('connection')) reply.removeHeader('connection');
   // As bytes, so that fastify adds no charset to the media type.
   reply.code(status).headers(headers).header('content-type', problemMediaType);

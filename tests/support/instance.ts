@@ -37,7 +37,7 @@ export type InstanceOptions = {
 
 export async function startInstance(options: InstanceOptions = {}): Promise<Instance> {
   const home = options.home ?? join(mkdtempSync(join(tmpdir(), 'sealwright-test-')), 'home');
-  const [program, ...words] = [...(options.prefix ?? []), launcher, 'up'] as [string, ...string[]];
+  const [program = launcher, ...words] = [...(options.prefix ?? []), launcher, 'up'];
   const child = spawn(program, words, {
     env: { ...testEnvironment(home), ...options.environment },
     stdio: ['ignore', 'pipe', 'pipe'],

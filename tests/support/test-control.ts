@@ -1,16 +1,18 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { AuditEvent } from '../../src/audit/event.ts';
 import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { Fault } from '../../src/contract/faults.ts';
+import type { CreateRun, RunView } from '../../src/contract/schemas.ts';
 import type { Caller, Control } from '../../src/control/control.ts';
 import type { Logger } from '../../src/control/logger.ts';
 import { type ControlConfig, openControl } from '../../src/control/open.ts';
 import { openTokens, type Tokens } from '../../src/identity/tokens.ts';
 import type { Actor } from '../../src/model/actor.ts';
-import { newId } from '../../src/model/ids.ts';
+import { newId, type RunId, type SessionId } from '../../src/model/ids.ts';
 import { defaultRunLimits } from '../../src/model/limits.ts';
 import { roles, type Scope } from '../../src/model/scopes.ts';
 import { openSqliteStore } from '../../src/store/sqlite/open.ts';
@@ -48,6 +50,15 @@ export function actorOf(
 
 export function callerOf(actor: Actor): Caller {
   return { actor, request: { id: newId('request', Date.now()), address: '127.0.0.1', userAgent: null } };
+}
+
+export const withCode = (code: string) => (error: unknown) => {
+  if (error instanceof Fault && error.code === code) return true;
+  throw error;
+};
+
+export function deadline(ms = 5_000): AbortSignal {
+  return AbortSignal.timeout(ms);
 }
 
 /** A control process against a fake runner in a folder of its own; either side can be restarted. */
@@ -116,6 +127,29 @@ export class TestControl {
   async connected(): Promise<void> {
     while (!(await this.control.readiness()).checks.runner.ok)
       await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+
+  async session(caller: Caller): Promise<SessionId> {
+    const made = await this.control.sessions.create(caller, { request: {}, idempotencyKey: null });
+    return made.view.id as SessionId;
+  }
+
+  async run(caller: Caller, session: SessionId, request: Partial<CreateRun> = {}): Promise<RunView> {
+    const asked = { command: ['true'], ...request, session };
+    return (await this.control.runs.create(caller, { request: asked, idempotencyKey: null })).view;
+  }
+
+  async finished(caller: Caller, run: RunId): Promise<RunView> {
+    return await this.control.runs.finished(caller, run, deadline());
+  }
+
+  /** The lines of the audit log, parsed. */
+  async events(): Promise<AuditEvent[]> {
+    const text = await readFile(join(this.folder, 'audit', 'control.jsonl'), 'utf8');
+    return text
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
   }
 
   async stop(): Promise<void> {

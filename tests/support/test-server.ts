@@ -72,7 +72,7 @@ async function callServer(url: string, method: string, how: CallOptions): Promis
   return {
     status: response.status,
     headers: response.headers,
-    body: isJson ? JSON.parse(answer) : null,
+    body: isJson && answer !== '' ? JSON.parse(answer) : null,
     text: answer,
   };
 }

@@ -108,6 +108,7 @@ class TreeWatcher {
     this.#initPid = initPid;
     this.#limits = limits;
     this.#onOverrun = onOverrun;
+    this.#look();
     this.#timer = setInterval(() => this.#look(), localLimits.watchIntervalMs);
   }
 
