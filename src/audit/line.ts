@@ -65,18 +65,21 @@ function isSpelledCanonically(value: JsonValue, text: string): boolean {
   }
 }
 
-function factsOf(value: JsonValue): LineFacts | null {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+/** Whether a value has an event's top-level members and no others, each of its type. */
+export function hasEventMembers(value: JsonValue): value is Record<string, JsonValue> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
   const object = value as Record<string, JsonValue>;
-  if (!Object.keys(object).every((name) => memberNames.has(name))) return null;
-  for (const { name, type, optional } of eventMembers) {
-    if (!Object.hasOwn(object, name)) {
-      if (!optional) return null;
-    } else if (typeof object[name] !== type || object[name] === null || Array.isArray(object[name])) {
-      return null;
-    }
-  }
-  const { v, stream, seq, prev } = object;
+  if (!Object.keys(object).every((name) => memberNames.has(name))) return false;
+  return eventMembers.every(({ name, type, optional }) => {
+    if (!Object.hasOwn(object, name)) return optional;
+    const found = object[name];
+    return typeof found === type && found !== null && !Array.isArray(found);
+  });
+}
+
+function factsOf(value: JsonValue): LineFacts | null {
+  if (!hasEventMembers(value)) return null;
+  const { v, stream, seq, prev } = value;
   if (v !== 1 || !Number.isSafeInteger(seq) || (seq as number) < 1) return null;
   if (!/^[0-9a-f]{64}$/.test(prev as string)) return null;
   return { stream: stream as string, seq: seq as number, prev: prev as string };

@@ -73,7 +73,7 @@ export class StreamFile {
       await this.#write(this.#open, bytes);
     } catch (error) {
       this.#open = null;
-      await quietly(handle.truncate(this.#head.bytes));
+      await quietly(this.#cut(handle));
       await quietly(handle.close());
       throw error;
     }
@@ -107,9 +107,8 @@ export class StreamFile {
     assert(this.#open === null);
     const handle = await this.#disk.open(this.#path, appendFlags);
     try {
-      const { size, ino, dev } = await handle.stat();
-      if (size < this.#head.bytes) throw new Error('the file of the log became shorter');
-      await handle.truncate(this.#head.bytes);
+      const { ino, dev } = await handle.stat();
+      await this.#cut(handle);
       await handle.sync();
       const tail = await readTail(this.#disk, this.#path, this.#stream);
       const same = tail.bytes === this.#head.bytes && tail.hash === this.#head.hash && tail.tornBytes === 0;
@@ -119,6 +118,13 @@ export class StreamFile {
       await quietly(handle.close());
       throw error;
     }
+  }
+
+  /** Removes what follows `head`. A file that is shorter was cut by somebody else and stays as it was found. */
+  async #cut(handle: DiskFile): Promise<void> {
+    const { size } = await handle.stat();
+    if (size < this.#head.bytes) throw new Error('the file of the log became shorter');
+    await handle.truncate(this.#head.bytes);
   }
 
   async close(): Promise<void> {

@@ -120,8 +120,10 @@ export class Channel {
     this.#socket.destroy();
   }
 
+  /** Settles once the connection is gone, for whatever reason; never rejects. */
   get closed(): Promise<void> {
-    return this.#socket.destroyed ? Promise.resolve() : once(this.#socket, 'close').then(() => undefined);
+    if (this.#socket.destroyed) return Promise.resolve();
+    return new Promise((resolve) => this.#socket.once('close', () => resolve()));
   }
 
   async #send(type: number, payload: Buffer): Promise<void> {

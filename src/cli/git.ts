@@ -48,55 +48,61 @@ export type Git = {
  * file system's root, because Windows looks for programs in the starting folder first.
  */
 export function createGit(environment: Environment): Git {
-  const start = (args: readonly string[], options: GitOptions) =>
-    startGit(environment, args, options) as ChildProcessByStdio<Writable, Readable, Readable>;
+  const run: Git['run'] = (args, options = {}) => runToEnd(start(environment, args, options), args, options);
+  return {
+    run,
+    async must(args, options) {
+      const { status, stdout, stderr } = await run(args, options);
+      if (status !== 0) throw gitFailure(stderr, status);
+      return stdout;
+    },
+    stream: (args, options = {}) => streamed(() => start(environment, args, options), options),
+  };
+}
 
-  async function run(args: readonly string[], options: GitOptions = {}): Promise<GitResult> {
-    const child = start(args, options);
-    const ended = endOf(child);
-    ended.catch(() => {});
-    child.stdin.on('error', () => {});
-    child.stdin.end(options.input);
-    const stderr = collectError(child.stderr);
-    const chunks: Buffer[] = [];
-    let size = 0;
-    for await (const chunk of child.stdout) {
-      size += chunk.length;
-      if (size > cliLimits.gitOutputBytesMax) {
-        child.kill('SIGKILL');
-        throw new CliFailure(`git ${args[0]} answered with too much.`);
-      }
-      chunks.push(chunk);
+type Started = { readonly child: Child; readonly ended: Promise<number>; readonly stderr: Promise<string> };
+type Child = ChildProcessByStdio<Writable, Readable, Readable>;
+
+function start(environment: Environment, args: readonly string[], options: GitOptions): Started {
+  const child = startGit(environment, args, options) as Child;
+  const ended = endOf(child);
+  ended.catch(() => {});
+  child.stdin.on('error', () => {});
+  child.stdin.end(options.input);
+  return { child, ended, stderr: collectError(child.stderr) };
+}
+
+async function runToEnd(
+  { child, ended, stderr }: Started,
+  args: readonly string[],
+  options: GitOptions,
+): Promise<GitResult> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of child.stdout) {
+    size += chunk.length;
+    if (size > cliLimits.gitOutputBytesMax) {
+      child.kill('SIGKILL');
+      throw new CliFailure(`git ${args[0]} answered with too much.`);
     }
+    chunks.push(chunk);
+  }
+  const status = await ended;
+  options.signal?.throwIfAborted();
+  return { status, stdout: Buffer.concat(chunks), stderr: await stderr };
+}
+
+/** Git is started when the first bytes are asked for, and killed when nobody wants the rest. */
+async function* streamed(begin: () => Started, options: GitOptions): AsyncGenerator<Buffer> {
+  const { child, ended, stderr } = begin();
+  try {
+    yield* child.stdout as AsyncIterable<Buffer>;
     const status = await ended;
     options.signal?.throwIfAborted();
-    return { status, stdout: Buffer.concat(chunks), stderr: await stderr };
+    if (status !== 0) throw gitFailure(await stderr, status);
+  } finally {
+    child.kill('SIGKILL');
   }
-
-  async function must(args: readonly string[], options: GitOptions = {}): Promise<Buffer> {
-    const { status, stdout, stderr } = await run(args, options);
-    if (status !== 0) throw gitFailure(stderr, status);
-    return stdout;
-  }
-
-  async function* stream(args: readonly string[], options: GitOptions = {}): AsyncGenerator<Buffer> {
-    const child = start(args, options);
-    const ended = endOf(child);
-    ended.catch(() => {});
-    child.stdin.on('error', () => {});
-    child.stdin.end(options.input);
-    const stderr = collectError(child.stderr);
-    try {
-      yield* child.stdout as AsyncIterable<Buffer>;
-      const status = await ended;
-      options.signal?.throwIfAborted();
-      if (status !== 0) throw gitFailure(await stderr, status);
-    } finally {
-      child.kill('SIGKILL');
-    }
-  }
-
-  return { run, must, stream };
 }
 
 function startGit(environment: Environment, args: readonly string[], options: GitOptions) {

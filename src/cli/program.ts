@@ -149,7 +149,8 @@ function messageOf(error: unknown): string[] {
 /** The server's own words, the fields it names, and what a person can do. */
 function apiMessage(error: ApiError): string[] {
   const lines = [error.detail];
-  for (const { path, message } of error.errors.slice(0, 8)) lines.push(`${path}: ${message}`);
+  const untold = error.errors.filter(({ message }) => !error.detail.includes(message));
+  for (const { path, message } of untold.slice(0, 8)) lines.push(`${path}: ${message}`);
   if (error.status === 401) {
     lines.push("Set SEALWRIGHT_TOKEN, or run 'sealwright tokens create' on the server's machine.");
   }

@@ -88,7 +88,7 @@ function defineCreate(tokens: Command, context: Context): void {
 }
 
 /**
- * Calls the server with the token there is; where there is none or it does not work, and the server is this
+ * Calls the server with the token there is; where there is none or it may not do this, and the server is this
  * machine's, over its own socket, which answers to the owner of the data folder.
  */
 async function asOwner<T>(
@@ -97,14 +97,16 @@ async function asOwner<T>(
   call: (api: Api) => Promise<T>,
 ): Promise<T> {
   const { token, isLocal } = await context.describeTarget();
-  const remote = flags.local !== true && (token || !isLocal);
-  if (!remote) return await call(await context.connect({ local: true }));
+  if (flags.local === true || (!token && isLocal)) return await call(await context.connect({ local: true }));
   try {
     return await call(await context.connect());
   } catch (error) {
-    if (!isLocal || !(error instanceof ApiError) || error.status !== 401) throw error;
-    await note(context.environment, 'the token is not accepted; using this machine’s own socket');
-    return await call(await context.connect({ local: true }));
+    const refused = error instanceof ApiError && (error.status === 401 || error.status === 403);
+    if (!refused || !isLocal) throw error;
+    const viaSocket = call(await context.connect({ local: true }));
+    return await viaSocket.catch((failure: unknown) => {
+      throw failure instanceof ApiError && failure.status === 0 ? error : failure;
+    });
   }
 }
 

@@ -54,9 +54,10 @@ export class Dispatcher {
 
   /** A run that was just committed: ordered at once where it holds a slot, else queued. */
   adopt(record: RunRecord, source: StartSource): void {
-    const live = this.#parts.live.add(record, source, 'none');
     const { id, session, priority, state } = record;
-    if (state.phase === 'starting') this.#go(this.#order(live));
+    const starts = state.phase === 'starting';
+    const live = this.#parts.live.add(record, starts ? source : null, 'none');
+    if (starts) this.#go(this.#order(live));
     else this.#parts.scheduler.enqueue({ run: id, session, priority, queuedAt: state.queuedAt });
   }
 
@@ -103,7 +104,7 @@ export class Dispatcher {
    */
   async reconcile(): Promise<void> {
     const { link, live } = this.#parts;
-    const status = runnerStatus.parse(await link.order({ order: 'status' }, controlLimits.statusTimeoutMs));
+    const status = runnerStatus.parse(await link.order({ order: 'status' }));
     const hosted = new Map(status.live.map((run) => [run.run, run]));
     for (const run of hosted.values()) this.#meet(run);
     const missing = live

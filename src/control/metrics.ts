@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Gauge, Registry } from 'prom-client';
 import { runPhases } from '../model/run.ts';
 import { sessionPhases } from '../model/session.ts';
 import type { Store } from '../store/store.ts';
@@ -15,10 +15,9 @@ export type MetricsParts = {
   readonly readings: Readings;
 };
 
-/** Gauges that are read when they are asked for, and Node's own, as Prometheus text. */
-export function openMetrics(parts: MetricsParts): { text(): Promise<string>; close(): void } {
+/** Gauges that are read when they are asked for, as Prometheus text. Those of the process are the server's. */
+export function openMetrics(parts: MetricsParts): { text(): Promise<string> } {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
   const gauge = (name: string, help: string, read: () => number | Promise<number>) =>
     new Gauge({
       name: `sealwright_${name}`,
@@ -43,7 +42,7 @@ export function openMetrics(parts: MetricsParts): { text(): Promise<string>; clo
   });
   phases(registry, 'runs', runPhases, () => parts.store.runs.countByPhase());
   phases(registry, 'sessions', sessionPhases, () => parts.store.sessions.countByPhase());
-  return { text: () => registry.metrics(), close: () => registry.clear() };
+  return { text: () => registry.metrics() };
 }
 
 function phases<P extends string>(

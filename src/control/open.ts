@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { Tokens } from '../identity/tokens.ts';
 import type { Actor } from '../model/actor.ts';
+import type { UploadId } from '../model/ids.ts';
 import type { RunLimits } from '../model/limits.ts';
 import type { Store } from '../store/store.ts';
 import { type AuditTrail, auditUseCases } from './audit-trail.ts';
@@ -84,7 +85,6 @@ export async function openControl(options: ControlOptions): Promise<Control> {
       await link.close();
       await closer.close();
       await dispatcher.close();
-      metrics.close();
       await gate.close();
     },
   };
@@ -93,6 +93,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
 function assemble({ store, audit, runner, clock, config, logger }: ControlOptions) {
   const gate = openGate({ audit, clock, logger });
   const live = new LiveRuns();
+  const arriving = new Set<UploadId>();
   const writer = new StateWriter(store.runs);
   const scheduler: Scheduler = new Scheduler(config, (run) => dispatcher.startQueued(run));
   const link: RunnerLink = new RunnerLink({
@@ -117,10 +118,23 @@ function assemble({ store, audit, runner, clock, config, logger }: ControlOption
     logger,
   });
   const closer = new SessionCloser({ store, link, live, clock, logger });
-  const sweeper: Sweeper = new Sweeper({ store, link, closer, clock, logger }, config);
+  const sweeper: Sweeper = new Sweeper({ store, link, closer, clock, logger, arriving }, config);
   const readings = new Readings({ store, audit, gate, link, clock });
   const metrics = openMetrics({ store, gate, link, scheduler, readings });
-  return { store, clock, gate, live, scheduler, link, dispatcher, closer, sweeper, readings, metrics };
+  return {
+    store,
+    clock,
+    gate,
+    live,
+    scheduler,
+    link,
+    dispatcher,
+    closer,
+    sweeper,
+    readings,
+    metrics,
+    arriving,
+  };
 }
 
 /** Failures are on record, counted by where they come from, and hold nothing of what was presented. */

@@ -9,6 +9,7 @@ import { runnerStatus } from './runner-frames.ts';
 import type { RunnerLink } from './runner-link.ts';
 
 type Check = { readonly ok: boolean; readonly detail?: string };
+type Looked = { readonly store: Check; readonly runner: Check };
 type Parts = {
   readonly store: Store;
   readonly audit: AuditLog;
@@ -21,35 +22,38 @@ type Parts = {
 export class Readings {
   readonly #parts: Parts;
   #at = Number.NEGATIVE_INFINITY;
-  #readiness: Promise<Readiness> | null = null;
+  #looking: Promise<Looked> | null = null;
   #status: RunnerStatus | null = null;
 
   constructor(parts: Parts) {
     this.#parts = parts;
   }
 
-  /** A good answer is given for `readinessFreshMs`, another only to those who ask while it is being made. */
-  readiness(): Promise<Readiness> {
-    const now = this.#parts.clock.monotonic();
-    if (this.#readiness !== null && now - this.#at < controlLimits.readinessFreshMs) return this.#readiness;
-    this.#at = now;
-    const looking = this.#look();
-    this.#readiness = looking;
-    void looking.then(({ ready }) => {
-      if (!ready && this.#readiness === looking) this.#readiness = null;
-    });
-    return looking;
+  /**
+   * A good answer of store and runner is given for `readinessFreshMs`, another only to those who ask while it
+   * is being made. The audit log keeps such a time itself.
+   */
+  async readiness(): Promise<Readiness> {
+    const [{ store, runner }, audit] = await Promise.all([this.#look(), this.#audit()]);
+    return { ready: store.ok && audit.ok && runner.ok, checks: { store, audit, runner } };
   }
 
   /** What the runner last said about itself; null where it did not answer. */
   async runner(): Promise<RunnerStatus | null> {
-    await this.readiness();
+    await this.#look();
     return this.#status;
   }
 
-  async #look(): Promise<Readiness> {
-    const [store, audit, runner] = await Promise.all([this.#store(), this.#audit(), this.#runner()]);
-    return { ready: store.ok && audit.ok && runner.ok, checks: { store, audit, runner } };
+  #look(): Promise<Looked> {
+    const now = this.#parts.clock.monotonic();
+    if (this.#looking !== null && now - this.#at < controlLimits.readinessFreshMs) return this.#looking;
+    this.#at = now;
+    const looking = Promise.all([this.#store(), this.#runner()]).then(([store, runner]) => {
+      if (!(store.ok && runner.ok) && this.#looking === looking) this.#looking = null;
+      return { store, runner };
+    });
+    this.#looking = looking;
+    return looking;
   }
 
   async #store(): Promise<Check> {

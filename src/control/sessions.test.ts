@@ -123,6 +123,17 @@ describe('an upload', () => {
     assert.deepEqual(await test.store.uploads.unusedBefore(Number.MAX_SAFE_INTEGER, 9), []);
   });
 
+  it('that the runner refuses in the middle ends there, however much would follow', async () => {
+    await using test = await TestControl.open();
+    test.runner.refuseUploads = { code: 'storage.full', detail: 'The disk is full.' };
+    let sent = 0;
+    async function* endless() {
+      for (; sent < 60; sent += 1) yield Buffer.alloc(1024 * 1024);
+    }
+    await assert.rejects(test.control.uploads.store(ann, endless()), withCode('storage.full'));
+    assert(sent < 60, `${sent} MiB were sent`);
+  });
+
   it('is refused while the runner cannot be reached', async () => {
     await using test = await TestControl.open({ withRunner: false });
     await assert.rejects(test.control.uploads.store(ann, chunks('x')), withCode('runner.unavailable'));

@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts';
+import type { UploadId } from '../model/ids.ts';
 import type { Store } from '../store/store.ts';
 import { controlLimits } from './limits.ts';
 import type { Logger } from './logger.ts';
@@ -19,6 +20,7 @@ type SweeperParts = {
   readonly closer: SessionCloser;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly arriving: ReadonlySet<UploadId>;
 };
 
 /**
@@ -83,10 +85,11 @@ export class Sweeper {
   }
 
   async #removeUploads(): Promise<void> {
-    const { store, link, clock } = this.#parts;
+    const { store, link, clock, arriving } = this.#parts;
     if (!link.connected) return;
     const before = clock.now() - this.#config.uploadTtlMs;
     for (const { id } of await store.uploads.unusedBefore(before, controlLimits.sweepUploadsMax)) {
+      if (arriving.has(id)) continue;
       await link.order({ order: 'remove-upload', upload: id });
       await store.uploads.remove(id);
     }

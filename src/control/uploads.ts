@@ -18,6 +18,8 @@ export type UploadParts = {
   readonly clock: Clock;
   readonly link: RunnerLink;
   readonly uploadBytesMax: number;
+  /** Uploads whose bytes are still coming: the sweeper leaves them alone, however long that takes. */
+  readonly arriving: Set<UploadId>;
 };
 
 export function uploadUseCases(parts: UploadParts): Control['uploads'] {
@@ -34,15 +36,18 @@ async function store(parts: UploadParts, caller: Caller, bytes: AsyncIterable<Bu
   const owner = caller.actor.id;
   const resource = { kind: 'upload', id, owner } as const;
   return await gate.act(caller, { action: 'upload.create', needs: 'session:write', resource }, async () => {
-    await store.uploads.begin({ id, owner, createdAt });
+    parts.arriving.add(id);
     try {
+      await store.uploads.begin({ id, owner, createdAt });
       const stored = await send(parts, id, bytes);
-      const record = await store.uploads.finish(id, stored);
+      const record = await store.uploads.finish(id, clock.now(), stored);
       if (record === null) throw absent('upload');
       return uploadView({ ...record, stored });
     } catch (error) {
       await discard(parts, id);
       throw error;
+    } finally {
+      parts.arriving.delete(id);
     }
   });
 }
@@ -57,9 +62,16 @@ async function discard({ link, store }: UploadParts, id: UploadId): Promise<void
   }
 }
 
+/** The runner may answer before the end, such as that its disk is full; nothing more is sent then. */
 async function send(parts: UploadParts, id: UploadId, bytes: AsyncIterable<Buffer>): Promise<UploadStored> {
   const { link, uploadBytesMax } = parts;
   const channel = await link.stream({ purpose: 'upload', upload: id, bytesMax: uploadBytesMax });
+  const answer = answerOf(channel);
+  let complete = false;
+  const early = () => {
+    if (!complete) channel.close();
+  };
+  answer.then(early, early);
   try {
     let total = 0;
     for await (const chunk of bytes) {
@@ -67,10 +79,11 @@ async function send(parts: UploadParts, id: UploadId, bytes: AsyncIterable<Buffe
       if (total > uploadBytesMax) throw tooLarge(uploadBytesMax);
       await sendChunk(channel, chunk);
     }
+    complete = true;
     await channel.sendJson({ end: true });
-    return await answerOf(channel);
+    return await answer;
   } catch (error) {
-    throw error instanceof ChannelError ? await reasonOf(channel, error) : error;
+    throw error instanceof ChannelError ? await reasonOf(answer, error) : error;
   } finally {
     channel.close();
   }
@@ -89,10 +102,9 @@ async function answerOf(channel: Channel): Promise<UploadStored> {
   return uploadStored.parse(frame.value);
 }
 
-/** The runner may have said why it ended the connection, such as a full disk, before it did. */
-async function reasonOf(channel: Channel, error: ChannelError): Promise<Fault> {
+async function reasonOf(answer: Promise<UploadStored>, error: ChannelError): Promise<Fault> {
   const lost = new LinkLost(error.message);
-  return await answerOf(channel).then(
+  return await answer.then(
     () => lost,
     (reason: unknown) => (reason instanceof Fault ? reason : lost),
   );

@@ -1,11 +1,16 @@
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyContextConfig, FastifyReply, FastifyRequest } from 'fastify';
 import { Fault } from '../contract/faults.ts';
 import type { Caller, Control } from '../control/control.ts';
 import type { Actor } from '../model/actor.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
+import type { Proxies } from './proxies.ts';
 import { addressKey, type Rates } from './rates.ts';
 
-export type Admission = (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
+export type Admission = (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  config: FastifyContextConfig,
+) => Promise<void>;
 
 /** On every answer, whatever it is: nothing is cached, sniffed, framed or run by a browser. */
 export const securityHeaders = {
@@ -28,13 +33,13 @@ export function admission(options: {
   rates: Rates;
   localOwner: Actor;
   isLocal: (request: FastifyRequest) => boolean;
+  proxies: Proxies;
   isOwnOrigin: (origin: string) => boolean;
 }): Admission {
-  const { limits, rates } = options;
-  return async (request, reply) => {
+  const { limits, rates, proxies } = options;
+  return async (request, reply, config) => {
     reply.headers(securityHeaders).header('x-request-id', request.id);
-    const { config } = request.routeOptions;
-    const asked = askedBy(request);
+    const asked = askedBy(request, proxies);
     refuseUrlCredentials(request);
     if (config.open === true) {
       await rates.spend('default', addressKey(asked.address));
@@ -44,16 +49,16 @@ export function admission(options: {
       request.caller = { actor, request: asked };
     }
     refuseBadTarget(request, limits.urlCharactersMax);
-    if (!safeMethods.has(request.method)) refuseForeignOrigin(request, options.isOwnOrigin);
+    if (!safeMethods.has(request.method)) refuseForeignOrigin(request, options);
     else refuseBody(request);
   };
 }
 
-function askedBy(request: FastifyRequest): Caller['request'] {
+function askedBy(request: FastifyRequest, proxies: Proxies): Caller['request'] {
   const userAgent = request.headers['user-agent'];
   return {
     id: request.id,
-    address: request.raw.socket.remoteAddress ?? null,
+    address: proxies.addressOf(request.raw),
     userAgent: userAgent === undefined ? null : userAgent.slice(0, serverLimits.userAgentCharactersMax),
   };
 }
@@ -121,9 +126,13 @@ function refuseBadTarget(request: FastifyRequest, charactersMax: number): void {
 }
 
 /** Browsers say where a state change comes from; from anywhere else than here it is refused (CSRF). */
-function refuseForeignOrigin(request: FastifyRequest, isOwnOrigin: (origin: string) => boolean): void {
+function refuseForeignOrigin(
+  request: FastifyRequest,
+  { isOwnOrigin, proxies }: Pick<Parameters<typeof admission>[0], 'isOwnOrigin' | 'proxies'>,
+): void {
   const { origin, 'sec-fetch-site': site } = request.headers;
-  const foreignOrigin = origin !== undefined && !isOwnOrigin(origin);
+  const foreignOrigin =
+    origin !== undefined && !isOwnOrigin(origin) && origin !== proxies.originOf(request.raw);
   const foreignSite = site !== undefined && site !== 'same-origin' && site !== 'none';
   if (foreignOrigin || foreignSite)
     throw new Fault('access.denied', { detail: 'Changes are not taken from pages of another origin.' });

@@ -54,13 +54,19 @@ export async function buildApp(options: AppOptions): Promise<BuiltApp> {
       });
   });
   app.decorateRequest('caller', null);
-  app.decorateRequest('startedAtMs', 0);
   app.addHook('onRequest', async (request, reply) => {
-    request.startedAtMs = options.clock.monotonic();
-    await admit(request, reply);
+    const startedAtMs = options.clock.monotonic();
+    // Not `onResponse`, which is silent about callers that leave before the end.
+    const { config } = request.routeOptions;
+    reply.raw.once('close', () =>
+      account(request, reply, options, { startedAtMs, route: config.url ?? 'none' }),
+    );
+    await admit(request, reply, config);
   });
-  app.addHook('preValidation', async (request) => refuseUnasked(request));
-  app.addHook('onResponse', async (request, reply) => account(request, reply, options));
+  app.addHook('preValidation', (request, _reply, done) => {
+    refuseUnasked(request);
+    done();
+  });
   app.setErrorHandler((error, request, reply) => answerProblem(error, request, reply, context));
   app.setNotFoundHandler((request) => {
     throw noRoute(request, routes);
@@ -84,7 +90,7 @@ function newApp({ context, requestId, makeServer, admit }: AppOptions): App {
       const asked = request as FastifyRequest;
       const answer = reply as FastifyReply;
       asked.caller = null;
-      admit(asked, answer).then(
+      admit(asked, answer, {}).then(
         () => answerProblem(error, asked, answer, context),
         (refusal: unknown) => answerProblem(refusal, asked, answer, context),
       );
@@ -114,8 +120,9 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
 
 /** A body on a route that documents none is an unknown field like any other. */
 function refuseUnasked(request: FastifyRequest): void {
-  if (request.body === undefined || request.routeOptions.schema?.body !== undefined || request.is404) return;
-  if (request.routeOptions.config.rawBody === true) return;
+  if (request.body === undefined || request.is404) return;
+  const { schema, config } = request.routeOptions;
+  if (schema?.body !== undefined || config.rawBody === true) return;
   throw new Fault('request.invalid', {
     detail: 'In the body: this route takes none.',
     extra: { in: 'body', errors: [{ path: '', message: 'is not taken here' }] },
@@ -161,9 +168,13 @@ function matches(pattern: string, path: string): boolean {
 }
 
 /** One line and one observation an answer. The URL stays out: its query may hold what must not be logged. */
-function account(request: FastifyRequest, reply: FastifyReply, { context, clock }: AppOptions): void {
-  const ms = clock.monotonic() - request.startedAtMs;
-  const route = request.routeOptions.url ?? 'none';
+function account(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { context, clock }: AppOptions,
+  { startedAtMs, route }: { startedAtMs: number; route: string },
+): void {
+  const ms = clock.monotonic() - startedAtMs;
   context.metrics.answered(request.method, route, reply.statusCode, ms / 1000);
   const quiet = reply.statusCode < 400 && request.method === 'GET';
   if (quiet && !context.logger.isLevelEnabled('debug')) return;
@@ -173,8 +184,9 @@ function account(request: FastifyRequest, reply: FastifyReply, { context, clock 
     route,
     status: reply.statusCode,
     ms: Math.round(ms * 10) / 10,
+    whole: reply.raw.writableFinished,
     actor: request.caller?.actor.id ?? null,
-    address: request.raw.socket.remoteAddress ?? null,
+    address: request.caller?.request.address ?? context.proxies.addressOf(request.raw),
   };
   if (quiet) context.logger.debug(line, 'answered');
   else context.logger.info(line, 'answered');

@@ -8,6 +8,7 @@ import type { Caller, Control } from '../control/control.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import type { ApiLimits } from './limits.ts';
 import type { Metrics } from './metrics.ts';
+import type { Proxies } from './proxies.ts';
 import type { Streams } from './streams.ts';
 
 declare module 'fastify' {
@@ -23,7 +24,6 @@ declare module 'fastify' {
   }
   interface FastifyRequest {
     caller: Caller | null;
-    startedAtMs: number;
   }
 }
 
@@ -43,6 +43,7 @@ export type ServerContext = {
   readonly metrics: Metrics;
   readonly logger: Logger;
   readonly version: string;
+  readonly proxies: Proxies;
 };
 
 /** Who asks, on every route that is not open: admission put it there before the handler ran. */

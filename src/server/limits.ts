@@ -9,6 +9,7 @@ export const serverLimits = {
   /** A refused body is read and thrown away this long, so that the answer is not lost to a reset. */
   lingerMs: 2_000,
   closeGraceMs: 1_500,
+  closeSweepMs: 20,
   /** How long opening a log may take before the headers go out without it. */
   logOpenMs: 250,
   stepPollMs: 250,

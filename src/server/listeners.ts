@@ -6,12 +6,18 @@ import type { FaultCode } from '../contract/faults.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 import { rawProblem } from './problem.ts';
 
+export type Listener = {
+  readonly server: Server;
+  /** No new connections; those without a request end now, busy ones within `closeGraceMs`. */
+  close(): Promise<void>;
+};
+
 /** An HTTP/1.1 server with the limits of DESIGN §5. Bodies and streams keep their own time. */
 export function createListener(
   handler: RequestListener,
   limits: ApiLimits,
   newRequestId: () => string,
-): Server {
+): Listener {
   const server = createServer(
     {
       headersTimeout: limits.headerTimeoutMs,
@@ -31,7 +37,13 @@ export function createListener(
   );
   server.timeout = limits.idleTimeoutMs;
   server.maxConnections = limits.connectionsMax;
-  server.on('connection', lingerOnClose);
+  const silent = new Set<Socket>();
+  server.on('connection', (socket) => {
+    lingerOnClose(socket);
+    silent.add(socket);
+    socket.once('close', () => silent.delete(socket));
+  });
+  server.on('request', (request) => silent.delete(request.socket));
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
     answerUnreadable(error, socket, newRequestId()),
   );
@@ -39,7 +51,19 @@ export function createListener(
   server.on('connect', (_request: IncomingMessage, socket: Socket) =>
     endWith(socket, rawProblem('request.method', 'CONNECT is not taken.', newRequestId())),
   );
-  return server;
+  const close = async () => {
+    if (!server.listening) return;
+    const closed = once(server, 'close');
+    server.close();
+    for (const socket of silent) socket.destroy();
+    server.closeIdleConnections();
+    const sweep = setInterval(() => server.closeIdleConnections(), serverLimits.closeSweepMs);
+    const cut = setTimeout(() => server.closeAllConnections(), serverLimits.closeGraceMs);
+    await closed;
+    clearInterval(sweep);
+    clearTimeout(cut);
+  };
+  return { server, close };
 }
 
 const clientFaults: Readonly<Record<string, readonly [FaultCode, string]>> = {
@@ -125,15 +149,4 @@ async function answers(path: string): Promise<boolean> {
   } finally {
     socket.destroy();
   }
-}
-
-/** No new connections; idle ones end now, busy ones get `closeGraceMs`. */
-export async function closeListener(server: Server): Promise<void> {
-  if (!server.listening) return;
-  const closed = once(server, 'close');
-  server.close();
-  server.closeIdleConnections();
-  const timer = setTimeout(() => server.closeAllConnections(), serverLimits.closeGraceMs);
-  await closed;
-  clearTimeout(timer);
 }

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import type { RequestListener, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { type Clock, systemClock } from '../base/clock.ts';
@@ -10,8 +9,9 @@ import { admission } from './admission.ts';
 import { buildApp, type RouteLine } from './app.ts';
 import type { ServerContext } from './context.ts';
 import type { ApiLimits } from './limits.ts';
-import { closeListener, createListener, listenLocal, listenTcp } from './listeners.ts';
+import { createListener, type Listener, listenLocal, listenTcp } from './listeners.ts';
 import { openMetrics } from './metrics.ts';
+import { knownProxies } from './proxies.ts';
 import { openRates } from './rates.ts';
 import { requestIds } from './request-id.ts';
 import { openStreams } from './streams.ts';
@@ -30,6 +30,8 @@ export type ServerOptions = {
   readonly rateLimits?: Partial<Record<RateClass, number>>;
   /** Origins besides the listener's own from which browsers may change things. */
   readonly origins?: readonly string[];
+  /** Addresses and CIDR ranges of proxies in front, whose X-Forwarded-* is believed; none where absent. */
+  readonly trustedProxies?: readonly string[];
   readonly clock?: Clock;
 };
 
@@ -50,12 +52,13 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
   const streams = openStreams();
   const metrics = openMetrics(() => streams.count, version);
   const rates = openRates(options.rateLimits ?? {}, metrics.rateRefused);
-  const context: ServerContext = { control, limits, streams, metrics, logger, version };
+  const proxies = knownProxies(options.trustedProxies ?? []);
+  const context: ServerContext = { control, limits, streams, metrics, logger, version, proxies };
   const requestId = requestIds(clock.now());
   const newRequestId = () => requestId({ headers: {} });
   const localSockets = new WeakSet<Socket>();
   const origins = new Set(options.origins);
-  let handle: RequestListener | undefined;
+  const listeners: Listener[] = [];
   const { routes, app } = await buildApp({
     context,
     clock,
@@ -66,23 +69,23 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
       rates,
       localOwner: options.identity.localOwner,
       isLocal: (request) => localSockets.has(request.raw.socket),
+      proxies,
       isOwnOrigin: (origin) => origins.has(origin),
     }),
     makeServer: (handler) => {
-      handle = handler;
-      return createListener(handler, limits, newRequestId);
+      const tcp = createListener(handler, limits, newRequestId);
+      const local = createListener(handler, limits, newRequestId);
+      local.server.on('connection', (socket) => localSockets.add(socket));
+      listeners.push(tcp, local);
+      return tcp.server;
     },
   });
-  assert(handle !== undefined);
-  const tcp = app.server;
-  const local = options.localSocketPath === null ? null : createListener(handle, limits, newRequestId);
-  local?.on('connection', (socket) => localSockets.add(socket));
-  const port = await listenBoth(tcp, local, options);
+  const port = await listenAll(listeners, options);
   for (const origin of ownOrigins(listen.host, port)) origins.add(origin);
   let closing: Promise<void> | null = null;
   const close = async () => {
     streams.endAll();
-    await Promise.all([closeListener(tcp), local === null ? undefined : closeListener(local)]);
+    await Promise.all(listeners.map((listener) => listener.close()));
     await app.close();
   };
   return {
@@ -93,13 +96,14 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
   };
 }
 
-async function listenBoth(tcp: Server, local: Server | null, options: ServerOptions): Promise<number> {
-  const port = await listenTcp(tcp, options.listen.host, options.listen.port);
-  if (local === null || options.localSocketPath === null) return port;
+async function listenAll([tcp, local]: Listener[], options: ServerOptions): Promise<number> {
+  assert(tcp !== undefined && local !== undefined);
+  const port = await listenTcp(tcp.server, options.listen.host, options.listen.port);
+  if (options.localSocketPath === null) return port;
   try {
-    await listenLocal(local, options.localSocketPath);
+    await listenLocal(local.server, options.localSocketPath);
   } catch (error) {
-    await closeListener(tcp);
+    await tcp.close();
     throw error;
   }
   return port;

@@ -355,7 +355,7 @@ function uploadPromises(using: Using): void {
   it('gives an upload to one session of its owner, once it is complete', async () => {
     const upload = await begin();
     assert.equal((await makeSession(using(), { upload })).outcome, 'upload');
-    await using().uploads.finish(upload, stored);
+    await using().uploads.finish(upload, 1000, stored);
     assert.equal((await makeSession(using(), { upload, owner: bob })).outcome, 'upload');
     const made = await makeSession(using(), { upload });
     assert(made.outcome === 'created');
@@ -365,7 +365,7 @@ function uploadPromises(using: Using): void {
 
   it('keeps what an open session uses, and finds what nobody does', async () => {
     const [used, unused] = [await begin(), await begin()];
-    await using().uploads.finish(used, stored);
+    await using().uploads.finish(used, 1000, stored);
     const made = await makeSession(using(), { upload: used });
     assert(made.outcome === 'created');
     assert.deepEqual(

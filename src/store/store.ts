@@ -195,7 +195,8 @@ export type RunStore = {
 export type UploadStore = {
   /** Before the first byte arrives, so that an upload that was cut off can be found and removed. */
   begin(upload: { id: UploadId; owner: ActorId; createdAt: number }): Promise<void>;
-  finish(id: UploadId, stored: { bytes: number; sha256: string }): Promise<UploadRecord | null>;
+  /** `createdAt` becomes `at`: an upload's time begins once it can be used. */
+  finish(id: UploadId, at: number, stored: { bytes: number; sha256: string }): Promise<UploadRecord | null>;
   get(id: UploadId): Promise<UploadRecord | null>;
   /** False where it is absent or a session that is not closed was made from it. */
   remove(id: UploadId): Promise<boolean>;

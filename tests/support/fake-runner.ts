@@ -260,16 +260,18 @@ export class FakeRunner {
 
   async #serveLogs(channel: Channel, { run, offset, follow }: Purpose & { purpose: 'logs' }): Promise<void> {
     let sent = offset;
-    for (;;) {
+    let gone = false;
+    void channel.closed.then(() => {
+      gone = true;
+      this.#changed();
+    });
+    while (!gone) {
       const output = this.output.get(run) ?? Buffer.alloc(0);
       const ended = !this.live.has(run);
       if (output.length > sent) await channel.sendData(output.subarray(sent));
       sent = Math.max(sent, output.length);
       if (ended || !follow) return;
-      await Promise.race([
-        this.until(() => (this.output.get(run)?.length ?? 0) > sent || !this.live.has(run)),
-        channel.closed,
-      ]);
+      await this.until(() => gone || (this.output.get(run)?.length ?? 0) > sent || !this.live.has(run));
     }
   }
 

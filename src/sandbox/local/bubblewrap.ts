@@ -1,6 +1,6 @@
 import { existsSync, lstatSync, readlinkSync } from 'node:fs';
 import type { Mount } from '../backend.ts';
-import { launcherVariable, sandboxUid } from './launcher.ts';
+import { commandFile, launcherVariable, sandboxUid } from './launcher.ts';
 
 /** What the host lends to every sandbox, read-only; decided once, when the runner starts. */
 export type SystemView = { readonly arguments: readonly string[] };
@@ -26,6 +26,8 @@ export type BubblewrapOptions = {
   readonly seccompFd: number;
   readonly statusFd: number;
   readonly blockFd: number;
+  /** Where the long command's file is read from; null for a command on the command line. */
+  readonly commandFd: number | null;
 };
 
 /**
@@ -49,6 +51,7 @@ export function bubblewrapArguments(options: BubblewrapOptions): readonly string
   ];
   for (const mount of options.mounts)
     words.push(mount.writable ? '--bind' : '--ro-bind', mount.source, mount.target);
+  if (options.commandFd !== null) words.push('--ro-bind-data', String(options.commandFd), commandFile);
   words.push('--remount-ro', '/');
   const names = Object.keys(options.env);
   for (const name of names) words.push('--setenv', launcherVariable(name), options.env[name]!);

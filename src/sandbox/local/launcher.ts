@@ -1,6 +1,9 @@
 /** The user every workload is inside its sandbox. */
 export const sandboxUid = 10001;
 
+/** Where a long command lies in the sandbox. */
+export const commandFile = '/sealwright/command';
+
 /**
  * The first program inside a sandbox: the host's own dash, which lowers its resource limits for good, confirms
  * from inside that the walls stand, tells the runner so over file descriptor 7, and becomes the command. It uses
@@ -45,6 +48,7 @@ if command : 2>/dev/null > /usr/.sealwright; then wall 'read-only system'; fi
 if command : 2>/dev/null > /.sealwright; then wall 'read-only root'; fi
 cd -- "$1" 2>/dev/null || { printf 'cwd\\n' >&7; exit 125; }
 shift
+[ ! -e ${commandFile} ] || . ${commandFile}
 for name in $SEALWRIGHT_ENV; do
   eval "export $name=\\"\\$SEALWRIGHT_ENV_$name\\"; unset SEALWRIGHT_ENV_$name"
 done
@@ -53,6 +57,14 @@ export PWD
 printf 'ok\\n' >&7
 exec 7>&- "$@"
 `;
+
+/**
+ * A long command as a file that the launcher sources, because bubblewrap takes 9,000 words at most. Each word is
+ * between single quotes, where the shell leaves every byte but the quote itself alone (POSIX shell, 2.2.2).
+ */
+export function commandFileText(command: readonly string[]): string {
+  return `set -- ${command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ')}\n`;
+}
 
 /** How a variable is called until the launcher gives it its name. */
 export function launcherVariable(name: string): string {

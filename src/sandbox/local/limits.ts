@@ -16,6 +16,8 @@ export const localLimits = {
   /** A still folder with more entries is measured by du(1). */
   walkEntriesMax: 2_000,
   tmpBytesMax: 1024 ** 3,
+  /** bubblewrap takes 9,000 words in all; a longer command reaches the launcher as a file. */
+  commandLineWordsMax: 4_096,
   openFiles: 4_096,
   removeAttempts: 200,
   removeRetryMs: 10,

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, fchownSync, openSync, statSync } from 'node:fs';
 import { Socket } from 'node:net';
@@ -7,7 +7,7 @@ import { openProcess, pipe } from '../../base/libc.ts';
 import { Fault } from '../../contract/faults.ts';
 import type { SandboxRequest } from '../backend.ts';
 import { bubblewrapArguments, encodeArguments, type SystemView } from './bubblewrap.ts';
-import { launcherScript, parseLauncherWord } from './launcher.ts';
+import { commandFileText, launcherScript, parseLauncherWord } from './launcher.ts';
 import { localLimits } from './limits.ts';
 
 /** What every sandbox of this host is made with. */
@@ -33,7 +33,7 @@ export type Workload = {
   release(): Promise<void>;
 };
 
-const fds = { args: 3, seccomp: 4, status: 5, block: 6, launcher: 7 } as const;
+const fds = { args: 3, seccomp: 4, status: 5, block: 6, launcher: 7, command: 8 } as const;
 
 /**
  * Starts bubblewrap in a network namespace and waits until the sandbox's other namespaces stand. As root it
@@ -55,7 +55,10 @@ export async function startWorkload(
       env: {},
       cwd: '/',
       shell: false,
-      stdio: ['ignore', stdout.write, stderr.write, 'pipe', seccompFd, 'pipe', 'pipe', 'pipe'],
+      stdio: ['ignore', stdout.write, stderr.write, 'pipe', seccompFd, 'pipe', 'pipe', 'pipe', 'pipe'].slice(
+        0,
+        isLong(request) ? 9 : 8,
+      ) as StdioOptions,
     });
   } catch (error) {
     closeSync(stdout.read);
@@ -97,9 +100,14 @@ async function prepare(
     seccompFd: fds.seccomp,
     statusFd: fds.status,
     blockFd: fds.block,
+    commandFd: isLong(request) ? fds.command : null,
   });
   for (const fd of [fds.args, fds.block, fds.launcher, fds.status]) at(fd).on('error', () => undefined);
   at(fds.args).end(encodeArguments(words));
+  if (isLong(request))
+    at(fds.command)
+      .on('error', () => undefined)
+      .end(commandFileText(request.command));
   const status = await Promise.race([firstLine(at(fds.status)), failed]);
   const initPid = (JSON.parse(status) as { 'child-pid': number })['child-pid'];
   const initFd = openProcess(initPid);
@@ -140,10 +148,14 @@ function commandLine(workshop: Workshop, request: SandboxRequest, namespaceFd: n
     'sealwright',
     ...rlimits,
     request.cwd,
-    ...request.command,
+    ...(isLong(request) ? [] : request.command),
   ];
   const enter = [`--net=/proc/${process.pid}/fd/${namespaceFd}`, ...drop, '--'];
   return ['/usr/bin/nsenter', [...enter, workshop.bubblewrap, '--args', String(fds.args), ...launch]];
+}
+
+function isLong(request: SandboxRequest): boolean {
+  return request.command.length > localLimits.commandLineWordsMax;
 }
 
 /** The namespace, held open so that its number cannot come to mean another; refused when it is the host's. */

@@ -1,5 +1,6 @@
 import type { Kysely } from 'kysely';
 import type { Claim, ClaimFound, Store } from '../store.ts';
+import type { GroupCommit } from './group-commit.ts';
 import type { Tables } from './tables.ts';
 
 type Found = Exclude<ClaimFound, { outcome: 'free' }>;
@@ -35,11 +36,11 @@ async function findClaim(db: Kysely<Tables>, claim: Claim): Promise<ClaimFound> 
   return { outcome: 'replayed', resource: row.resource };
 }
 
-export function claimQueries(reader: Kysely<Tables>, writer: Kysely<Tables>): Store['idempotency'] {
+export function claimQueries(reader: Kysely<Tables>, writer: GroupCommit): Store['idempotency'] {
   return {
     find: (claim) => findClaim(reader, claim),
     forgetBefore: async (time) => {
-      await writer.deleteFrom('idempotency').where('created_at', '<', time).execute();
+      await writer.do((db) => db.deleteFrom('idempotency').where('created_at', '<', time).execute());
     },
   };
 }

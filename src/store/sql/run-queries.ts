@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { CompiledQuery, type Kysely, sql } from 'kysely';
 import type { RunId, SessionId } from '../../model/ids.ts';
+import type { RunPhase } from '../../model/run.ts';
 import { storeLimits } from '../limits.ts';
-import type { RunStore } from '../store.ts';
+import type { RunStore, RunWrite, RunWritten } from '../store.ts';
 import { takeClaim } from './claims.ts';
+import type { GroupCommit } from './group-commit.ts';
 import { assertPage, olderThan } from './paging.ts';
 import { keepsEnvironment, runOf, stateColumns } from './rows.ts';
 import { runColumns, writeRun } from './run-writes.ts';
@@ -11,74 +13,87 @@ import type { RunRow, Tables } from './tables.ts';
 
 type Database = Kysely<Tables>;
 
-export function runQueries(reader: Database, writer: Database): RunStore {
+export function runQueries(reader: Database, writer: GroupCommit): RunStore {
   return {
-    create: (run, options) => writer.transaction().execute((db) => create(db, run, options)),
+    create: (run, options) => writer.do((db) => create(db, run, options)),
     get: pointRead(reader),
     list: (filter, page) => list(reader, filter, page),
-    envOf: async (id) => {
-      const row = await reader.selectFrom('runs').select('env').where('id', '=', id).executeTakeFirst();
-      return row === undefined || row.env === null ? null : JSON.parse(row.env);
-    },
-    write: (writes) => {
-      assert(writes.length <= storeLimits.batchWritesMax, 'a batch is bounded');
-      return writer.transaction().execute(async (db) => {
-        const written = [];
-        for (const write of writes) written.push(await writeRun(db, write));
-        return written;
-      });
-    },
-    rename: (id, name, version) => rename(writer, id, name, version),
-    requestStop: async (id, at) => {
-      await writer
-        .updateTable('runs')
-        .set((build) => ({ stop_requested_at: at, version: build('version', '+', 1) }))
-        .where('id', '=', id)
-        .where('finished_at', 'is', null)
-        .where('stop_requested_at', 'is', null)
-        .execute();
-    },
-    remove: async (id, at) => {
-      const row = await writer
-        .updateTable('runs')
-        .set((build) => ({ removed_at: at, version: build('version', '+', 1) }))
-        .where('id', '=', id)
-        .where('finished_at', 'is not', null)
-        .where('removed_at', 'is', null)
-        .returning('id')
-        .executeTakeFirst();
-      return row !== undefined;
-    },
+    envOf: (id) => envOf(reader, id),
+    write: (writes) => writer.do((db) => writeAll(db, writes)),
+    rename: (id, name, version) => writer.do((db) => rename(db, id, name, version)),
+    requestStop: (id, at) => writer.do((db) => requestStop(db, id, at)),
+    remove: (id, at) => writer.do((db) => remove(db, id, at)),
     live: () => live(reader, null),
     liveOf: (session) => live(reader, session),
-    finishedBefore: async (time, limit) => {
-      const rows = await reader
-        .selectFrom('runs')
-        .select('id')
-        .where(sql<boolean>`files_expired = 0 and finished_at is not null`)
-        .where((build) => build.or([build('finished_at', '<', time), build('removed_at', 'is not', null)]))
-        .orderBy('finished_at')
-        .limit(limit)
-        .execute();
-      return rows.map((row) => row.id as RunId);
-    },
-    markFilesExpired: async (runs) => {
-      if (runs.length === 0) return;
-      await writer
-        .updateTable('runs')
-        .set((build) => ({ files_expired: 1, version: build('version', '+', 1) }))
-        .where('id', 'in', runs)
-        .execute();
-    },
-    countByPhase: async () => {
-      const rows = await reader
-        .selectFrom('runs')
-        .select(['phase', (build) => build.fn.countAll<number>().as('count')])
-        .groupBy('phase')
-        .execute();
-      return Object.fromEntries(rows.map((row) => [row.phase, Number(row.count)]));
-    },
+    finishedBefore: (time, limit) => finishedBefore(reader, time, limit),
+    markFilesExpired: (runs) => writer.do((db) => markFilesExpired(db, runs)),
+    countByPhase: () => countByPhase(reader),
   };
+}
+
+async function envOf(db: Database, id: RunId): Promise<Record<string, string> | null> {
+  const row = await db.selectFrom('runs').select('env').where('id', '=', id).executeTakeFirst();
+  return row === undefined || row.env === null ? null : JSON.parse(row.env);
+}
+
+async function writeAll(db: Database, writes: readonly RunWrite[]): Promise<RunWritten[]> {
+  assert(writes.length <= storeLimits.batchWritesMax, 'a batch is bounded');
+  const written: RunWritten[] = [];
+  for (const write of writes) written.push(await writeRun(db, write));
+  return written;
+}
+
+async function requestStop(db: Database, id: RunId, at: number): Promise<void> {
+  await db
+    .updateTable('runs')
+    .set((build) => ({ stop_requested_at: at, version: build('version', '+', 1) }))
+    .where('id', '=', id)
+    .where('finished_at', 'is', null)
+    .where('stop_requested_at', 'is', null)
+    .execute();
+}
+
+async function remove(db: Database, id: RunId, at: number): Promise<boolean> {
+  const row = await db
+    .updateTable('runs')
+    .set((build) => ({ removed_at: at, version: build('version', '+', 1) }))
+    .where('id', '=', id)
+    .where('finished_at', 'is not', null)
+    .where('removed_at', 'is', null)
+    .returning('id')
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** Removed runs too, whatever their age: their files are not wanted any more. */
+async function finishedBefore(db: Database, time: number, limit: number): Promise<RunId[]> {
+  const rows = await db
+    .selectFrom('runs')
+    .select('id')
+    .where(sql<boolean>`files_expired = 0 and finished_at is not null`)
+    .where((build) => build.or([build('finished_at', '<', time), build('removed_at', 'is not', null)]))
+    .orderBy('finished_at')
+    .limit(limit)
+    .execute();
+  return rows.map((row) => row.id as RunId);
+}
+
+async function markFilesExpired(db: Database, runs: readonly RunId[]): Promise<void> {
+  if (runs.length === 0) return;
+  await db
+    .updateTable('runs')
+    .set((build) => ({ files_expired: 1, version: build('version', '+', 1) }))
+    .where('id', 'in', runs)
+    .execute();
+}
+
+async function countByPhase(db: Database): Promise<Partial<Record<RunPhase, number>>> {
+  const rows = await db
+    .selectFrom('runs')
+    .select(['phase', (build) => build.fn.countAll<number>().as('count')])
+    .groupBy('phase')
+    .execute();
+  return Object.fromEntries(rows.map((row) => [row.phase, Number(row.count)]));
 }
 
 /** Built once: clients poll runs, so the read costs a look-up and not the making of its SQL. */

@@ -4,6 +4,7 @@ import type { SessionId } from '../../model/ids.ts';
 import { mayAdvanceSession, type SessionPhase } from '../../model/session.ts';
 import type { RunRecord, SessionStore } from '../store.ts';
 import { takeClaim } from './claims.ts';
+import type { GroupCommit } from './group-commit.ts';
 import { olderThan, pageOf } from './paging.ts';
 import { sessionOf } from './rows.ts';
 import { writeRun } from './run-writes.ts';
@@ -24,17 +25,17 @@ function selectSessions(db: Database) {
   return db.selectFrom('sessions').selectAll('sessions').select(liveRuns);
 }
 
-export function sessionQueries(reader: Database, writer: Database): SessionStore {
+export function sessionQueries(reader: Database, writer: GroupCommit): SessionStore {
   return {
-    create: (session, options) => writer.transaction().execute((db) => create(db, session, options)),
+    create: (session, options) => writer.do((db) => create(db, session, options)),
     get: async (id) => {
       const row = await selectSessions(reader).where('id', '=', id).executeTakeFirst();
       return row === undefined ? null : sessionOf(row);
     },
     list: (filter, page) => list(reader, filter, page),
-    rename: (id, name, version) => rename(writer, id, name, version),
-    terminate: (id, at, reason) => writer.transaction().execute((db) => terminate(db, id, at, reason)),
-    close: (id, at) => writer.transaction().execute((db) => close(db, id, at)),
+    rename: (id, name, version) => writer.do((db) => rename(db, id, name, version)),
+    terminate: (id, at, reason) => writer.do((db) => terminate(db, id, at, reason)),
+    close: (id, at) => writer.do((db) => close(db, id, at)),
     terminating: async () => {
       const rows = await selectSessions(reader)
         .where('phase', '=', 'terminating')

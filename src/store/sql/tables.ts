@@ -52,7 +52,7 @@ export type RunsTable = {
 export type UploadsTable = {
   id: Fixed<string>;
   owner: Fixed<string>;
-  created_at: Fixed<number>;
+  created_at: number;
   bytes: number | null;
   sha256: string | null;
   session: string | null;

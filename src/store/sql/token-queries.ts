@@ -1,6 +1,7 @@
 import { type Kysely, sql } from 'kysely';
 import type { TokenStore } from '../store.ts';
 import { takeClaim } from './claims.ts';
+import type { GroupCommit } from './group-commit.ts';
 import { olderThan, pageOf } from './paging.ts';
 import { tokenOf } from './rows.ts';
 import type { Tables } from './tables.ts';
@@ -19,11 +20,11 @@ const tokenColumns = [
   'last_used_at',
 ] as const;
 
-export function tokenQueries(reader: Database, writer: Database): TokenStore {
+export function tokenQueries(reader: Database, writer: GroupCommit): TokenStore {
   const valid = (db: Database) =>
     db.selectFrom('tokens').select(tokenColumns).where('revoked_at', 'is', null);
   return {
-    create: (token, claim) => writer.transaction().execute((db) => create(db, token, claim)),
+    create: (token, claim) => writer.do((db) => create(db, token, claim)),
     get: async (id) => {
       const row = await valid(reader).where('id', '=', id).executeTakeFirst();
       return row === undefined ? null : tokenOf(row);
@@ -43,18 +44,11 @@ export function tokenQueries(reader: Database, writer: Database): TokenStore {
         .execute();
       return pageOf(rows, page, tokenOf);
     },
-    revoke: async (id, at) => {
-      const row = await writer
-        .updateTable('tokens')
-        .set({ revoked_at: at })
-        .where('id', '=', id)
-        .where('revoked_at', 'is', null)
-        .returning(tokenColumns)
-        .executeTakeFirst();
-      return row === undefined ? null : tokenOf(row);
-    },
+    revoke: (id, at) => writer.do((db) => revoke(db, id, at)),
     touch: async (id, at) => {
-      await writer.updateTable('tokens').set({ last_used_at: at }).where('id', '=', id).execute();
+      await writer.do((db) =>
+        db.updateTable('tokens').set({ last_used_at: at }).where('id', '=', id).execute(),
+      );
     },
     lastExpiryOf: (scope, now) => lastExpiryOf(reader, scope, now),
   };
@@ -80,6 +74,20 @@ async function create(
     })
     .execute();
   return { outcome: 'created', record: { ...token, lastUsedAt: null } };
+}
+
+async function revoke(
+  db: Database,
+  ...[id, at]: Parameters<TokenStore['revoke']>
+): ReturnType<TokenStore['revoke']> {
+  const row = await db
+    .updateTable('tokens')
+    .set({ revoked_at: at })
+    .where('id', '=', id)
+    .where('revoked_at', 'is', null)
+    .returning(tokenColumns)
+    .executeTakeFirst();
+  return row === undefined ? null : tokenOf(row);
 }
 
 /** Scopes are stored as a JSON list of quoted words, so a quoted word matches exactly that scope. */

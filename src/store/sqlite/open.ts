@@ -5,6 +5,7 @@ import { Migrator } from 'kysely/migration';
 import { Fault } from '../../contract/faults.ts';
 import { storeLimits } from '../limits.ts';
 import { claimQueries } from '../sql/claims.ts';
+import { GroupCommit } from '../sql/group-commit.ts';
 import { migrationProvider } from '../sql/migrations.ts';
 import { runQueries } from '../sql/run-queries.ts';
 import { sessionQueries } from '../sql/session-queries.ts';
@@ -35,14 +36,16 @@ export async function openSqliteStore(options: { file: string }): Promise<Store>
   const readFile = new SqliteFile(options.file, { timeout: storeLimits.busyTimeoutMs });
   readFile.pragma('query_only = ON');
   const reader = new Kysely<Tables>({ dialect: new SqliteDialect({ database: preparing(readFile) }) });
+  const commits = new GroupCommit(writer);
   return {
-    sessions: sessionQueries(reader, writer),
-    runs: runQueries(reader, writer),
-    uploads: uploadQueries(reader, writer),
-    tokens: tokenQueries(reader, writer),
-    idempotency: claimQueries(reader, writer),
+    sessions: sessionQueries(reader, commits),
+    runs: runQueries(reader, commits),
+    uploads: uploadQueries(reader, commits),
+    tokens: tokenQueries(reader, commits),
+    idempotency: claimQueries(reader, commits),
     check: () => check(reader, writer),
     close: async () => {
+      await commits.settled();
       await reader.destroy();
       await writer.destroy();
     },

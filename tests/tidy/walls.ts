@@ -1,0 +1,101 @@
+/**
+ * Who may import whom inside src/. A wall names files or folders, without an ending; everything that is not
+ * named is out of reach. Tests import what they test and are not listed. ARCHITECTURE.md shows this table.
+ */
+export type Wall = { readonly folder: string; readonly mayImport: readonly string[]; readonly why: string };
+
+const foundation = ['src/base', 'src/model', 'src/contract'] as const;
+
+export const walls: readonly Wall[] = [
+  {
+    folder: 'src/base',
+    mayImport: [],
+    why: 'tiny generic pieces that know no word of the product, so that anything may stand on them',
+  },
+  {
+    folder: 'src/model',
+    mayImport: ['src/base'],
+    why: 'decisions are pure: without schemas, store or sockets they can be read and tested alone',
+  },
+  {
+    folder: 'src/contract',
+    mayImport: ['src/base', 'src/model'],
+    why: 'what programs say to each other is written once, in words of the model, for both sides',
+  },
+  {
+    folder: 'src/audit',
+    mayImport: foundation,
+    why: 'the record must be verifiable without the server, so it knows neither store nor control',
+  },
+  {
+    folder: 'src/store',
+    mayImport: foundation,
+    why: 'rows are kept and found here and nothing is decided, so PostgreSQL can take the place of SQLite',
+  },
+  {
+    folder: 'src/identity',
+    mayImport: [...foundation, 'src/store'],
+    why: 'who a caller is comes from tokens in the store; what a caller may do is for the model and control',
+  },
+  {
+    folder: 'src/sandbox',
+    mayImport: foundation,
+    why: 'holds untrusted programs: there must be no way from here to the store, the keys or the API',
+  },
+  {
+    folder: 'src/runner',
+    mayImport: [...foundation, 'src/sandbox'],
+    why: 'makes namespaces and hosts runs; taken over, it must not be able to open the store or the record',
+  },
+  {
+    folder: 'src/control',
+    mayImport: [...foundation, 'src/audit', 'src/store', 'src/identity'],
+    why: 'decides, records, acts; reaches sandboxes only by messages to the runner, so it needs no privilege',
+  },
+  {
+    folder: 'src/server',
+    mayImport: [...foundation, 'src/control', 'src/identity'],
+    why: 'turns HTTP into use cases and back; with the store out of reach it cannot skip the gate',
+  },
+  {
+    folder: 'src/client',
+    mayImport: foundation,
+    why: 'runs on the user’s machine and knows the server by its contract alone',
+  },
+  {
+    folder: 'src/cli',
+    mayImport: [...foundation, 'src/client', 'src/audit/verify'],
+    why: 'reaches the server only through the client; verifying the record works offline, without a server',
+  },
+  {
+    folder: 'src/main',
+    mayImport: ['src', 'package.json'],
+    why: 'one file per program: reads the configuration and picks implementations; nothing imports it',
+  },
+];
+
+/** Node's own modules that a folder may use; folders not named here may use any. */
+export const nodeWalls: readonly Wall[] = [
+  {
+    folder: 'src/model',
+    mayImport: ['node:assert/strict', 'node:crypto'],
+    why: 'the model does no I/O; randomness makes ids',
+  },
+  {
+    folder: 'src/contract',
+    mayImport: ['node:assert/strict'],
+    why: 'schemas and tables do no I/O',
+  },
+];
+
+/** The import table as ARCHITECTURE.md shows it. */
+export function renderWalls(): string {
+  const short = (path: string): string => `\`${path === 'src' ? 'anything' : path.replace(/^src\//, '')}\``;
+  const rows = walls.map(
+    ({ folder, mayImport, why }) =>
+      `| ${short(folder)} | ${mayImport.map(short).join(', ') || 'nothing'} | ${why} |`,
+  );
+  return ['| folder | may import | why |', '|---|---|---|', ...rows].join('\n');
+}
+
+if (import.meta.main) console.log(renderWalls());

@@ -1,0 +1,45 @@
+import { writeFileSync } from 'node:fs';
+import { pino } from 'pino';
+import type { RouteLine } from '../src/server/app.ts';
+import { openServer } from '../src/server/server.ts';
+import { openFakeControl, ownerActor } from '../tests/support/fake-control.ts';
+
+export const endpointsFile = new URL('../docs/reference/endpoints.md', import.meta.url);
+
+/** The page that lists every route, from the table that the server itself answers by. */
+export async function endpointsReference(): Promise<string> {
+  const server = await openServer({
+    control: openFakeControl(),
+    logger: pino({ level: 'silent' }),
+    listen: { host: '127.0.0.1', port: 0 },
+    localSocketPath: null,
+    identity: { localOwner: ownerActor },
+    version: 'reference',
+  });
+  await server.close();
+  return [
+    '# Endpoints',
+    '',
+    'Made by `node tools/reference.ts`; `/api/v1/openapi.json` has the schemas.',
+    '',
+    '| method | path | scope | what it does |',
+    '|---|---|---|---|',
+    ...[...server.routes].sort(byPath).map(row),
+    '',
+  ].join('\n');
+}
+
+function byPath(a: RouteLine, b: RouteLine): number {
+  return a.url === b.url ? compare(a.method, b.method) : compare(a.url, b.url);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function row({ method, url, open, needs, summary }: RouteLine): string {
+  const scope = open ? 'none: open to all' : needs === null ? 'any caller' : `\`${needs}\``;
+  return `| ${method} | \`${url.replaceAll(/:(\w+)/g, '{$1}')}\` | ${scope} | ${summary} |`;
+}
+
+if (import.meta.main) writeFileSync(endpointsFile, await endpointsReference());
