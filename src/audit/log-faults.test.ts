@@ -192,6 +192,32 @@ describe('a file that changes under its writer', () => {
         assert.deepEqual(await intactActions(path), ['audit.opened', 'before', 'audit.gap', 'after']);
       }));
   }
+
+  test('and is replaced by one of just the right length is noticed', () =>
+    withLog(async ({ path, log }) => {
+      await log.append(attempt('before'));
+      const content = readFileSync(path);
+      const lineBytes = content.length - (content.subarray(0, -1).lastIndexOf(0x0a) + 1);
+      renameSync(path, `${path}.old`);
+      writeFileSync(path, Buffer.alloc(content.length + lineBytes));
+      await refuses(log, 'refuse');
+    }));
+
+  test('and gets another last line while it is broken is not written to again', () =>
+    withLog(async ({ path, disk, clock, log }) => {
+      await log.append(attempt('before'));
+      disk.judge = failing('datasync', { code: 'EIO' });
+      await refuses(log, 'refused');
+      disk.judge = () => 'pass';
+      const content = readFileSync(path, 'utf8');
+      writeFileSync(path, content.replace('"before"', '"befure"'));
+      clock.advance(auditLimits.recoveryEveryMs);
+      await refuses(log, 'refused');
+      assert.equal(readFileSync(path, 'utf8'), content.replace('"before"', '"befure"'));
+      writeFileSync(path, content);
+      clock.advance(auditLimits.recoveryEveryMs);
+      await log.append(attempt('after'));
+    }));
 });
 
 describe('a disk that does not answer', () => {

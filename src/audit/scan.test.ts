@@ -103,3 +103,36 @@ test('of any data, only the canonical spelling is accepted, by the scanner and b
     { numRuns: 2_000 },
   );
 });
+
+test('numbers and names that the scanner must leave to the parser are not waved through', () => {
+  const [before, line] = secondLine(attempt('x', { data: { zz: 0 } }));
+  const scans = (data: string) => scan(before, Buffer.from(line.replace('{"zz":0}', () => data)));
+  assert.ok(scans('{"a":999999999999999,"b":0}'), 'control');
+  for (const number of [
+    '12345678901234567890',
+    '01',
+    '00',
+    '-0',
+    '1.0',
+    '1e5',
+    '0.10',
+    '1E5',
+    '+1',
+    '.5',
+    '1.',
+    '0e0',
+  ]) {
+    assert.ok(!scans(`{"a":${number}}`), number);
+  }
+  for (const members of [
+    '"b":1,"a":2',
+    '"a":1,"a":2',
+    '"aa":1,"a":2',
+    '"\ufb33":1,"\u{1f602}":2',
+    '"a":1,',
+    '"a"',
+    '"a":1 ',
+  ]) {
+    assert.ok(!scans(`{${members}}`), members);
+  }
+});

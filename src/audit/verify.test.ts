@@ -35,11 +35,11 @@ function fileOf(lines: readonly string[]): string {
 }
 
 /** The same lines with hashes made anew, as somebody would who can write the whole file. */
-function rechained(lines: readonly string[]): string[] {
+function rechained(lines: readonly string[], encoding: 'utf8' | 'latin1' = 'utf8'): string[] {
   let prev = noHash;
   return lines.map((line) => {
     const linked = line.replace(/"prev":"[0-9a-f]{64}"/, `"prev":"${prev}"`);
-    prev = hash('sha256', linked, 'hex');
+    prev = hash('sha256', Buffer.from(linked, encoding), 'hex');
     return linked;
   });
 }
@@ -163,6 +163,19 @@ describe('a tampered log', () => {
     }
     const harmless = await judge(fileOf(rechained(respell('"n":9', '"n":8'))));
     assert.equal(harmless.status, 'intact', 'control: the hashes of these logs are right');
+  });
+
+  test('bytes that are no UTF-8 and events over their bound are found even where every hash was made anew', async () => {
+    const bytes = (line: string) => Buffer.from(line, 'latin1');
+    const plain = Array.from({ length: 20 }, (_, index) => attempt(`run.${index}`, { data: { pad: '' } }));
+    const made = chainOf('control', plain);
+    const broken = rechained(made.with(9, made[9]!.replace('run.9', 'run\u00ff')), 'latin1');
+    await tampered(Buffer.concat(broken.map((line) => bytes(`${line}\n`))), 10, /UTF-8/);
+    const pad = (length: number) => `"pad":"${'x'.repeat(length)}"`;
+    const wide = rechained(made.with(9, made[9]!.replace(pad(0), pad(auditLimits.lineBytesMax))));
+    await tampered(fileOf(wide), 10, /longer than any event/);
+    const harmless = await judge(fileOf(rechained(made.with(9, made[9]!.replace(pad(0), pad(1000))))));
+    assert.equal(harmless.status, 'intact', 'control');
   });
 
   test('of two thousand random changes before the last line, none is accepted', async () => {

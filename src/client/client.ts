@@ -109,13 +109,13 @@ export function createClient(options: ClientOptions): Client {
           mediaType: 'application/x-git-bundle',
           signal,
         }),
-      remove: (id) => connection.empty('DELETE', `/api/v1/uploads/${part(id)}`),
+      remove: async (id) => connection.empty('DELETE', `/api/v1/uploads/${part(id)}`),
     },
     tokens: {
       create: (request, made) => connection.json('POST', '/api/v1/tokens', { body: request, ...made }),
       list: (query) => connection.json('GET', `/api/v1/tokens${queryText(query)}`),
       all: (query) => allOf(connection, '/api/v1/tokens', query),
-      revoke: (id) => connection.empty('DELETE', `/api/v1/tokens/${part(id)}`),
+      revoke: async (id) => connection.empty('DELETE', `/api/v1/tokens/${part(id)}`),
     },
     audit: {
       list: (query) => connection.json('GET', `/api/v1/audit/events${queryText(query)}`),
@@ -133,9 +133,9 @@ function sessionCalls(connection: Connection): Client['sessions'] {
     create: (request, made) => connection.json('POST', path, { body: request, ...made }),
     list: (query) => connection.json('GET', path + queryText(query)),
     all: (query) => allOf(connection, path, query),
-    get: (id) => connection.json('GET', `${path}/${part(id)}`),
-    rename: (id, name) => rename(connection, `${path}/${part(id)}`, name),
-    close: (id) => connection.empty('DELETE', `${path}/${part(id)}`),
+    get: async (id) => connection.json('GET', `${path}/${part(id)}`),
+    rename: async (id, name) => rename(connection, `${path}/${part(id)}`, name),
+    close: async (id) => connection.empty('DELETE', `${path}/${part(id)}`),
   };
 }
 
@@ -146,18 +146,18 @@ function runCalls(connection: Connection): Client['runs'] {
     create: (request, made) => connection.json('POST', path, { body: request, ...made }),
     list: (query) => connection.json('GET', path + queryText(query)),
     all: (query) => allOf(connection, path, query),
-    get: (id) => connection.json('GET', of(id)),
-    rename: (id, name) => rename(connection, of(id), name),
-    stop: (id) => connection.json('POST', `${of(id)}/stop`),
-    resume: (id, request = {}, made) =>
+    get: async (id) => connection.json('GET', of(id)),
+    rename: async (id, name) => rename(connection, of(id), name),
+    stop: async (id) => connection.json('POST', `${of(id)}/stop`),
+    resume: async (id, request = {}, made) =>
       connection.json('POST', `${of(id)}/resume`, { body: request, ...made }),
-    remove: (id) => connection.empty('DELETE', of(id)),
-    wait: (id, { timeoutSeconds, signal } = {}) =>
+    remove: async (id) => connection.empty('DELETE', of(id)),
+    wait: async (id, { timeoutSeconds, signal } = {}) =>
       connection.json('GET', `${of(id)}/wait${queryText({ timeoutSeconds })}`, { signal }),
     logs: (id, options = {}) =>
       followEvents((offset) => openLog(connection, of(id), offset, options), options),
-    artifact: (id, name) => download(connection, `${of(id)}/artifacts/${part(name)}`),
-    diff: (id) => download(connection, `${of(id)}/diff`),
+    artifact: async (id, name) => download(connection, `${of(id)}/artifacts/${part(name)}`),
+    diff: async (id) => download(connection, `${of(id)}/diff`),
   };
 }
 

@@ -60,6 +60,10 @@ function exchange(outgoing: ClientRequest, { body }: HttpRequest): Promise<HttpR
   outgoing.setNoDelay(true);
   outgoing.once('response', (incoming) => {
     clearTimeout(timer);
+    // An answer before the end of the request says that the rest is not wanted.
+    incoming.once('end', () => {
+      if (!outgoing.writableFinished) outgoing.destroy();
+    });
     answered.resolve(responseOf(incoming));
   });
   outgoing.on('error', (error: NodeJS.ErrnoException) => {
@@ -68,7 +72,7 @@ function exchange(outgoing: ClientRequest, { body }: HttpRequest): Promise<HttpR
     answered.reject(stale ? new StaleConnection('stale', { cause: error }) : error);
   });
   if (body === undefined || typeof body === 'string') outgoing.end(body);
-  // An early answer ends the sending; whatever else breaks it reaches the listener above.
+  // Whatever breaks the sending reaches the listener above.
   else pipeline(Readable.from(body), outgoing).catch((error: Error) => outgoing.destroy(error));
   return answered.promise;
 }

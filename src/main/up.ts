@@ -50,12 +50,14 @@ async function main(): Promise<void> {
     settings.env === 'prod' ? null : bootstrapToken(home, settings.bootstrapToken, newTokenSecret);
   const view = asRoot ? makeView(home) : home.path;
   const parts = describeParts({ home, settings, token, view, lockFd });
-  const supervisor = new Supervisor(parts);
+  const supervisor = new Supervisor([parts.runner, parts.control]);
   const end = (status: number) => supervisor.end().then(() => leave(view, home, status));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end(0));
   try {
     const facts = await supervisor.start();
-    await writeOwnProfile(home, String(facts.control.address));
+    const address = String(facts.control.address);
+    supervisor.reconfigureControl(atPortOf(address, parts.control.configuration));
+    await writeOwnProfile(home, address);
     announce(home, facts, systemClock.monotonic() - startedAt, token !== null);
   } catch (error) {
     if (supervisor.ending) return;
@@ -127,7 +129,7 @@ function describeParts(context: {
   token: string | null;
   view: string;
   lockFd: number;
-}): Part[] {
+}): { runner: Part; control: Part & { readonly configuration: ControlConfiguration } } {
   const { home, settings, token, view, lockFd } = context;
   const seen = homeAt(view);
   const staged = asRoot
@@ -157,16 +159,22 @@ function describeParts(context: {
     asRoot
       ? rootWords({ home: home.path, path: view }, node, script(name), name)
       : userWords(node, script(name), name);
-  return [
-    { name: 'runner', words: words('runner'), configuration: runner, logFd: openLog(home, 'runner'), lockFd },
-    {
-      name: 'control',
-      words: words('control'),
-      configuration: control,
-      logFd: openLog(home, 'control'),
-      lockFd,
-    },
-  ];
+  const part = <C>(name: Part['name'], configuration: C) => ({
+    name,
+    words: words(name),
+    configuration,
+    logFd: openLog(home, name),
+    lockFd,
+  });
+  return { runner: part('runner', runner), control: part('control', control) };
+}
+
+/** A control that is started again takes the port that the first one found free, because its callers know that one. */
+function atPortOf(address: string, control: ControlConfiguration): ControlConfiguration {
+  const { settings } = control;
+  if (settings.listen.port !== 0) return control;
+  const listen = { ...settings.listen, port: Number(new URL(address).port) };
+  return { ...control, settings: { ...settings, listen } };
 }
 
 function checkSocketPath(path: string): void {
@@ -187,21 +195,26 @@ type Facts = Record<Part['name'], Record<string, unknown>>;
 
 /** Keeps both parts running; a part that ends is started again, the other goes on meanwhile. */
 class Supervisor {
-  readonly #parts: readonly Part[];
+  readonly #parts: Map<Part['name'], Part>;
   readonly #running = new Map<Part['name'], RunningPart>();
   ending = false;
 
   constructor(parts: readonly Part[]) {
-    this.#parts = parts;
+    this.#parts = new Map(parts.map((part) => [part.name, part]));
   }
 
   /** Starts both at once. Rejects with the first reason why one cannot start. */
   async start(): Promise<Facts> {
     const facts = await Promise.all(
-      this.#parts.map(async (part) => [part.name, await this.#launch(part).ready] as const),
+      [...this.#parts.keys()].map(async (name) => [name, await this.#launch(name).ready] as const),
     );
-    for (const part of this.#parts) void this.#keep(part);
+    for (const name of this.#parts.keys()) void this.#keep(name);
     return Object.fromEntries(facts) as Facts;
+  }
+
+  /** Whatever starts control again uses this configuration. */
+  reconfigureControl(configuration: ControlConfiguration): void {
+    this.#parts.set('control', { ...this.#parts.get('control')!, configuration });
   }
 
   /** Control first, so that nothing new begins, then the runner with its sandboxes. */
@@ -215,25 +228,25 @@ class Supervisor {
     }
   }
 
-  #launch(part: Part): RunningPart {
-    const running = launch(part);
-    this.#running.set(part.name, running);
+  #launch(name: Part['name']): RunningPart {
+    const running = launch(this.#parts.get(name)!);
+    this.#running.set(name, running);
     return running;
   }
 
-  async #keep(part: Part): Promise<void> {
+  async #keep(name: Part['name']): Promise<void> {
     let waitMs: number = restart.firstMs;
-    let running = this.#running.get(part.name)!;
+    let running = this.#running.get(name)!;
     for (;;) {
       const startedAt = systemClock.monotonic();
       const code = await running.exited.catch(() => null);
       if (this.ending) return;
       if (systemClock.monotonic() - startedAt > restart.stableMs) waitMs = restart.firstMs;
-      console.error(`sealwright: the ${part.name} ended (${code ?? 'by a signal'}); it is started again`);
+      console.error(`sealwright: the ${name} ended (${code ?? 'by a signal'}); it is started again`);
       await new Promise((resolve) => setTimeout(resolve, waitMs));
       if (this.ending) return;
       waitMs = Math.min(waitMs * 2, restart.mostMs);
-      running = this.#launch(part);
+      running = this.#launch(name);
     }
   }
 }

@@ -94,7 +94,7 @@ export class HostedRun {
     const uid = sessions.prepare(this.spec.session);
     if (sessions.needsImport(this.spec)) await this.#import(uid);
     this.#step('sandbox');
-    const sandbox = await this.#create(this.spec.run, uid, this.#commandRequest(), true);
+    const sandbox = await this.#create(uid, this.#commandRequest(), true);
     this.phase = 'running';
     this.heldBy = sandbox.heldBy;
     this.runningAt = this.#host.clock.now();
@@ -121,7 +121,7 @@ export class HostedRun {
       scratch: folders.scratch(session),
     };
     const upload = sessions.lendUpload(this.spec, uid);
-    const sandbox = await this.#create(`${this.spec.run}_import`, uid, {
+    const sandbox = await this.#create(uid, {
       script: importScript,
       mounts: importMounts({ ...paths, upload }),
     });
@@ -154,13 +154,7 @@ export class HostedRun {
     };
     let timer: NodeJS.Timeout | undefined;
     try {
-      const sandbox = await this.#create(
-        `${run}_collect`,
-        uid,
-        { script: diffScript, mounts: diffMounts(paths) },
-        false,
-        true,
-      );
+      const sandbox = await this.#create(uid, { script: diffScript, mounts: diffMounts(paths) }, false, true);
       timer = setTimeout(sandbox.kill, runnerLimits.collectTimeoutMs);
       const complaint = firstBytes(sandbox.stderr, runnerLimits.complaintBytesMax);
       const file = folders.artifact(run, 'diff');
@@ -212,7 +206,6 @@ export class HostedRun {
   }
 
   async #create(
-    id: string,
     uid: number | null,
     what: Task | { script: string; mounts: Mount[] },
     strict = false,
@@ -232,7 +225,6 @@ export class HostedRun {
         : what;
     const sandbox = await backend.create({
       ...request,
-      id,
       uid,
       limits,
       strict: strict && this.spec.strict,

@@ -5,8 +5,6 @@ import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
 export type Mount = { readonly source: string; readonly target: string; readonly writable: boolean };
 
 export type SandboxRequest = {
-  /** Names the sandbox on the host: lower-case letters, digits and `_`. */
-  readonly id: string;
   /** Whose files the sandbox works on; the host's uid for a session, or null where only one uid can be had. */
   readonly uid: number | null;
   readonly command: readonly string[];

@@ -121,8 +121,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
 /** A body on a route that documents none is an unknown field like any other. */
 function refuseUnasked(request: FastifyRequest): void {
   if (request.body === undefined || request.is404) return;
-  const { schema, config } = request.routeOptions;
-  if (schema?.body !== undefined || config.rawBody === true) return;
+  if (request.routeOptions.schema?.body !== undefined) return;
   throw new Fault('request.invalid', {
     detail: 'In the body: this route takes none.',
     extra: { in: 'body', errors: [{ path: '', message: 'is not taken here' }] },

@@ -19,8 +19,6 @@ declare module 'fastify' {
     rate?: RateClass;
     /** For the reference only: the gate in control decides. */
     needs?: GrantableScope;
-    /** The handler reads the body itself, as a stream. */
-    rawBody?: true;
   }
   interface FastifyRequest {
     caller: Caller | null;

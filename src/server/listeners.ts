@@ -37,13 +37,14 @@ export function createListener(
   );
   server.timeout = limits.idleTimeoutMs;
   server.maxConnections = limits.connectionsMax;
-  const silent = new Set<Socket>();
+  // Connections that nobody misses: without a request yet, or answered and only read out.
+  const spare = new Set<Socket>();
   server.on('connection', (socket) => {
-    lingerOnClose(socket);
-    silent.add(socket);
-    socket.once('close', () => silent.delete(socket));
+    lingerOnClose(socket, () => spare.add(socket));
+    spare.add(socket);
+    socket.once('close', () => spare.delete(socket));
   });
-  server.on('request', (request) => silent.delete(request.socket));
+  server.on('request', (request) => spare.delete(request.socket));
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
     answerUnreadable(error, socket, newRequestId()),
   );
@@ -55,9 +56,12 @@ export function createListener(
     if (!server.listening) return;
     const closed = once(server, 'close');
     server.close();
-    for (const socket of silent) socket.destroy();
-    server.closeIdleConnections();
-    const sweep = setInterval(() => server.closeIdleConnections(), serverLimits.closeSweepMs);
+    const sweepNow = () => {
+      for (const socket of spare) socket.destroy();
+      server.closeIdleConnections();
+    };
+    sweepNow();
+    const sweep = setInterval(sweepNow, serverLimits.closeSweepMs);
     const cut = setTimeout(() => server.closeAllConnections(), serverLimits.closeGraceMs);
     await closed;
     clearInterval(sweep);
@@ -95,11 +99,12 @@ function endWith(socket: Socket, text: string): void {
  * Ends a connection whose request was not read to its end without a reset, which could overtake the answer:
  * what still comes is thrown away until the caller is done or `lingerMs` are over.
  */
-function lingerOnClose(socket: Socket): void {
+function lingerOnClose(socket: Socket, onLinger: () => void): void {
   const destroySoon = socket.destroySoon.bind(socket);
   socket.destroySoon = () => {
     if (socket.destroyed || socket.readableEnded) return destroySoon();
     socket.end();
+    onLinger();
     const timer = setTimeout(() => socket.destroy(), serverLimits.lingerMs);
     timer.unref();
     socket.once('end', () => socket.destroy()).once('close', () => clearTimeout(timer));

@@ -93,6 +93,22 @@ test('no file names a registry, a work machine or a secret', () => {
   );
 });
 
+type LockFile = { packages: Record<string, { optionalDependencies?: Record<string, string> }> };
+
+/** Optional packages, mostly of other platforms, that a lock file leaves out; `npm ci` refuses such a file. */
+function unlocked({ packages }: LockFile): string[] {
+  const locked = Object.keys(packages);
+  return Object.values(packages)
+    .flatMap(({ optionalDependencies }) => Object.keys(optionalDependencies ?? {}))
+    .filter((name) => !locked.some((path) => path.endsWith(`node_modules/${name}`)));
+}
+
+test('the lock file holds the packages of every platform', () => {
+  assert.deepEqual(unlocked(JSON.parse(readText('package-lock.json')) as LockFile), []);
+  const torn = { packages: { 'node_modules/a': { optionalDependencies: { '@a/arm64': '1.0.0' } } } };
+  assert.deepEqual(unlocked(torn), ['@a/arm64'], 'a package that is left out is caught');
+});
+
 test('every command that a page names is there', () => {
   assert.ok(pages.some(([path]) => path === 'README.md'));
   assert.deepEqual(

@@ -1,6 +1,6 @@
 import { existsSync, lstatSync, readlinkSync } from 'node:fs';
 import type { Mount } from '../backend.ts';
-import { commandFile, launcherVariable, sandboxUid } from './launcher.ts';
+import { sandboxUid, startFile } from './launcher.ts';
 
 /** What the host lends to every sandbox, read-only; decided once, when the runner starts. */
 export type SystemView = { readonly arguments: readonly string[] };
@@ -19,20 +19,18 @@ export function systemView(etc: string): SystemView {
 export type BubblewrapOptions = {
   readonly system: SystemView;
   readonly mounts: readonly Mount[];
-  readonly env: Readonly<Record<string, string>>;
   readonly tmpBytes: number;
   readonly hostname: string;
   /** File descriptors of the started process. */
   readonly seccompFd: number;
   readonly statusFd: number;
   readonly blockFd: number;
-  /** Where the long command's file is read from; null for a command on the command line. */
-  readonly commandFd: number | null;
+  readonly startFd: number;
 };
 
 /**
- * bubblewrap's options, for `--args`: they hold the caller's environment, so they never appear on a command
- * line, which every user of the host can read. Order matters: later mounts cover earlier ones, and the root is
+ * bubblewrap's options, for `--args`: they name folders of the data folder, so they stay off the command line,
+ * which every user of the host can read. Order matters: later mounts cover earlier ones, and the root is
  * made read-only last. /proc/1 is covered: bubblewrap's own process is there, of the workload's uid, with the host's
  * paths on its command line and, through `mem`, the switch that ends the sandbox with the runner.
  */
@@ -51,11 +49,8 @@ export function bubblewrapArguments(options: BubblewrapOptions): readonly string
   ];
   for (const mount of options.mounts)
     words.push(mount.writable ? '--bind' : '--ro-bind', mount.source, mount.target);
-  if (options.commandFd !== null) words.push('--ro-bind-data', String(options.commandFd), commandFile);
+  words.push('--file', String(options.startFd), startFile);
   words.push('--remount-ro', '/');
-  const names = Object.keys(options.env);
-  for (const name of names) words.push('--setenv', launcherVariable(name), options.env[name]!);
-  words.push('--setenv', 'SEALWRIGHT_ENV', names.join(' '));
   words.push('--seccomp', String(options.seccompFd), '--json-status-fd', String(options.statusFd));
   words.push('--block-fd', String(options.blockFd));
   return words;

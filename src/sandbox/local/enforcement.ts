@@ -12,8 +12,8 @@ export type Enforcement = {
   /** Which limit the kernel or a watcher saw overrun, if any. */
   overrun(): Overrun | null;
   usage(): Promise<GroupUsage & { readonly diskBytes: number }>;
-  /** Stops watching and removes the control group; call once every process is gone. */
-  release(): Promise<void>;
+  /** Stops watching. */
+  stop(): void;
 };
 
 export function meansOf(groups: ControlGroups | null): HeldBy {
@@ -29,42 +29,36 @@ export function meansOf(groups: ControlGroups | null): HeldBy {
 
 /**
  * Puts the held-back first process of a sandbox under its limits, so that everything it starts is under them.
- * `onOverrun` is called at most once, when a watcher sees a limit overrun.
+ * With a control group it is in that already and only the numbers are set. `onOverrun` is called at most once,
+ * when a watcher sees a limit overrun.
  */
 export function enforce(
-  groups: ControlGroups | null,
+  group: ControlGroup | null,
   request: SandboxRequest,
   initPid: number,
   onOverrun: (overrun: Overrun) => void,
 ): Enforcement {
-  if (groups === null) setAffinity(initPid, nextProcessors(request.limits.cpus));
-  const group = groups?.create(request.id, request.limits) ?? null;
+  const { limits, diskFolders } = request;
   let seen: Overrun | null = null;
   const overrun = (what: Overrun) => {
     if (seen !== null) return;
     seen = what;
     onOverrun(what);
   };
-  let watcher: TreeWatcher | null = null;
-  try {
-    if (group === null) watcher = new TreeWatcher(initPid, request.limits, overrun);
-    else group.add(initPid);
-  } catch (error) {
-    group?.remove();
-    throw error;
-  }
-  const disk = new DiskWatcher(request.diskFolders, request.limits.diskBytes, () => overrun('disk'));
+  group?.limit({ ...limits, pids: limits.pids + localLimits.ownProcesses });
+  if (group === null) setAffinity(initPid, nextProcessors(limits.cpus));
+  const watcher = group === null ? new TreeWatcher(initPid, limits, overrun) : null;
+  const disk = new DiskWatcher(diskFolders, limits.diskBytes, () => overrun('disk'));
   disk.start();
   return {
     overrun: () => seen ?? groupOverrun(group),
     usage: async () => ({
       ...(group?.usage() ?? watcher!.usage()),
-      diskBytes: await stillFolderBytes(request.diskFolders),
+      diskBytes: await stillFolderBytes(diskFolders),
     }),
-    release: async () => {
+    stop: () => {
       watcher?.stop();
       disk.stop();
-      if (group !== null) await removeGroup(group);
     },
   };
 }
@@ -82,18 +76,6 @@ function nextProcessors(cpus: number): number[] {
   const count = processors().length;
   const first = firstProcessor++;
   return Array.from({ length: Math.min(count, Math.ceil(cpus)) }, (_, index) => (first + index) % count);
-}
-
-/** The last process of a group may be a moment from gone when the last one anybody waits for has exited. */
-async function removeGroup(group: ControlGroup): Promise<void> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return group.remove();
-    } catch (error) {
-      if (attempt === localLimits.removeAttempts) throw error;
-      await new Promise((resolve) => setTimeout(resolve, localLimits.removeRetryMs));
-    }
-  }
 }
 
 /** Takes the place of control groups for memory: sums a sandbox's processes at short intervals.  */

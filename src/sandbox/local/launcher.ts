@@ -1,21 +1,20 @@
+import assert from 'node:assert/strict';
+
 /** The user every workload is inside its sandbox. */
 export const sandboxUid = 10001;
 
-/** Where a long command lies in the sandbox. */
-export const commandFile = '/sealwright/command';
+/** Where the launcher finds what to start, in the sandbox. */
+export const startFile = '/sealwright/start';
 
 /**
  * The first program inside a sandbox: the host's own dash, which lowers its resource limits for good, confirms
  * from inside that the walls stand, tells the runner so over file descriptor 7, and becomes the command. It uses
- * builtins only, so it starts nothing. Nothing of the caller is in its environment while it checks: variables
- * arrive with a prefix and are given their names just before the command starts, so that a caller's
- * LD_PRELOAD or IFS cannot answer in its place.
- *
- * Its positional parameters: processes, files of 512 bytes and open files at most, the folder to start in, then
- * the command. Processes are counted in the sandbox's own user namespace (since Linux 5.14).
+ * builtins only, so it starts nothing. Nothing of the caller is in its environment while it checks: the variables
+ * are set just before the command starts, so that a caller's LD_PRELOAD or IFS cannot answer in its place.
  */
 export const launcherScript = `
 wall() { printf 'wall %s\\n' "$1" >&7; exit 125; }
+. ${startFile}
 ulimit -c 0 && ulimit -l 64 && ulimit -p "$1" && ulimit -f "$2" && ulimit -n "$3" || wall 'resource limits'
 shift 3
 checks=0
@@ -48,27 +47,42 @@ if command : 2>/dev/null > /usr/.sealwright; then wall 'read-only system'; fi
 if command : 2>/dev/null > /.sealwright; then wall 'read-only root'; fi
 cd -- "$1" 2>/dev/null || { printf 'cwd\\n' >&7; exit 125; }
 shift
-[ ! -e ${commandFile} ] || . ${commandFile}
-for name in $SEALWRIGHT_ENV; do
-  eval "export $name=\\"\\$SEALWRIGHT_ENV_$name\\"; unset SEALWRIGHT_ENV_$name"
-done
-unset SEALWRIGHT_ENV OLDPWD name key value rest folder fd checks lo
+unset OLDPWD key value rest name folder fd checks lo
 export PWD
+environment
 printf 'ok\\n' >&7
 exec 7>&- "$@"
 `;
 
+export type Start = {
+  readonly pids: number;
+  readonly fileBytes: number;
+  readonly openFiles: number;
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly command: readonly string[];
+};
+
 /**
- * A long command as a file that the launcher sources, because bubblewrap takes 9,000 words at most. Each word is
- * between single quotes, where the shell leaves every byte but the quote itself alone (POSIX shell, 2.2.2).
+ * What to start, as the file that the launcher sources: a file and not words on a command line, because every
+ * user of the host can read those and bubblewrap takes 9,000 of them at most. Each word is between single
+ * quotes, where the shell leaves every byte but the quote itself alone (POSIX shell, 2.2.2). Processes are
+ * counted in the sandbox's own user namespace (since Linux 5.14).
  */
-export function commandFileText(command: readonly string[]): string {
-  return `set -- ${command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ')}\n`;
+export function startFileText({ pids, fileBytes, openFiles, cwd, env, command }: Start): string {
+  const assignments = Object.entries(env).map(([name, value]) => {
+    assert(/^[A-Za-z_][A-Za-z0-9_]*$/.test(name), 'the contract lets through names that a shell can export');
+    return `export ${name}=${quoted(value)}`;
+  });
+  const words = [pids, Math.ceil(fileBytes / 512), openFiles, cwd, ...command].map((word) =>
+    quoted(String(word)),
+  );
+  return `environment() { :\n${assignments.join('\n')}\n}\nset -- ${words.join(' ')}\n`;
 }
 
-/** How a variable is called until the launcher gives it its name. */
-export function launcherVariable(name: string): string {
-  return `SEALWRIGHT_ENV_${name}`;
+function quoted(word: string): string {
+  assert(!word.includes('\0'), 'the contract lets through words without NUL');
+  return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 /** What the launcher says over its file descriptor. */

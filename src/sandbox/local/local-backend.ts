@@ -1,14 +1,18 @@
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import { killProcess } from '../../base/libc.ts';
 import { Fault } from '../../contract/faults.ts';
 import type { HeldBy, LimitMeans } from '../../model/limits.ts';
-import type { Backend, Overrun, Sandbox, SandboxEnd, SandboxRequest } from '../backend.ts';
+import type { Backend, Sandbox, SandboxEnd, SandboxRequest } from '../backend.ts';
+import type { SystemView } from './bubblewrap.ts';
 import type { ControlGroups } from './cgroup/control-groups.ts';
+import { removeWhenEmpty } from './cgroup/remove.ts';
 import { type Enforcement, enforce, meansOf } from './enforcement.ts';
-import type { NamespacePool } from './namespaces.ts';
-import { startWorkload, type Workload, type Workshop } from './workload.ts';
+import { localLimits } from './limits.ts';
+import type { NamespaceMaker } from './namespaces.ts';
+import { type Preparation, prepareStart } from './prepared.ts';
+import { PreparedPool } from './prepared-pool.ts';
+import { startWorkload, type Workload } from './workload.ts';
 
 const weakMeans: ReadonlySet<LimitMeans> = new Set(['watcher', 'rlimit', 'affinity']);
 
@@ -20,74 +24,72 @@ export class LocalBackend implements Backend {
   readonly name = 'local';
   readonly mode: 'root' | 'user';
   readonly heldBy: HeldBy;
-  readonly #workshop: Workshop;
+  readonly #system: SystemView;
+  readonly #pool: PreparedPool;
+  readonly #namespaces: NamespaceMaker;
   readonly #groups: ControlGroups | null;
-  readonly #namespaces: NamespacePool;
   readonly #live = new Set<Sandbox>();
 
-  constructor(parts: { workshop: Workshop; groups: ControlGroups | null; namespaces: NamespacePool }) {
-    this.mode = parts.workshop.mode;
-    this.heldBy = meansOf(parts.groups);
-    this.#workshop = parts.workshop;
-    this.#groups = parts.groups;
-    this.#namespaces = parts.namespaces;
+  constructor(parts: { mode: 'root' | 'user'; system: SystemView; preparation: Preparation }) {
+    this.mode = parts.mode;
+    this.heldBy = meansOf(parts.preparation.groups);
+    this.#system = parts.system;
+    this.#namespaces = parts.preparation.namespaces;
+    this.#groups = parts.preparation.groups;
+    this.#pool = new PreparedPool(() => prepareStart(parts.preparation), localLimits.preparedStarts);
   }
 
   async create(request: SandboxRequest): Promise<Sandbox> {
     if (request.strict) this.#refuseWeakMeans();
-    const namespaceFd = await this.#namespaces.take().catch((error: unknown) => {
+    const prepared = await this.#pool.take().catch((error: unknown) => {
+      const why = error instanceof Error ? error.message : String(error);
       throw new Fault('sandbox.unavailable', {
-        detail: 'No network namespace could be made. Run `sealwright doctor`.',
+        detail: `No sandbox can be prepared here (${why}). Run \`sealwright doctor\`.`,
         cause: error,
       });
     });
-    let workload: Workload;
-    try {
-      workload = await startWorkload(this.#workshop, request, namespaceFd);
-    } finally {
-      closeSync(namespaceFd);
-    }
-    return await this.#confine(request, workload);
+    return await this.#confine(request, await startWorkload(this.#system, request, prepared));
   }
 
   async close(): Promise<void> {
     const live = [...this.#live];
     for (const sandbox of live) sandbox.kill();
     await Promise.all(live.map((sandbox) => sandbox.ended));
+    await this.#pool.close();
     await this.#namespaces.close();
+    this.#groups?.close();
   }
 
   async #confine(request: SandboxRequest, workload: Workload): Promise<Sandbox> {
     let enforcement: Enforcement | null = null;
-    const exited = once(workload.process, 'exit');
     try {
-      enforcement = enforce(this.#groups, request, workload.initPid, () => killWorkload(workload));
+      enforcement = enforce(workload.prepared.group, request, workload.initPid, () => killWorkload(workload));
       await workload.release();
     } catch (error) {
       killWorkload(workload);
-      await exited;
-      await enforcement?.release();
+      enforcement?.stop();
+      await workload.prepared.discard();
       closeDescriptors(workload);
-      for (const stream of [workload.stdout, workload.stderr]) stream.destroy();
       if (error instanceof Fault) throw error;
       throw new Fault('sandbox.unavailable', {
         detail: 'The limits of the sandbox could not be set. Run `sealwright doctor`.',
         cause: error,
       });
     }
-    const sandbox = this.#sandbox(workload, enforcement, exited);
+    const sandbox = this.#sandbox(workload, enforcement);
     this.#live.add(sandbox);
     sandbox.ended.finally(() => this.#live.delete(sandbox));
     return sandbox;
   }
 
-  #sandbox(workload: Workload, enforcement: Enforcement, exited: Promise<unknown[]>): Sandbox {
+  #sandbox(workload: Workload, enforcement: Enforcement): Sandbox {
+    const { stdout, stderr, exited } = workload.prepared;
     const kill = () => killWorkload(workload);
     let grace: NodeJS.Timeout | null = null;
     return {
       heldBy: this.heldBy,
-      stdout: workload.stdout,
-      stderr: workload.stderr,
+      stdout,
+      stderr,
       kill,
       stop: (graceMs) => {
         if (grace !== null) return;
@@ -96,19 +98,9 @@ export class LocalBackend implements Backend {
       },
       ended: exited.then(async ([code]) => {
         if (grace !== null) clearTimeout(grace);
-        return await this.#finish(workload, enforcement, code as number | null);
+        return await finish(workload, enforcement, code as number | null);
       }),
     };
-  }
-
-  async #finish(workload: Workload, enforcement: Enforcement, code: number | null): Promise<SandboxEnd> {
-    closeDescriptors(workload);
-    const overrun: Overrun | null = enforcement.overrun();
-    const usage = await enforcement
-      .usage()
-      .catch(() => ({ cpuSeconds: 0, peakMemoryBytes: 0, peakPids: 0, diskBytes: 0 }));
-    await enforcement.release().catch(() => undefined);
-    return { status: code ?? 137, overrun, usage };
   }
 
   #refuseWeakMeans(): void {
@@ -121,9 +113,26 @@ export class LocalBackend implements Backend {
   }
 }
 
+async function finish(
+  workload: Workload,
+  enforcement: Enforcement,
+  code: number | null,
+): Promise<SandboxEnd> {
+  enforcement.stop();
+  closeDescriptors(workload);
+  const overrun = enforcement.overrun();
+  const usage = await enforcement
+    .usage()
+    .catch(() => ({ cpuSeconds: 0, peakMemoryBytes: 0, peakPids: 0, diskBytes: 0 }));
+  const { group } = workload.prepared;
+  if (group !== null) await removeWhenEmpty(group).catch(() => undefined);
+  return { status: code ?? 137, overrun, usage };
+}
+
 /** Ends the PID namespace through its first process, and bubblewrap's outer process with it. */
 function killWorkload(workload: Workload): void {
-  if (workload.process.exitCode !== null || workload.process.signalCode !== null) return;
+  const { exitCode, signalCode } = workload.prepared.process;
+  if (exitCode !== null || signalCode !== null) return;
   killProcess(workload.initFd);
 }
 

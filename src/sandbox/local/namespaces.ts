@@ -1,21 +1,12 @@
-import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 
-/**
- * Network namespaces in which every address is local, made by a thread and kept ready. Each is used by one
- * sandbox, once.
- */
-export class NamespacePool {
+/** Makes network namespaces in which every address is local, in a thread of its own. */
+export class NamespaceMaker {
   readonly #worker: Worker;
-  readonly #ready: number[] = [];
-  readonly #size: number;
   readonly #waiting = new Map<number, { resolve: (fd: number) => void; reject: (error: Error) => void }>();
   #next = 0;
-  #making = 0;
-  #closed = false;
 
-  constructor(workerUrl: URL, size: number) {
-    this.#size = size;
+  constructor(workerUrl: URL) {
     this.#worker = new Worker(workerUrl, { trackUnmanagedFds: false });
     this.#worker.on('message', (answer: { id: number; fd?: number; problem?: string }) =>
       this.#settle(answer),
@@ -24,46 +15,17 @@ export class NamespacePool {
   }
 
   /** A file descriptor of a fresh namespace, which the caller closes. Rejects when the kernel refuses one. */
-  async take(): Promise<number> {
-    const fd = this.#ready.shift();
-    this.#refill();
-    return fd ?? (await this.#make());
-  }
-
-  /** Makes the first one and thereby proves that the machine can. */
-  async prepare(): Promise<void> {
-    this.#ready.push(await this.#make());
-    this.#refill();
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true;
-    for (const fd of this.#ready.splice(0)) closeSync(fd);
-    await this.#worker.terminate();
-  }
-
-  #refill(): void {
-    while (!this.#closed && this.#ready.length + this.#making < this.#size) {
-      this.#making += 1;
-      this.#make().then(
-        (fd) => {
-          this.#making -= 1;
-          if (this.#closed) closeSync(fd);
-          else this.#ready.push(fd);
-        },
-        () => {
-          this.#making -= 1;
-        },
-      );
-    }
-  }
-
-  #make(): Promise<number> {
+  make(): Promise<number> {
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
       this.#worker.postMessage(id);
     });
+  }
+
+  async close(): Promise<void> {
+    await this.#worker.terminate();
+    this.#fail(new Error('the maker of namespaces was closed'));
   }
 
   #settle(answer: { id: number; fd?: number; problem?: string }): void {

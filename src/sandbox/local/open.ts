@@ -7,9 +7,8 @@ import type { Backend } from '../backend.ts';
 import { systemView } from './bubblewrap.ts';
 import { openControlGroups } from './cgroup/open.ts';
 import { makeEtc } from './etc.ts';
-import { localLimits } from './limits.ts';
 import { LocalBackend } from './local-backend.ts';
-import { NamespacePool } from './namespaces.ts';
+import { NamespaceMaker } from './namespaces.ts';
 import { compileSeccomp } from './seccomp/compile.ts';
 
 export type LocalOptions = {
@@ -37,18 +36,9 @@ export async function openLocalBackend(options: LocalOptions): Promise<Backend> 
   writeFileSync(seccompFile, compileSeccomp(architecture()), { mode: 0o644 });
   const groups = openControlGroups(options.instance);
   groups?.sweep();
-  const namespaces = new NamespacePool(options.workerUrl, localLimits.preparedNamespaces);
-  await namespaces.prepare().catch((error: unknown) => {
-    throw new Fault('sandbox.unavailable', {
-      detail: `No network namespace can be made here (${error instanceof Error ? error.message : error}). Run \`sealwright doctor\`.`,
-    });
-  });
-  const system = systemView(etc);
-  const backend = new LocalBackend({
-    workshop: { mode: options.mode, system, seccompFile, bubblewrap },
-    groups,
-    namespaces,
-  });
+  const namespaces = new NamespaceMaker(options.workerUrl);
+  const preparation = { bubblewrap, seccompFile, groups, namespaces };
+  const backend = new LocalBackend({ mode: options.mode, system: systemView(etc), preparation });
   try {
     await tryBackend(backend, options.probeUid);
   } catch (error) {
@@ -60,7 +50,6 @@ export async function openLocalBackend(options: LocalOptions): Promise<Backend> 
 
 async function tryBackend(backend: Backend, uid: number | null): Promise<void> {
   const sandbox = await backend.create({
-    id: 'probe',
     uid,
     command: ['echo', 'walls stand'],
     env: { PATH: '/usr/bin:/bin' },

@@ -1,29 +1,17 @@
-import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, fchownSync, openSync, statSync } from 'node:fs';
-import { Socket } from 'node:net';
-import type { Duplex, Readable, Writable } from 'node:stream';
-import { openProcess, pipe } from '../../base/libc.ts';
+import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { openProcess } from '../../base/libc.ts';
 import { Fault } from '../../contract/faults.ts';
 import type { SandboxRequest } from '../backend.ts';
 import { bubblewrapArguments, encodeArguments, type SystemView } from './bubblewrap.ts';
-import { commandFileText, launcherScript, parseLauncherWord } from './launcher.ts';
+import { parseLauncherWord, startFileText } from './launcher.ts';
 import { localLimits } from './limits.ts';
-
-/** What every sandbox of this host is made with. */
-export type Workshop = {
-  readonly mode: 'root' | 'user';
-  readonly system: SystemView;
-  /** A file with the compiled seccomp filter. */
-  readonly seccompFile: string;
-  readonly bubblewrap: string;
-};
+import { type Prepared, startFds, streamOf } from './prepared.ts';
 
 /** bubblewrap running, its namespaces made, the command held back. */
 export type Workload = {
-  readonly process: ChildProcess;
-  readonly stdout: Readable;
-  readonly stderr: Readable;
+  readonly prepared: Prepared;
   /** The first process of the sandbox's PID namespace, as the host numbers it. */
   readonly initPid: number;
   /** The same process and its PID namespace as descriptors, which cannot come to mean others; the owner of the workload closes both. */
@@ -33,136 +21,74 @@ export type Workload = {
   release(): Promise<void>;
 };
 
-const fds = { args: 3, seccomp: 4, status: 5, block: 6, launcher: 7, command: 8 } as const;
-
 /**
- * Starts bubblewrap in a network namespace and waits until the sandbox's other namespaces stand. As root it
- * first becomes the session's own uid, so that even a way out of the sandbox leads to nobody's account.
+ * Turns a prepared start into bubblewrap and waits until the sandbox's other namespaces stand. As root it becomes
+ * the session's own uid first, so that even a way out of the sandbox leads to nobody's account. When it rejects,
+ * the start was discarded.
  */
 export async function startWorkload(
-  workshop: Workshop,
+  system: SystemView,
   request: SandboxRequest,
-  namespaceFd: number,
+  prepared: Prepared,
 ): Promise<Workload> {
-  const [stdout, stderr] = [pipe(), pipe()];
-  const seccompFd = openSync(workshop.seccompFile, 'r');
-  let child: ChildProcess;
+  const timer = setTimeout(() => prepared.process.kill('SIGKILL'), localLimits.startTimeoutMs);
   try {
-    // Programs that open /dev/stdout open the pipe itself, so it must be theirs.
-    if (request.uid !== null)
-      for (const end of [stdout.write, stderr.write]) fchownSync(end, request.uid, request.uid);
-    child = spawn(...commandLine(workshop, request, namespaceFd), {
-      env: {},
-      cwd: '/',
-      shell: false,
-      stdio: ['ignore', stdout.write, stderr.write, 'pipe', seccompFd, 'pipe', 'pipe', 'pipe', 'pipe'].slice(
-        0,
-        isLong(request) ? 9 : 8,
-      ) as StdioOptions,
-    });
-  } catch (error) {
-    closeSync(stdout.read);
-    closeSync(stderr.read);
-    throw unavailable('bubblewrap could not be started', error);
-  } finally {
-    for (const fd of [stdout.write, stderr.write, seccompFd]) closeSync(fd);
-  }
-  const streams = {
-    stdout: new Socket({ fd: stdout.read, writable: false }),
-    stderr: new Socket({ fd: stderr.read, writable: false }),
-  };
-  const timer = setTimeout(() => child.kill('SIGKILL'), localLimits.startTimeoutMs);
-  try {
-    return await prepare(workshop, request, child, streams, timer);
+    const initPid = await begin(system, request, prepared);
+    const initFd = openProcess(initPid);
+    const pidNamespaceFd = openPidNamespace(initPid);
+    prepared.settle();
+    const release = () => releaseLauncher(request, prepared).finally(() => clearTimeout(timer));
+    return { prepared, initPid, initFd, pidNamespaceFd, release };
   } catch (error) {
     clearTimeout(timer);
-    child.kill('SIGKILL');
-    throw await explain(child, streams.stderr, error);
+    const fault = await explain(prepared, error);
+    await prepared.discard();
+    throw fault;
   }
 }
 
-async function prepare(
-  workshop: Workshop,
-  request: SandboxRequest,
-  child: ChildProcess,
-  streams: { stdout: Readable; stderr: Readable },
-  timer: NodeJS.Timeout,
-): Promise<Workload> {
-  const at = (fd: number) => child.stdio[fd] as Duplex;
-  const failed = new Promise<never>((_, reject) => child.once('error', reject));
-  failed.catch(() => undefined);
+/** Answers with the pid of the sandbox's first process. */
+async function begin(system: SystemView, request: SandboxRequest, prepared: Prepared): Promise<number> {
+  const { limits, env, cwd, command, mounts, uid } = request;
   const words = bubblewrapArguments({
-    system: workshop.system,
-    mounts: request.mounts,
-    env: request.env,
-    tmpBytes: Math.min(localLimits.tmpBytesMax, Math.floor(request.limits.memoryBytes / 2)),
+    system,
+    mounts,
+    tmpBytes: Math.min(localLimits.tmpBytesMax, Math.floor(limits.memoryBytes / 2)),
     hostname: 'sandbox',
-    seccompFd: fds.seccomp,
-    statusFd: fds.status,
-    blockFd: fds.block,
-    commandFd: isLong(request) ? fds.command : null,
+    seccompFd: startFds.seccomp,
+    statusFd: startFds.status,
+    blockFd: startFds.block,
+    startFd: startFds.start,
   });
-  for (const fd of [fds.args, fds.block, fds.launcher, fds.status]) at(fd).on('error', () => undefined);
-  at(fds.args).end(encodeArguments(words));
-  if (isLong(request))
-    at(fds.command)
-      .on('error', () => undefined)
-      .end(commandFileText(request.command));
-  const status = await Promise.race([firstLine(at(fds.status)), failed]);
-  const initPid = (JSON.parse(status) as { 'child-pid': number })['child-pid'];
-  const initFd = openProcess(initPid);
-  const pidNamespaceFd = openPidNamespace(initPid);
-  return {
-    process: child,
-    ...streams,
-    initPid,
-    initFd,
-    pidNamespaceFd,
-    release: async () => {
-      try {
-        (at(fds.block) as Writable).end('\n');
-        const word = parseLauncherWord(await Promise.race([firstLine(at(fds.launcher)), failed]));
-        if (word?.word === 'cwd')
-          throw new Fault('state.conflict', {
-            detail: `The folder ${request.cwd} does not exist in the sandbox.`,
-          });
-        if (word?.word !== 'ok') throw unavailable(`The wall '${word?.wall ?? 'unknown'}' does not stand`);
-      } catch (error) {
-        throw await explain(child, streams.stderr, error);
-      } finally {
-        clearTimeout(timer);
-      }
-    },
-  };
+  const { pids, diskBytes: fileBytes } = limits;
+  const { openFiles } = localLimits;
+  streamOf(prepared.process, startFds.args).end(encodeArguments(words));
+  streamOf(prepared.process, startFds.start).end(
+    startFileText({ pids, fileBytes, openFiles, cwd, env, command }),
+  );
+  prepared.begin(uid);
+  const status = await firstLine(streamOf(prepared.process, startFds.status));
+  return (JSON.parse(status) as { 'child-pid': number })['child-pid'];
 }
 
-function commandLine(workshop: Workshop, request: SandboxRequest, namespaceFd: number): [string, string[]] {
-  const drop = request.uid === null ? [] : ['--setuid', String(request.uid), '--setgid', String(request.uid)];
-  const { pids, diskBytes } = request.limits;
-  const rlimits = [pids, Math.ceil(diskBytes / 512), localLimits.openFiles].map(String);
-  const launch = [
-    '--',
-    '/usr/bin/dash',
-    '-c',
-    launcherScript,
-    'sealwright',
-    ...rlimits,
-    request.cwd,
-    ...(isLong(request) ? [] : request.command),
-  ];
-  const enter = [`--net=/proc/${process.pid}/fd/${namespaceFd}`, ...drop, '--'];
-  return ['/usr/bin/nsenter', [...enter, workshop.bubblewrap, '--args', String(fds.args), ...launch]];
-}
-
-function isLong(request: SandboxRequest): boolean {
-  return request.command.length > localLimits.commandLineWordsMax;
+async function releaseLauncher(request: SandboxRequest, prepared: Prepared): Promise<void> {
+  try {
+    streamOf(prepared.process, startFds.block).end('\n');
+    const word = parseLauncherWord(await firstLine(streamOf(prepared.process, startFds.launcher)));
+    if (word?.word === 'cwd')
+      throw new Fault('state.conflict', {
+        detail: `The folder ${request.cwd} does not exist in the sandbox.`,
+      });
+    if (word?.word !== 'ok') throw unavailable(`The wall '${word?.wall ?? 'unknown'}' does not stand`);
+  } catch (error) {
+    throw await explain(prepared, error);
+  }
 }
 
 /** The namespace, held open so that its number cannot come to mean another; refused when it is the host's. */
 function openPidNamespace(initPid: number): number {
-  const path = `/proc/${initPid}/ns/pid`;
-  const fd = openSync(path, 'r');
-  if (statSync(path).ino !== statSync('/proc/self/ns/pid').ino) return fd;
+  const fd = openSync(`/proc/${initPid}/ns/pid`, 'r');
+  if (fstatSync(fd).ino !== statSync('/proc/self/ns/pid').ino) return fd;
   closeSync(fd);
   throw unavailable("The wall 'PID namespace' does not stand");
 }
@@ -184,17 +110,16 @@ function unavailable(what: string, cause?: unknown): Fault {
   });
 }
 
-/** What bubblewrap said of its failure, for the log and, bounded, for the caller. */
-async function explain(child: ChildProcess, stderr: Readable, error: unknown): Promise<Fault> {
+/** Ends a start that failed; what bubblewrap said of it, for the log and, bounded, for the caller. */
+async function explain({ process: child, stderr, exited }: Prepared, error: unknown): Promise<Fault> {
+  child.kill('SIGKILL');
   if (error instanceof Fault && error.code === 'state.conflict') return error;
   let said = '';
   stderr.on('data', (chunk: Buffer) => {
     if (said.length < 2000) said += chunk.toString('utf8');
   });
-  if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
-    await once(child, 'exit');
-  await new Promise((resolve) => setImmediate(resolve));
-  const words = /bwrap: .*|nsenter: .*/.exec(said)?.[0].slice(0, 300);
+  await Promise.all([exited.catch(() => undefined), stderr.destroyed ? null : once(stderr, 'close')]);
+  const words = /(bwrap|nsenter|dash|sealwright): .*/.exec(said)?.[0].slice(0, 300);
   if (error instanceof Fault && words === undefined) return error;
   return unavailable(words ?? (error instanceof Error ? error.message : String(error)), error);
 }

@@ -23,7 +23,7 @@ export function uploadRoutes(app: App, { control, limits }: ServerContext): void
   app.route({
     method: 'POST',
     url,
-    config: { rate: 'write', needs: 'session:write', rawBody: true },
+    config: { rate: 'write', needs: 'session:write' },
     schema: {
       operationId: 'createUpload',
       summary: 'Upload a repository as a git bundle, to make a session from',
@@ -31,6 +31,8 @@ export function uploadRoutes(app: App, { control, limits }: ServerContext): void
       tags: ['uploads'],
       querystring: noQuery,
       consumes: mediaTypes,
+      // Never parsed: the handler reads it as a stream.
+      body: z.unknown().describe('The bytes'),
       response: { 201: json('What was stored', schemas.upload), ...problemResponses },
     },
     handler: async (request, reply) => {

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RunLimits } from '../../../model/limits.ts';
 import type { ControlGroup, ControlGroups } from './control-groups.ts';
 import { type GroupMount, groupFolder, killMembers } from './mounts.ts';
 
@@ -23,13 +23,16 @@ export function openControlGroupsV1(mounts: readonly GroupMount[], instance: str
   }
   return {
     means: 'cgroup-v1',
-    create: (id, limits) => createGroup(folders, id, limits),
+    create: (name) => createGroup(folders, name),
     sweep: () => {
       for (const folder of folders.values()) {
         for (const entry of readdirSync(folder, { withFileTypes: true })) {
           if (entry.isDirectory()) removeLeftover(join(folder, entry.name));
         }
       }
+    },
+    close: () => {
+      for (const folder of new Set(folders.values())) removeLeftover(folder);
     },
   };
 }
@@ -43,32 +46,30 @@ function removeLeftover(folder: string): void {
   }
 }
 
-function createGroup(
-  folders: ReadonlyMap<Controller, string>,
-  id: string,
-  limits: Pick<RunLimits, 'cpus' | 'memoryBytes' | 'pids'>,
-): ControlGroup {
-  const at = (controller: Controller) => join(folders.get(controller)!, id);
+async function createGroup(folders: ReadonlyMap<Controller, string>, name: string): Promise<ControlGroup> {
+  const at = (controller: Controller) => join(folders.get(controller)!, name);
   const unique = [...new Set(controllers.map(at))];
-  for (const folder of unique) mkdirSync(folder);
+  await Promise.all(unique.map((folder) => mkdir(folder)));
   const write = (controller: Controller, file: string, value: number) =>
     writeFileSync(join(at(controller), file), String(value));
   const read = (controller: Controller, file: string) => readFileSync(join(at(controller), file), 'utf8');
-  write('memory', 'memory.limit_in_bytes', limits.memoryBytes);
-  if (existsSync(join(at('memory'), 'memory.memsw.limit_in_bytes'))) {
-    write('memory', 'memory.memsw.limit_in_bytes', limits.memoryBytes);
-  }
-  write('pids', 'pids.max', limits.pids);
-  write('cpu', 'cpu.cfs_period_us', cpuPeriodMicros);
-  write('cpu', 'cpu.cfs_quota_us', Math.round(limits.cpus * cpuPeriodMicros));
+  const has = (controller: Controller, file: string) => existsSync(join(at(controller), file));
   return {
-    add: (pid) => {
-      for (const folder of unique) writeFileSync(join(folder, 'cgroup.procs'), String(pid));
+    add: async (pid) => {
+      await Promise.all(unique.map((folder) => writeFile(join(folder, 'cgroup.procs'), String(pid))));
+    },
+    limit: ({ cpus, memoryBytes, pids }) => {
+      write('memory', 'memory.limit_in_bytes', memoryBytes);
+      if (has('memory', 'memory.memsw.limit_in_bytes'))
+        write('memory', 'memory.memsw.limit_in_bytes', memoryBytes);
+      write('pids', 'pids.max', pids);
+      write('cpu', 'cpu.cfs_period_us', cpuPeriodMicros);
+      write('cpu', 'cpu.cfs_quota_us', Math.round(cpus * cpuPeriodMicros));
     },
     usage: () => ({
       cpuSeconds: Number(read('cpuacct', 'cpuacct.usage')) / 1e9,
       peakMemoryBytes: Number(read('memory', 'memory.max_usage_in_bytes')),
-      peakPids: existsSync(join(at('pids'), 'pids.peak')) ? Number(read('pids', 'pids.peak')) : 0,
+      peakPids: has('pids', 'pids.peak') ? Number(read('pids', 'pids.peak')) : 0,
     }),
     overruns: () => ({
       memory: counter(read('memory', 'memory.oom_control'), 'oom_kill') > 0,

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RunLimits } from '../../../model/limits.ts';
 import type { ControlGroup, ControlGroups } from './control-groups.ts';
 import { type GroupMount, groupFolder, killMembers } from './mounts.ts';
 import { counter } from './v1.ts';
@@ -28,12 +28,13 @@ export function openControlGroupsV2(mounts: readonly GroupMount[], instance: str
   }
   return {
     means: 'cgroup-v2',
-    create: (id, limits) => createGroup(join(folder, id), limits),
+    create: (name) => createGroup(join(folder, name)),
     sweep: () => {
       for (const entry of readdirSync(folder, { withFileTypes: true })) {
         if (entry.isDirectory()) removeLeftover(join(folder, entry.name));
       }
     },
+    close: () => removeLeftover(folder),
   };
 }
 
@@ -64,17 +65,19 @@ function removeLeftover(folder: string): void {
   }
 }
 
-function createGroup(folder: string, limits: Pick<RunLimits, 'cpus' | 'memoryBytes' | 'pids'>): ControlGroup {
-  mkdirSync(folder);
+async function createGroup(folder: string): Promise<ControlGroup> {
+  await mkdir(folder);
   const write = (file: string, value: string) => writeFileSync(join(folder, file), value);
   const read = (file: string) => readFileSync(join(folder, file), 'utf8');
   const readNumber = (file: string) => (existsSync(join(folder, file)) ? Number(read(file)) : 0);
-  write('memory.max', String(limits.memoryBytes));
-  if (existsSync(join(folder, 'memory.swap.max'))) write('memory.swap.max', '0');
-  write('pids.max', String(limits.pids));
-  write('cpu.max', `${Math.round(limits.cpus * cpuPeriodMicros)} ${cpuPeriodMicros}`);
   return {
-    add: (pid) => write('cgroup.procs', String(pid)),
+    add: (pid) => writeFile(join(folder, 'cgroup.procs'), String(pid)),
+    limit: ({ cpus, memoryBytes, pids }) => {
+      write('memory.max', String(memoryBytes));
+      if (existsSync(join(folder, 'memory.swap.max'))) write('memory.swap.max', '0');
+      write('pids.max', String(pids));
+      write('cpu.max', `${Math.round(cpus * cpuPeriodMicros)} ${cpuPeriodMicros}`);
+    },
     usage: () => ({
       cpuSeconds: counter(read('cpu.stat'), 'usage_usec') / 1e6,
       peakMemoryBytes: readNumber('memory.peak'),
