@@ -1,19 +1,6 @@
 import { closeSync, constants, openSync } from 'node:fs';
-import { constants as osConstants } from 'node:os';
 
-const lockExclusive = 2;
-const lockNonBlocking = 4;
 const lockFileMode = 0o600;
-
-type Flock = (fd: number, operation: number) => number;
-let flock: Flock | null = null;
-
-/** Loaded on first use: only processes that write a log pay for the foreign-function library. */
-async function loadFlock(): Promise<{ flock: Flock; errno: () => number }> {
-  const { default: koffi } = await import('koffi');
-  flock ??= koffi.load(null).func('int flock(int fd, int operation)') as unknown as Flock;
-  return { flock, errno: () => koffi.errno() };
-}
 
 export type FileLock = { release(): void };
 
@@ -23,11 +10,15 @@ export type FileLock = { release(): void };
  * started meanwhile do not inherit it: Node opens files close-on-exec.
  */
 export async function lockFile(path: string): Promise<FileLock | null> {
-  const { flock, errno } = await loadFlock();
+  // On first use: only processes that write a log pay for the foreign-function library.
+  const { tryLock } = await import('../base/libc.ts');
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, lockFileMode);
-  if (flock(fd, lockExclusive | lockNonBlocking) === 0) return { release: () => closeSync(fd) };
-  const failure = errno();
+  try {
+    if (tryLock(fd)) return { release: () => closeSync(fd) };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
   closeSync(fd);
-  if (failure === osConstants.errno.EWOULDBLOCK) return null;
-  throw new Error(`flock failed with errno ${failure}`);
+  return null;
 }

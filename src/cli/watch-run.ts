@@ -27,10 +27,11 @@ export async function watchRun(
 ): Promise<number> {
   const { environment } = context;
   const { progress } = options;
+  // Nobody is told that leaving is fine before the server has the order.
   const stop = async () => {
     await progress.clear();
-    await note(environment, 'stopping the run; Ctrl-C again leaves at once').catch(() => {});
     await api.runs.stop(run.id);
+    await note(environment, 'stopping the run; Ctrl-C again leaves at once').catch(() => {});
   };
   let stopping: Promise<void> | null = null;
   const failed = new AbortController();

@@ -16,6 +16,7 @@ export type LogRecord = { readonly kind: RecordKind; readonly payload: Buffer; r
 
 const kindNames: Record<number, RecordKind> = { 1: 'stdout', 2: 'stderr', 3: 'dropped' };
 
+/** The first `recordHeaderBytes` of a record whose payload follows. */
 export function recordHeader(kind: RecordKind, payloadBytes: number): Buffer {
   assert(payloadBytes <= recordPayloadBytesMax);
   const header = Buffer.allocUnsafe(recordHeaderBytes);

@@ -251,6 +251,7 @@ export const logQuery = z.strictObject({
   stream: z.enum(['stdout', 'stderr']).optional(),
 });
 
+/** One page of a list; a null cursor says that it is the last. */
 export function page<T extends z.ZodType>(item: T) {
   return z.object({ items: z.array(item), nextCursor: z.string().nullable() });
 }

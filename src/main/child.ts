@@ -58,7 +58,7 @@ export function endOnSignals(close: () => Promise<void>): () => void {
     );
   };
   process.on('SIGTERM', end);
-  // Ctrl-C reaches the whole terminal; `up` decides the order in which its processes end.
+  // `up` decides the order in which its processes end.
   process.on('SIGINT', () => undefined);
   process.on('SIGHUP', () => undefined);
   return end;

@@ -3,7 +3,6 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statfsSync } 
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { keepDescriptorsFromChildren } from '../base/libc.ts';
 import { Fault } from '../contract/faults.ts';
 import { runnerLimits } from '../runner/limits.ts';
 import { readGroupMounts } from '../sandbox/local/cgroup/mounts.ts';
@@ -214,9 +213,10 @@ async function port(): Promise<Finding> {
 /** The proof: a sandbox with every wall, confirmed from inside. */
 async function sandbox(): Promise<Finding> {
   if (!asRoot && !insideUserNamespace) return sandboxInside();
-  const folder = mkdtempSync(join(tmpdir(), 'sealwright-doctor-'));
+  // As root a session's user has to get there, and TMPDIR may lie where only root can go.
+  const parent = insideUserNamespace ? tmpdir() : '/run';
+  const folder = mkdtempSync(join(parent, 'sealwright-doctor-'));
   chmodSync(folder, 0o755);
-  keepDescriptorsFromChildren();
   const mode = insideUserNamespace ? 'user' : 'root';
   try {
     const backend = await openLocalBackend({

@@ -29,6 +29,8 @@ export function launch(part: Part): RunningPart {
     env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8' },
     stdio: ['pipe', part.logFd, part.logFd, 'pipe', part.lockFd],
     shell: false,
+    // A session of its own, so that Ctrl-C in the terminal reaches `up` alone and not the sandboxes below.
+    detached: true,
   });
   const failed = once(child, 'error').then(([error]) => {
     throw error as Error;

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { listenChannel } from '../base/channel.ts';
 import { systemClock } from '../base/clock.ts';
-import { keepDescriptorsFromChildren } from '../base/libc.ts';
 import { runnerLimits } from '../runner/limits.ts';
 import { Runner } from '../runner/runner.ts';
 import { serveControl } from '../runner/serve.ts';
@@ -21,7 +20,6 @@ export type RunnerConfiguration = {
 };
 
 async function main(): Promise<void> {
-  keepDescriptorsFromChildren();
   process.umask(0o022);
   let close = async () => {};
   const end = endOnSignals(() => close());
@@ -30,6 +28,13 @@ async function main(): Promise<void> {
   const log = pino(
     { level: configuration.logLevel, base: { process: 'runner' } },
     pino.destination({ fd: 1, sync: true }),
+  );
+  // One connection's or one run's mistake must not end every run of the host.
+  process.on('unhandledRejection', (error) =>
+    log.error(
+      { error: String(error), stack: (error as Error)?.stack },
+      'a promise was rejected and nobody listened',
+    ),
   );
   const sandboxFolder = join(folder, 'sandbox');
   mkdirSync(sandboxFolder, { recursive: true });

@@ -26,6 +26,7 @@ export function parseActorId(text: string): ActorId | null {
   return actorPattern.test(text) ? (text as ActorId) : null;
 }
 
+/** The word before the colon. */
 export function actorKind(id: ActorId): ActorKind {
   return id.slice(0, id.indexOf(':')) as ActorKind;
 }

@@ -81,6 +81,7 @@ const allowed: Record<RunPhase, ReadonlySet<RunChange['to']>> = {
   'timed-out': new Set(),
 };
 
+/** A run in one of these phases never runs again. */
 export function isTerminal(phase: RunPhase): phase is TerminalPhase {
   return allowed[phase].size === 0;
 }

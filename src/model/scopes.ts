@@ -50,6 +50,7 @@ export const roles = {
 
 export type Role = keyof typeof roles;
 
+/** Scopes match exactly, as set members; only `*` stands for others. */
 export function holds(held: ReadonlySet<Scope>, needed: GrantableScope): boolean {
   return held.has('*') || held.has(needed);
 }

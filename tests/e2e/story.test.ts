@@ -19,11 +19,11 @@ import { after, before, test } from 'node:test';
 import { systemClock } from '../../src/base/clock.ts';
 import { TestRepository } from '../../src/cli/test-repository.ts';
 import { createClient } from '../../src/client/client.ts';
-import type { RunView, TokenView } from '../../src/contract/schemas.ts';
-import { controlUid } from '../../src/main/home.ts';
+import type { RunView, SessionView, TokenView } from '../../src/contract/schemas.ts';
+import { controlUid, homeAt } from '../../src/main/home.ts';
 import { type CliEnd, type CliProcess, startCli } from '../support/cli-process.ts';
+import { remains, sandboxGroups } from '../support/host-traces.ts';
 import { type Instance, startInstance } from '../support/instance.ts';
-import { traces } from '../support/leftovers.ts';
 
 /** The issue's story, through ./bin/sealwright alone, on one data folder from its first start to its third. */
 
@@ -229,12 +229,11 @@ test('a session keeps its files from run to run', async () => {
   const again = await sealwright('run', '--session', 'lasting', '--repo', '.', '--', 'true');
   assert.equal(again.status, 125);
   assert.match(again.said, /already has a workspace/);
-  const sessions = JSON.parse(await quietly('sessions', '--json', '--name', 'lasting')) as {
-    phase: string;
-  }[];
+  const sessions = JSON.parse(await quietly('sessions', '--json')) as SessionView[];
+  const lasting = sessions.filter(({ name }) => name === 'lasting');
   assert.deepEqual(
-    sessions.map(({ phase }) => phase),
-    ['active'],
+    lasting.map(({ phase, repo }) => [phase, repo]),
+    [['active', true]],
   );
   await quietly('sessions', 'rm', 'lasting');
   const closed = await sealwright('run', '--session', 'lasting', '--', 'ls');
@@ -325,7 +324,8 @@ test('--json writes one object a line, on standard output alone', async () => {
 });
 
 test('--verbose says each step on standard error', async () => {
-  const { out, said } = await sealwright('run', '--verbose', '--repo', '.', '--', 'echo', 'out');
+  const slow = ['sh', '-c', 'sleep 0.6; echo out'];
+  const { out, said } = await sealwright('run', '--verbose', '--repo', '.', '--', ...slow);
   assert.equal(out, 'out\n');
   for (const step of ['reading the repository', 'uploaded', 'preparing the workspace', 'making the sandbox'])
     assert.match(said, new RegExp(`sealwright: ${step}`));
@@ -349,7 +349,7 @@ test('--dirty brings uncommitted and untracked files, ignored ones stay, and wit
   const without = await start(['run', '--repo', '.', '--', 'sh', '-c', script], dirty.path).ended;
   assert.equal(without.stdout.toString(), 'before\n.git\n.gitignore\ngone\ntracked\n');
   assert.match(without.stderr.toString(), /Uncommitted changes are not uploaded; --dirty adds them/);
-  assert.equal(dirty.git('status', '--short'), 'D gone\n M tracked\n?? untracked'.replace(/^/, ' ').trim());
+  assert.equal(dirty.git('status', '--short'), ' D gone\n M tracked\n?? untracked');
 });
 
 test('--no-diff collects nothing, and diff says so', async () => {
@@ -422,7 +422,7 @@ test('completion prints a script that bash can read', async () => {
   const script = await quietly('completion', 'bash');
   execFileSync('bash', ['-n'], { input: script });
   const offered = execFileSync('bash', ['-s'], {
-    input: `${script}\nCOMP_WORDS=(sealwright ru) COMP_CWORD=1 _sealwright; for w in $\{COMPREPLY[@]}; do echo $w; done\n`,
+    input: `${script}\nCOMP_WORDS=(sealwright ru); COMP_CWORD=1; _sealwright; for w in $\{COMPREPLY[@]}; do echo $w; done\n`,
     encoding: 'utf8',
   });
   assert.deepEqual(offered.split('\n').filter(Boolean).sort(), ['run', 'runs']);
@@ -431,14 +431,15 @@ test('completion prints a script that bash can read', async () => {
 test('Ctrl-C ends it with 0, live runs included, and leaves no process, socket, view, mount or control group', async () => {
   const live = start(['run', '--name', 'cut', '--', 'sh', '-c', 'echo up; sleep 600']);
   await live.said(/up/);
-  assert(traces(home).length > 3, 'the search finds what is there');
+  assert(remains(home).length > 3 && sandboxGroups(home).length > 0, 'the search finds what is there');
   const { port } = new URL(instance.url);
   const exited = once(instance.process, 'exit');
   process.kill(-instance.process.pid!, 'SIGINT');
   assert.deepEqual(await exited, [0, null]);
   live.child.kill('SIGKILL');
   await live.ended;
-  assert.deepEqual(traces(home), []);
+  assert.deepEqual([...remains(home), ...sandboxGroups(home)], []);
+  assert(!existsSync(join('/run/sealwright', homeAt(home).instance)));
   const socket = createConnection({ host: '127.0.0.1', port: Number(port) });
   const [error] = (await once(socket, 'error')) as [NodeJS.ErrnoException];
   assert.equal(error.code, 'ECONNREFUSED');

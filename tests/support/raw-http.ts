@@ -13,7 +13,7 @@ export type RawAnswer = {
 export async function rawExchange(
   port: number,
   request: string | Buffer,
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
 ): Promise<RawAnswer> {
   const socket = await openRaw(port);
   socket.write(request);
@@ -27,7 +27,7 @@ export async function openRaw(port: number): Promise<Socket> {
 }
 
 /** What comes until the end of the connection; a reset ends it too. Rejects when it stays open. */
-export async function drain(socket: Socket, timeoutMs = 10_000): Promise<RawAnswer> {
+export async function drain(socket: Socket, timeoutMs = 30_000): Promise<RawAnswer> {
   const chunks: Buffer[] = [];
   socket.on('data', (chunk: Buffer) => chunks.push(chunk));
   socket.on('error', () => undefined);

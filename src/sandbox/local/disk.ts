@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { lstatSync, readdirSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { systemClock } from '../../base/clock.ts';
 import { localLimits } from './limits.ts';
 
 /**
@@ -102,7 +103,7 @@ export class DiskWatcher {
   }
 
   async #look(): Promise<boolean> {
-    const now = performance.now();
+    const now = systemClock.monotonic();
     const space = await statfs(this.#folders[0]!);
     const grown = Math.max(0, this.#freeBytes - space.bavail * space.bsize);
     const inodes = Math.max(0, this.#freeInodes - space.ffree);

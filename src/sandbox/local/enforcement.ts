@@ -51,7 +51,7 @@ export function enforce(
   const disk = new DiskWatcher(diskFolders, limits.diskBytes, () => overrun('disk'));
   disk.start();
   return {
-    overrun: () => seen ?? groupOverrun(group),
+    overrun: () => seen ?? (group === null ? watcher!.reached() : groupOverrun(group)),
     usage: async () => ({
       ...(group?.usage() ?? watcher!.usage()),
       diskBytes: await stillFolderBytes(diskFolders),
@@ -63,10 +63,10 @@ export function enforce(
   };
 }
 
-function groupOverrun(group: ControlGroup | null): Overrun | null {
-  const seen = group?.overruns();
-  if (seen?.memory === true) return 'memory';
-  return seen?.pids === true ? 'pids' : null;
+function groupOverrun(group: ControlGroup): Overrun | null {
+  const seen = group.overruns();
+  if (seen.memory) return 'memory';
+  return seen.pids ? 'pids' : null;
 }
 
 let firstProcessor = 0;
@@ -96,6 +96,11 @@ class TreeWatcher {
 
   usage(): GroupUsage {
     return this.#peak;
+  }
+
+  /** The rlimit on processes refuses silently; that it was reached is all there is to see. */
+  reached(): Overrun | null {
+    return this.#peak.peakPids >= this.#limits.pids ? 'pids' : null;
   }
 
   stop(): void {

@@ -5,8 +5,12 @@ export const localLimits = {
   preparedStarts: 16,
   /** Processes of bubblewrap's own in a control group, beside the workload's. */
   ownProcesses: 2,
+  /** By how many processes the rlimit lies above a control group's limit. */
+  rlimitSlack: 16,
   /** From the start of bubblewrap to the confirmed walls. */
   startTimeoutMs: 15_000,
+  /** How long a failed start may take to say why. */
+  complaintMs: 200,
   /** The watcher that takes the place of control groups looks this often. */
   watchIntervalMs: 50,
   /** The disk watcher looks at the file system's free space this often, and measures the folders when it shrank. */

@@ -1,6 +1,7 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { keepDescriptorsFromChildren } from '../../base/libc.ts';
 import { Fault } from '../../contract/faults.ts';
 import { defaultRunLimits } from '../../model/limits.ts';
 import type { Backend } from '../backend.ts';
@@ -20,6 +21,8 @@ export type LocalOptions = {
   /** A uid that a first, empty sandbox is tried with. */
   readonly probeUid: number | null;
   readonly workerUrl: URL;
+  /** The program that makes sandboxes; the machine's own where absent. */
+  readonly bubblewrap?: string;
 };
 
 /**
@@ -27,9 +30,11 @@ export type LocalOptions = {
  * taken down. Throws Fault `sandbox.unavailable` that names what this machine lacks and the fix.
  */
 export async function openLocalBackend(options: LocalOptions): Promise<Backend> {
-  const bubblewrap = findProgram('bwrap', 'bubblewrap');
+  keepDescriptorsFromChildren();
+  const bubblewrap = options.bubblewrap ?? findProgram('bwrap', 'bubblewrap');
   findProgram('nsenter', 'util-linux');
   findProgram('dash', 'dash');
+  mkdirSync(options.folder, { recursive: true });
   const etc = join(options.folder, 'etc');
   makeEtc(etc);
   const seccompFile = join(options.folder, 'seccomp.bpf');

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { openProcess } from '../../base/libc.ts';
+import { killProcess, openProcess } from '../../base/libc.ts';
 import { Fault } from '../../contract/faults.ts';
 import type { SandboxRequest } from '../backend.ts';
 import { bubblewrapArguments, encodeArguments, type SystemView } from './bubblewrap.ts';
@@ -32,15 +32,20 @@ export async function startWorkload(
   prepared: Prepared,
 ): Promise<Workload> {
   const timer = setTimeout(() => prepared.process.kill('SIGKILL'), localLimits.startTimeoutMs);
+  let initFd: number | null = null;
   try {
     const initPid = await begin(system, request, prepared);
-    const initFd = openProcess(initPid);
+    initFd = openProcess(initPid);
     const pidNamespaceFd = openPidNamespace(initPid);
     prepared.settle();
     const release = () => releaseLauncher(request, prepared).finally(() => clearTimeout(timer));
     return { prepared, initPid, initFd, pidNamespaceFd, release };
   } catch (error) {
     clearTimeout(timer);
+    if (initFd !== null) {
+      killProcess(initFd);
+      closeSync(initFd);
+    }
     const fault = await explain(prepared, error);
     await prepared.discard();
     throw fault;
@@ -60,7 +65,9 @@ async function begin(system: SystemView, request: SandboxRequest, prepared: Prep
     blockFd: startFds.block,
     startFd: startFds.start,
   });
-  const { pids, diskBytes: fileBytes } = limits;
+  const { diskBytes: fileBytes } = limits;
+  // The control group counts what it refuses, so where there is one it shall be the first to refuse.
+  const pids = limits.pids + (prepared.group === null ? 0 : localLimits.rlimitSlack);
   const { openFiles } = localLimits;
   streamOf(prepared.process, startFds.args).end(encodeArguments(words));
   streamOf(prepared.process, startFds.start).end(
@@ -118,7 +125,12 @@ async function explain({ process: child, stderr, exited }: Prepared, error: unkn
   stderr.on('data', (chunk: Buffer) => {
     if (said.length < 2000) said += chunk.toString('utf8');
   });
-  await Promise.all([exited.catch(() => undefined), stderr.destroyed ? null : once(stderr, 'close')]);
+  await exited.catch(() => undefined);
+  if (!stderr.destroyed)
+    await Promise.race([
+      once(stderr, 'close'),
+      new Promise((resolve) => setTimeout(resolve, localLimits.complaintMs)),
+    ]);
   const words = /(bwrap|nsenter|dash|sealwright): .*/.exec(said)?.[0].slice(0, 300);
   if (error instanceof Fault && words === undefined) return error;
   return unavailable(words ?? (error instanceof Error ? error.message : String(error)), error);

@@ -42,7 +42,7 @@ async function openEvents(server: TestServer, run: string, headers: Record<strin
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 5_000;
+  const deadline = performance.now() + 20_000;
   while (!condition()) {
     assert(performance.now() < deadline, 'it happens in time');
     await new Promise((resolve) => setImmediate(resolve));

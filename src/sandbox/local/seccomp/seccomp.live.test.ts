@@ -34,7 +34,20 @@ function runInside({ filter, capabilities, command }: Inside) {
   const argv = [
     ...['--unshare-user', '--unshare-all', ...identity, '--die-with-parent', '--new-session'],
     ...['--ro-bind', '/', '/', '--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp'],
-    ...['--ro-bind', folder, '/tmp/probe', '--chdir', '/tmp', '--setenv', 'HOME', '/tmp'],
+    // The clone may lie below /tmp, which is covered here.
+    ...[
+      '--ro-bind',
+      process.execPath,
+      '/tmp/node',
+      '--ro-bind',
+      folder,
+      '/tmp/probe',
+      '--chdir',
+      '/tmp',
+      '--setenv',
+      'HOME',
+      '/tmp',
+    ],
     ...(fd === undefined ? [] : ['--seccomp', '3']),
     ...['--', ...command],
   ];
@@ -352,7 +365,7 @@ const programs: readonly { name: string; needs: string[]; command: string[]; std
   {
     name: 'node with worker threads',
     needs: [],
-    command: [process.execPath, '-e', nodeWorkers],
+    command: ['/tmp/node', '-e', nodeWorkers],
     stdout: 'four workers\n',
   },
   {

@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Fault } from '../../contract/faults.ts';
+import { type Bench, backendConformance, requestOf, runIn } from '../backend.conformance.ts';
+import { groupFolder, readGroupMounts } from './cgroup/mounts.ts';
+import { openLocalBackend } from './open.ts';
+
+/** As root; the same walls for an ordinary user are tried end to end in tests/escape. */
+const asRoot = process.getuid?.() === 0;
+const uid = 2_000_000_050;
+const skip = asRoot ? false : 'needs root; tests/escape tries the ordinary user';
+let folder: string;
+let bench: Bench;
+
+const open = (instance: string, bubblewrap?: string) =>
+  openLocalBackend({
+    folder: join(folder, instance),
+    instance: `sealwright-test-${process.pid}-${instance}`,
+    mode: 'root',
+    probeUid: uid,
+    workerUrl: new URL('./namespace-worker.ts', import.meta.url),
+    ...(bubblewrap === undefined ? {} : { bubblewrap }),
+  });
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'sealwright-local-'));
+  chmodSync(folder, 0o755);
+  const workspace = join(folder, 'workspace');
+  for (const path of [workspace, join(folder, 'main'), join(folder, 'broken')]) mkdirSync(path);
+  if (!asRoot) return;
+  chownSync(workspace, uid, uid);
+  bench = { backend: await open('main'), uid, workspace };
+});
+after(async () => {
+  await bench?.backend.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+if (asRoot) backendConformance('local', () => bench);
+else test('the local backend keeps its promises', { skip }, () => undefined);
+
+/** bubblewrap with one of its options changed on the way, as if the machine could not do it. */
+function brokenBubblewrap(name: string, sed: string): string {
+  const path = join(folder, `bwrap-${name}`);
+  const script = [
+    '#!/bin/bash',
+    `mapfile -t words < <(tr '\\0' '\\n' <&3 | sed '${sed}')`,
+    'exec 3<&-',
+    'shift 2',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
+    'exec /usr/bin/bwrap "${words[@]}" "$@"',
+  ];
+  writeFileSync(path, `${script.join('\n')}\n`, { mode: 0o755 });
+  chmodSync(path, 0o755);
+  return path;
+}
+
+const breaks: readonly [wall: string, sed: string, says: RegExp][] = [
+  ['nothing', 's/x/x/', /^$/],
+  ['seccomp', '/^--seccomp$/,+1d', /seccomp/],
+  ['PID namespace', '/^--unshare-pid$/d', /PID namespace/],
+  ['read-only root', '/^--remount-ro$/{N;/\\n\\/$/d}', /read-only root/],
+  ['user id', 's/^10001$/10002/', /user id/],
+  ['mount namespace', 's#^--hostname$#--dir\\n/root\\n--hostname#', /mount namespace/],
+];
+
+for (const [wall, sed, says] of breaks) {
+  test(`a start without its wall is refused, naming it: ${wall}`, { skip }, async () => {
+    const opening = open('broken', brokenBubblewrap(wall.replaceAll(' ', '-'), sed));
+    if (wall === 'nothing') return await (await opening).close();
+    await assert.rejects(
+      opening,
+      (error: unknown) =>
+        error instanceof Fault && error.code === 'sandbox.unavailable' && says.test(error.detail),
+    );
+    return undefined;
+  });
+}
+
+test('a strict run is refused where a limit is held by weaker means, naming them', { skip }, async () => {
+  const refused = bench.backend.create(requestOf(bench, ['true'], { strict: true }));
+  await assert.rejects(
+    refused,
+    (error: unknown) => error instanceof Fault && /disk \(watcher\)/.test(error.detail),
+  );
+});
+
+test('memory and processes are held by the group, and the end says which was overrun', { skip }, async () => {
+  const { limits } = requestOf(bench, ['true']);
+  const hungry = await runIn(bench, ['perl', '-e', '$x = "x" x 200_000_000; print length $x'], {
+    limits: { ...limits, memoryBytes: 64 * 1024 ** 2 },
+  });
+  assert.equal(hungry.end.overrun, 'memory');
+  const many = await runIn(bench, ['bash', '-c', 'for i in {1..60}; do sleep 5 & done; exit 1'], {
+    limits: { ...limits, pids: 20 },
+  });
+  assert.equal(many.end.overrun, 'pids');
+  const modest = await runIn(bench, ['bash', '-c', 'for i in {1..10}; do sleep 0 & done; wait'], {
+    limits: { ...limits, pids: 20 },
+  });
+  assert.deepEqual([modest.end.overrun, modest.end.status], [null, 0]);
+});
+
+test('closing ends every sandbox and leaves no control group and no namespace', { skip }, async () => {
+  const backend = await open('closing');
+  const sandbox = await backend.create(requestOf(bench, ['sleep', '600']));
+  await backend.close();
+  assert.equal((await sandbox.ended).status, 137);
+  const pids = groupFolder(readGroupMounts(), 'pids') ?? groupFolder(readGroupMounts(), 'unified')!;
+  assert.equal(existsSync(join(pids, `sealwright-test-${process.pid}-closing`)), false);
+  assert.ok(!readFileSync('/proc/self/mounts', 'utf8').includes(folder));
+});

@@ -1,0 +1,122 @@
+import { existsSync, globSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { homeAt } from '../../src/main/home.ts';
+
+/** `started` in clock ticks since boot: with it a number means one process for good. */
+export type HostProcess = {
+  readonly pid: number;
+  readonly parent: number;
+  readonly started: string;
+  readonly command: string;
+};
+
+/**
+ * The processes of an instance: those that see its data folder through a mount of their own, write their log
+ * there or were started with its name. Sandboxes are among them, whatever their programs did to themselves.
+ */
+export function processesOf(home: string): HostProcess[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .filter((pid) => belongs(pid, home))
+    .flatMap((pid) => describe(pid) ?? []);
+}
+
+function belongs(pid: string, home: string): boolean {
+  const named = ['mountinfo', 'environ'].some((file) => read(`/proc/${pid}/${file}`).includes(home));
+  return named || [1, 2].some((fd) => link(`/proc/${pid}/fd/${fd}`).startsWith(home));
+}
+
+function describe(pid: string): HostProcess | null {
+  const stat = read(`/proc/${pid}/stat`);
+  // The program's name may hold anything; the fields behind it start after the last parenthesis.
+  const [state, parent, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  if (state === undefined || state === 'Z' || state === 'X' || parent === undefined) return null;
+  const command = read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').slice(0, 120);
+  return { pid: Number(pid), parent: Number(parent), started: rest[17]!, command };
+}
+
+/** Those that do not descend from `ancestor`: nobody would end them. */
+export function straysFrom(ancestor: number, processes: readonly HostProcess[]): HostProcess[] {
+  const descends = (pid: number): boolean => {
+    for (let at = pid; at > 1; at = Number(/^PPid:\s*(\d+)$/m.exec(read(`/proc/${at}/status`))?.[1] ?? 0))
+      if (at === ancestor) return true;
+    return false;
+  };
+  return processes.filter(({ pid }) => !descends(pid));
+}
+
+/** Network namespaces that a process holds open or is in, as `net:[…]`. */
+export function namespacesOf(pid: number): Set<string> {
+  const fds = list(`/proc/${pid}/fd`).map((fd) => link(`/proc/${pid}/fd/${fd}`));
+  const own = link('/proc/self/ns/net');
+  return new Set(fds.filter((target) => target.startsWith('net:') && target !== own));
+}
+
+/** Of `namespaces`, those that some process is still in or holds. */
+export function namespacesInUse(namespaces: ReadonlySet<string>): string[] {
+  const used = new Set<string>();
+  for (const pid of list('/proc').filter((name) => /^\d+$/.test(name))) {
+    used.add(link(`/proc/${pid}/ns/net`));
+    for (const fd of list(`/proc/${pid}/fd`)) used.add(link(`/proc/${pid}/fd/${fd}`));
+  }
+  return [...namespaces].filter((name) => used.has(name));
+}
+
+/** The control groups of an instance's sandboxes. */
+export function sandboxGroups(home: string): string[] {
+  const { instance } = homeAt(home);
+  const folders = globSync(`/sys/fs/cgroup/**/${instance}`);
+  return folders.flatMap((folder) =>
+    list(folder)
+      .filter((name) => existsSync(join(folder, name, 'cgroup.procs')))
+      .map((name) => join(folder, name)),
+  );
+}
+
+/** What of an instance is left on this machine outside its data folder once it should have ended. */
+export function remains(home: string): string[] {
+  const { instance } = homeAt(home);
+  const named = (text: string) =>
+    text.split('\n').filter((line) => [home, instance].some((n) => line.includes(n)));
+  return [
+    ...processesOf(home).map(({ pid, command }) => `process ${pid} ${command}`),
+    ...named(read('/proc/mounts')).map((line) => `mount ${line}`),
+    ...named(read('/proc/net/unix')).map((line) => `socket ${line}`),
+    ...list(join('/run/sealwright', instance)).map((name) => `view ${name}`),
+  ];
+}
+
+/** Looks again until nothing is found or `deadlineMs` is over, and answers with what was found last. */
+export async function untilNone<T>(find: () => readonly T[], deadlineMs: number): Promise<readonly T[]> {
+  const end = performance.now() + deadlineMs;
+  for (;;) {
+    const found = find();
+    if (found.length === 0 || performance.now() > end) return found;
+    await pause(20);
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return ''; // it has ended, or it is another user's
+  }
+}
+
+function link(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}
+
+function list(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}
