@@ -1,10 +1,27 @@
 import { writeFileSync } from 'node:fs';
 import { pino } from 'pino';
+import { settingsReference } from '../src/main/settings.ts';
 import type { RouteLine } from '../src/server/app.ts';
 import { openServer } from '../src/server/server.ts';
 import { openFakeControl, ownerActor } from '../tests/support/fake-control.ts';
 
 export const endpointsFile = new URL('../docs/reference/endpoints.md', import.meta.url);
+
+export const configurationFile = new URL('../docs/reference/configuration.md', import.meta.url);
+
+/** The page that lists every setting, from the table that `up` itself reads by. */
+export function configurationReference(): string {
+  return [
+    '# Configuration',
+    '',
+    'Made by `node tools/reference.ts`. Flags of `sealwright up` go before the environment, that before `config.yaml` in the',
+    'data folder, that before the default. A bad value stops the start with its name, its shape and the fix.',
+    '`SEALWRIGHT_HOME` names the data folder: `/var/lib/sealwright` for root, else the XDG data folder.',
+    '',
+    settingsReference(),
+    '',
+  ].join('\n');
+}
 
 /** The page that lists every route, from the table that the server itself answers by. */
 export async function endpointsReference(): Promise<string> {
@@ -42,4 +59,7 @@ function row({ method, url, open, needs, summary }: RouteLine): string {
   return `| ${method} | \`${url.replaceAll(/:(\w+)/g, '{$1}')}\` | ${scope} | ${summary} |`;
 }
 
-if (import.meta.main) writeFileSync(endpointsFile, await endpointsReference());
+if (import.meta.main) {
+  writeFileSync(endpointsFile, await endpointsReference());
+  writeFileSync(configurationFile, configurationReference());
+}

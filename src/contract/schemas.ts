@@ -119,7 +119,7 @@ export const createRun = z.strictObject({
   limits: limits.optional(),
   timeoutSeconds: timeoutSeconds.optional(),
   priority: z.int().min(-100).max(100).optional(),
-  /** Refuses limits that only a watcher or an rlimit can hold here. */
+  /** Refuses to run where memory, processes or CPU cannot be held by control groups. */
   strict: z.boolean().optional(),
   /** Whether the change of the workspace is collected when the command ends; true where absent. */
   diff: z.boolean().optional(),

@@ -32,6 +32,8 @@ export type ControlConfig = SchedulerConfig &
     readonly uploadBytesMax: number;
     /** What a run may use where its request does not say. */
     readonly defaultLimits: RunLimits;
+    /** Whether every run is strict, asked for or not. */
+    readonly strictRuns: boolean;
   };
 
 export type ControlOptions = {
@@ -63,6 +65,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
       ...parts,
       livePerOwnerMax: config.liveRunsPerOwnerMax,
       defaultLimits: config.defaultLimits,
+      strictRuns: config.strictRuns,
     }),
     uploads: uploadUseCases({
       ...parts,

@@ -28,6 +28,7 @@ export type RunParts = {
   readonly link: RunnerLink;
   readonly livePerOwnerMax: number;
   readonly defaultLimits: RunLimits;
+  readonly strictRuns: boolean;
 };
 
 export function runUseCases(parts: RunParts): Control['runs'] {
@@ -82,7 +83,7 @@ async function create(
     envNames: Object.keys(env),
     cwd: request.cwd ?? null,
     limits: limitsOf(parts.defaultLimits, request),
-    strict: request.strict ?? false,
+    strict: parts.strictRuns || (request.strict ?? false),
     diff: request.diff ?? true,
   };
   const { name = null, priority = 0 } = request;

@@ -112,6 +112,7 @@ function controlConfig(settings: Settings) {
     uploadTtlMs: hourMs,
     sweepEveryMs: 60_000,
     defaultLimits: defaultRunLimits,
+    strictRuns: settings.strict === 'yes',
   };
 }
 

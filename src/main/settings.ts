@@ -81,6 +81,11 @@ export const settingTable = {
     rateClasses.signIn,
     'Refused credentials from one address a minute.',
   ),
+  strict: choice(
+    ['no', 'yes'],
+    'no',
+    'Whether every run is strict: refused where memory, processes or CPU cannot be held by control groups.',
+  ),
   logLevel: choice(['debug', 'info', 'warn', 'error'], 'info', 'What the server writes to its own log.'),
 } as const;
 

@@ -37,7 +37,7 @@ export const defaultRunLimits: RunLimits = {
   timeoutSeconds: runLimitBounds.timeoutSeconds.fallback,
 };
 
-/** What holds each limit of a run, from strongest to weakest; `strict` runs refuse all but control groups and quotas. */
+/** What holds each limit of a run, from strongest to weakest; `strict` runs take only control groups for memory, processes and CPU. */
 export type LimitMeans = 'cgroup-v2' | 'cgroup-v1' | 'quota' | 'affinity' | 'rlimit' | 'watcher' | 'timer';
 export type HeldBy = Readonly<Record<'cpus' | 'memory' | 'pids' | 'disk' | 'time', LimitMeans>>;
 

@@ -13,7 +13,7 @@ export type SandboxRequest = {
   readonly cwd: string;
   readonly mounts: readonly Mount[];
   readonly limits: RunLimits;
-  /** Refuses `watcher` and `rlimit` as the means that hold memory, pids, cpus or disk. */
+  /** Refuses a watcher, an rlimit or an affinity as the means that hold memory, processes or CPU. */
   readonly strict: boolean;
   /** Host folders whose bytes together count against `limits.diskBytes`. */
   readonly diskFolders: readonly string[];

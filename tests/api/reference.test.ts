@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
-import { endpointsFile, endpointsReference } from '../../tools/reference.ts';
+import {
+  configurationFile,
+  configurationReference,
+  endpointsFile,
+  endpointsReference,
+} from '../../tools/reference.ts';
 
 test('the page of endpoints lists what the server answers; `node tools/reference.ts` renews it', async () => {
   assert.equal(readFileSync(endpointsFile, 'utf8'), await endpointsReference());
+});
+
+test('the page of settings lists what `up` reads; `node tools/reference.ts` renews it', () => {
+  assert.equal(readFileSync(configurationFile, 'utf8'), configurationReference());
 });

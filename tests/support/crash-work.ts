@@ -286,8 +286,9 @@ function wrongEnd(told: ToldRun, view: RunView, deaths: RunnerDeaths): string[] 
   const end = JSON.stringify({ phase, cause, reason, exitCode, signal, finishedAt });
   if (told.end !== null && told.end !== end)
     return [`run ${view.id} ended as ${told.end} and then as ${end}`];
+  const isNew = told.end === null;
   told.end = end;
-  return mayEndSo(told, view, deaths)
+  return !isNew || mayEndSo(told, view, deaths)
     ? []
     : [`run ${view.id} (${told.kind}, stop ${told.stop}) ended as ${end}`];
 }

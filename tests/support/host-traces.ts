@@ -63,15 +63,16 @@ export function namespacesInUse(namespaces: ReadonlySet<string>): string[] {
   return [...namespaces].filter((name) => used.has(name));
 }
 
-/** The control groups of an instance's sandboxes. */
+/** The control groups of an instance's sandboxes, prepared ones included. */
 export function sandboxGroups(home: string): string[] {
-  const { instance } = homeAt(home);
-  const folders = globSync(`/sys/fs/cgroup/**/${instance}`);
-  return folders.flatMap((folder) =>
-    list(folder)
-      .filter((name) => existsSync(join(folder, name, 'cgroup.procs')))
-      .map((name) => join(folder, name)),
-  );
+  return instanceGroups(home)
+    .flatMap((folder) => list(folder).map((name) => join(folder, name)))
+    .filter((folder) => existsSync(join(folder, 'cgroup.procs')));
+}
+
+/** The control groups that hold those of an instance's sandboxes. */
+export function instanceGroups(home: string): string[] {
+  return globSync(`/sys/fs/cgroup/**/${homeAt(home).instance}`);
 }
 
 /** What of an instance is left on this machine outside its data folder once it should have ended. */

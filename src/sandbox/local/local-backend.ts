@@ -103,8 +103,10 @@ export class LocalBackend implements Backend {
     };
   }
 
+  /** Disk and time have but one means here (decision 7), so they are not asked. */
   #refuseWeakMeans(): void {
-    const weak = Object.entries(this.heldBy).filter(([, means]) => weakMeans.has(means));
+    const { cpus, memory, pids } = this.heldBy;
+    const weak = Object.entries({ cpus, memory, pids }).filter(([, means]) => weakMeans.has(means));
     if (weak.length === 0) return;
     const list = weak.map(([limit, means]) => `${limit} (${means})`).join(', ');
     throw new Fault('sandbox.unavailable', {
