@@ -16,8 +16,9 @@ export class LineScanner {
   }
 
   /**
-   * Whether the line at `start` is certainly a canonical event that has this `prev` and `seq` and ends in
-   * `ending` (of `lineEnding`). The line must be UTF-8 and end in a newline, where every scan stops.
+   * Where the line at `start` ends, behind its newline, when it is certainly a canonical event that stands at
+   * `next` in its stream; -1 where `readLine` must be asked. The line must be UTF-8 and end in a newline, where
+   * every scan stops.
    */
   endOfNextLine(start: number, next: NextLine): number {
     let at = this.#steps(start, beforePrev);
@@ -141,7 +142,7 @@ export class LineScanner {
   }
 }
 
-/** Fixed bytes, as little-endian words to compare and masks for what of each counts. */
+/** Fixed bytes, padded to whole words; `lastMask` tells what of the last word, at `lastAt`, counts. */
 type Literal = {
   readonly length: number;
   readonly bytes: Buffer;

@@ -66,14 +66,20 @@ function exchange(outgoing: ClientRequest, { body }: HttpRequest): Promise<HttpR
     });
     answered.resolve(responseOf(incoming));
   });
+  let broken: Error | null = null;
   outgoing.on('error', (error: NodeJS.ErrnoException) => {
     clearTimeout(timer);
     const stale = outgoing.reusedSocket && error.code === 'ECONNRESET';
-    answered.reject(stale ? new StaleConnection('stale', { cause: error }) : error);
+    answered.reject(broken ?? (stale ? new StaleConnection('stale', { cause: error }) : error));
   });
   if (body === undefined || typeof body === 'string') outgoing.end(body);
-  // Whatever breaks the sending reaches the listener above.
-  else pipeline(Readable.from(body), outgoing).catch((error: Error) => outgoing.destroy(error));
+  else {
+    // A source that fails makes pipeline() cut the request without saying why.
+    const source = Readable.from(body).once('error', (error) => {
+      broken = error;
+    });
+    pipeline(source, outgoing).catch((error: Error) => outgoing.destroy(error));
+  }
   return answered.promise;
 }
 

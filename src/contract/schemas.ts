@@ -54,10 +54,10 @@ export const command = z
   .refine((words) => words[0] !== '', { message: 'names no program: its first word is empty' });
 
 export const environment = z
-  .record(
-    z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,254}$/, 'is not a name an environment variable can have'),
-    argument,
-  )
+  .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,254}$/), argument, {
+    error: ({ code }) =>
+      code === 'invalid_key' ? 'is not a name an environment variable can have' : undefined,
+  })
   .refine((entries) => Object.keys(entries).length <= apiLimits.environmentMax, {
     message: `has more than ${apiLimits.environmentMax} variables`,
   });

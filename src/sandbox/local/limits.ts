@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 
 export const localLimits = {
   /** Starts kept ready: each is a shell of 150 KiB of its own, a network namespace and twelve file descriptors. */
-  preparedStarts: 16,
+  preparedStarts: 32,
+  /** How long after a start was taken the next ones are prepared. */
+  refillDelayMs: 30,
   /** Processes of bubblewrap's own in a control group, beside the workload's. */
   ownProcesses: 2,
   /** By how many processes the rlimit lies above a control group's limit. */

@@ -1,3 +1,4 @@
+import { localLimits } from './limits.ts';
 import type { Prepared } from './prepared.ts';
 
 /** Starts kept ready. Each is used once; one that died meanwhile is never handed out. */
@@ -5,7 +6,8 @@ export class PreparedPool {
   readonly #make: () => Promise<Prepared>;
   readonly #size: number;
   readonly #ready: Prepared[] = [];
-  readonly #making = new Set<Promise<void>>();
+  #timer: NodeJS.Timeout | null = null;
+  #refilling: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(make: () => Promise<Prepared>, size: number) {
@@ -15,39 +17,37 @@ export class PreparedPool {
 
   /** Rejects when a start cannot be prepared, with the reason. */
   async take(): Promise<Prepared> {
+    this.#refillSoon();
     for (let next = this.#ready.shift(); next !== undefined; next = this.#ready.shift()) {
-      if (next.process.exitCode === null && next.process.signalCode === null) {
-        this.#refill();
-        return next;
-      }
+      if (next.process.exitCode === null && next.process.signalCode === null) return next;
       await next.discard();
     }
-    const made = await this.#make();
-    this.#refill();
-    return made;
+    return await this.#make();
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all(this.#making);
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#refilling;
     await Promise.all(this.#ready.splice(0).map((prepared) => prepared.discard()));
   }
 
-  /** One at a time, so that preparing never crowds out what is asked for now. */
-  #refill(): void {
-    if (this.#closed || this.#making.size > 0 || this.#ready.length >= this.#size) return;
-    const making = this.#make()
-      .then(
-        (prepared) => {
-          this.#ready.push(prepared);
-          return true;
-        },
-        () => false,
-      )
-      .then((again) => {
-        this.#making.delete(making);
-        if (again) setImmediate(() => this.#refill());
+  /** Not at once, so that preparing does not crowd out what is asked for now. */
+  #refillSoon(): void {
+    if (this.#closed || this.#timer !== null) return;
+    this.#timer = setTimeout(() => {
+      this.#refilling = this.#refill().finally(() => {
+        this.#timer = null;
       });
-    this.#making.add(making);
+    }, localLimits.refillDelayMs);
+  }
+
+  /** One after the other; the next use tries again where one failed. */
+  async #refill(): Promise<void> {
+    while (!this.#closed && this.#ready.length < this.#size) {
+      const prepared = await this.#make().catch(() => null);
+      if (prepared === null) return;
+      this.#ready.push(prepared);
+    }
   }
 }

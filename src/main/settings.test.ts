@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { dataFolderOf, readSettings, readSettingsFile, SettingError } from './settings.ts';
+
+const none = { flags: {}, environment: {}, file: {} };
+const refusing = (pattern: RegExp) => (error: unknown) =>
+  error instanceof SettingError && pattern.test(error.message);
+
+test('flags go before the environment, that before the file, that before the default', () => {
+  const all = {
+    flags: { 'max-runs': '3' },
+    environment: { SEALWRIGHT_MAX_RUNS: '4' },
+    file: { maxRuns: '5' },
+  };
+  assert.equal(readSettings(all).maxRuns, 3);
+  assert.equal(readSettings({ ...all, flags: {} }).maxRuns, 4);
+  assert.equal(readSettings({ ...none, file: all.file }).maxRuns, 5);
+  assert.equal(readSettings(none).maxRuns, 16);
+});
+
+test('the names of the documents the product grew from mean the same', () => {
+  assert.equal(readSettings({ ...none, environment: { CP_ENV: 'prod' } }).env, 'prod');
+  const token = 'x'.repeat(32);
+  assert.equal(readSettings({ ...none, environment: { CP_BOOTSTRAP_TOKEN: token } }).bootstrapToken, token);
+});
+
+for (const [name, value, pattern] of [
+  ['SEALWRIGHT_LISTEN', '127.0.0.1', /SEALWRIGHT_LISTEN: '127\.0\.0\.1' is not an address and a port/],
+  ['SEALWRIGHT_LISTEN', '127.0.0.1:99999', /is not an address/],
+  ['SEALWRIGHT_LISTEN', 'example.org:80', /is not an address/],
+  ['SEALWRIGHT_MAX_RUNS', '0', /whole number from 1 to 2000/],
+  ['SEALWRIGHT_MAX_RUNS', '1e3', /whole number/],
+  ['SEALWRIGHT_ENV', 'production', /one of dev, prod/],
+  ['SEALWRIGHT_TRUSTED_PROXIES', '10.0.0.0/33', /CIDR/],
+] as const) {
+  test(`a bad value stops the start with its name and shape: ${name}=${value}`, () => {
+    assert.throws(() => readSettings({ ...none, environment: { [name]: value } }), refusing(pattern));
+  });
+}
+
+test('a bad bootstrap token is not shown', () => {
+  assert.throws(
+    () => readSettings({ ...none, environment: { CP_BOOTSTRAP_TOKEN: 'hunter2' } }),
+    (error: unknown) => error instanceof SettingError && !error.message.includes('hunter2'),
+  );
+});
+
+test('any address but loopback needs a proxy that is named', () => {
+  const open = { SEALWRIGHT_LISTEN: '0.0.0.0:7717' };
+  assert.throws(() => readSettings({ ...none, environment: open }), refusing(/trustedProxies/));
+  assert.throws(
+    () => readSettings({ ...none, environment: { SEALWRIGHT_LISTEN: '[::]:1' } }),
+    refusing(/trustedProxies/),
+  );
+  const behind = readSettings({
+    ...none,
+    environment: { ...open, SEALWRIGHT_TRUSTED_PROXIES: '10.0.0.1, fd00::/8' },
+  });
+  assert.deepEqual(behind.trustedProxies, ['10.0.0.1', 'fd00::/8']);
+  for (const listen of ['[::1]:0', 'localhost:7717', '127.9.9.9:1'])
+    assert.ok(readSettings({ ...none, environment: { SEALWRIGHT_LISTEN: listen } }).listen);
+});
+
+test('config.yaml is read; an unknown setting, bad YAML or a list is refused', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sealwright-settings-'));
+  const path = join(folder, 'config.yaml');
+  try {
+    assert.deepEqual(readSettingsFile(path), {});
+    writeFileSync(path, 'maxRuns: 7\ntrustedProxies: [127.0.0.1, "::1"]\n');
+    const settings = readSettings({ ...none, file: readSettingsFile(path) });
+    assert.deepEqual([settings.maxRuns, settings.trustedProxies], [7, ['127.0.0.1', '::1']]);
+    writeFileSync(path, 'maxRun: 7\n');
+    assert.throws(
+      () => readSettings({ ...none, file: readSettingsFile(path) }),
+      refusing(/no setting 'maxRun'/),
+    );
+    writeFileSync(path, 'a: [\n');
+    assert.throws(() => readSettingsFile(path), refusing(/config\.yaml/));
+    writeFileSync(path, '- a\n');
+    assert.throws(() => readSettingsFile(path), refusing(/not a list of settings/));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('the data folder is SEALWRIGHT_HOME, else /var/lib for root, else the XDG folder', () => {
+  assert.equal(dataFolderOf({ SEALWRIGHT_HOME: '/a/../b' }, 0), '/b');
+  assert.equal(dataFolderOf({ SEALWRIGHT_HOME: '' }, 0), '/var/lib/sealwright');
+  assert.equal(dataFolderOf({ XDG_DATA_HOME: '/data' }, 1000), '/data/sealwright');
+});
