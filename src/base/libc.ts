@@ -18,6 +18,7 @@ const native = {
   close: libc.func('int close(int fd)'),
   syscall: libc.func('long syscall(long number, ...)'),
   closeRange: libc.func('int close_range(unsigned int first, unsigned int last, int flags)'),
+  poll: libc.func('int poll(_Inout_ uint8_t *entries, unsigned long count, int timeoutMs)'),
   affinity: libc.func('int sched_setaffinity(int pid, size_t bytes, const uint64_t *mask)'),
 };
 
@@ -70,15 +71,17 @@ export function openProcess(pid: number): number {
   return checked('pidfd_open', native.syscall(pidfdOpen, 'int', pid, 'unsigned int', 0));
 }
 
-/** SIGKILL to the process that a descriptor of `openProcess` means; nothing when it is gone already. */
-export function killProcess(processFd: number): void {
-  const [pidfdSendSignal, sigkill] = [424, 9];
+const signalNumbers = { SIGKILL: 9, SIGTERM: 15 } as const;
+
+/** A signal to the process that a descriptor of `openProcess` means; nothing when it is gone already. */
+export function signalProcess(processFd: number, signal: keyof typeof signalNumbers): void {
+  const pidfdSendSignal = 424;
   const result = native.syscall(
     pidfdSendSignal,
     'int',
     processFd,
     'int',
-    sigkill,
+    signalNumbers[signal],
     'void *',
     null,
     'unsigned int',
@@ -88,6 +91,16 @@ export function killProcess(processFd: number): void {
     const error = new SystemError('pidfd_send_signal');
     if (error.code !== 'ESRCH') throw error;
   }
+}
+
+/** Whether the process that a descriptor of `openProcess` means has ended, waited for or not (pidfd_open(2), "poll"). */
+export function hasEnded(processFd: number): boolean {
+  const pollIn = 1;
+  const entry = new Uint8Array(8); // struct pollfd
+  const view = new DataView(entry.buffer);
+  view.setInt32(0, processFd, true);
+  view.setInt16(4, pollIn, true);
+  return checked('poll', native.poll(entry, 1, 0)) > 0;
 }
 
 /** Keeps every file descriptor but 0, 1 and 2, whoever opened it, from the programs this process starts (close_range(2)). */

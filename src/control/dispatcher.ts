@@ -167,6 +167,8 @@ export class Dispatcher {
     try {
       const spec = await this.#specOf(live);
       if (spec === null) return await this.#end(live, environmentLost);
+      // The stop may have come meanwhile, and with its session's end an order that this one must not follow.
+      if (live.stopRequested) return await this.#end(live, cancelledBeforeStart);
       live.delivery = 'sent';
       await link.order({ order: 'start', spec });
       live.delivery = 'accepted';

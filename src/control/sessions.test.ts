@@ -53,6 +53,28 @@ describe('a session', () => {
     await test.control.sessions.close(ann, view.id);
   });
 
+  it('has no run started behind the order that removes its workspace', async () => {
+    await using test = await TestControl.open();
+    const session = await test.session(ann);
+    const [first, second] = [await test.run(ann, session), await test.run(ann, session)];
+    await test.runner.until(() => test.runner.live.has(first.id));
+    const { envOf } = test.store.runs;
+    const [asked, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    test.store.runs.envOf = async (run) => {
+      asked.resolve();
+      await released.promise;
+      return await envOf(run);
+    };
+    test.runner.finish(first.id);
+    await asked.promise;
+    const closed = test.control.sessions.close(ann, session);
+    await test.runner.until(() => test.runner.countOf('remove-session') === 1);
+    released.resolve();
+    await closed;
+    assert.equal((await test.control.runs.get(ann, second.id)).view.phase, 'cancelled');
+    assert.equal(test.runner.countOf('start'), 1);
+  });
+
   it('is refused past the quota of its owner', async () => {
     await using test = await TestControl.open({ config: { sessionsPerOwnerMax: 1 } });
     await test.session(ann);

@@ -25,6 +25,8 @@ export const localLimits = {
   walkEntriesMax: 2_000,
   tmpBytesMax: 1024 ** 3,
   openFiles: 4_096,
+  /** How often it is looked at most whether the last process of a sandbox has died. */
+  emptyPollMs: 20,
   /** How often and how soon the removal of a control group is tried again; the wait doubles. */
   removeAttempts: 12,
   removeRetryMs: 1,

@@ -1,6 +1,5 @@
-import { spawn } from 'node:child_process';
-import { closeSync } from 'node:fs';
-import { killProcess } from '../../base/libc.ts';
+import { closeSync, fstatSync, statSync } from 'node:fs';
+import { hasEnded, openProcess, signalProcess } from '../../base/libc.ts';
 import { Fault } from '../../contract/faults.ts';
 import type { HeldBy, LimitMeans } from '../../model/limits.ts';
 import type { Backend, Sandbox, SandboxEnd, SandboxRequest } from '../backend.ts';
@@ -12,6 +11,7 @@ import { localLimits } from './limits.ts';
 import type { NamespaceMaker } from './namespaces.ts';
 import { type Preparation, prepareStart } from './prepared.ts';
 import { PreparedPool } from './prepared-pool.ts';
+import { descendantsOf } from './processes.ts';
 import { startWorkload, type Workload } from './workload.ts';
 
 const weakMeans: ReadonlySet<LimitMeans> = new Set(['watcher', 'rlimit', 'affinity']);
@@ -94,7 +94,7 @@ export class LocalBackend implements Backend {
       stop: (graceMs) => {
         if (grace !== null) return;
         grace = setTimeout(kill, graceMs);
-        terminateInside(workload.pidNamespaceFd);
+        terminateInside(workload);
       },
       ended: exited.then(async ([code]) => {
         if (grace !== null) clearTimeout(grace);
@@ -121,6 +121,7 @@ async function finish(
   code: number | null,
 ): Promise<SandboxEnd> {
   enforcement.stop();
+  await untilEmpty(workload.initFd);
   closeDescriptors(workload);
   const overrun = enforcement.overrun();
   const usage = await enforcement
@@ -135,7 +136,18 @@ async function finish(
 function killWorkload(workload: Workload): void {
   const { exitCode, signalCode } = workload.prepared.process;
   if (exitCode !== null || signalCode !== null) return;
-  killProcess(workload.initFd);
+  signalProcess(workload.initFd, 'SIGKILL');
+}
+
+/**
+ * bubblewrap's outer process ends with the command; what the command left behind is killed then and may take a
+ * while to die. The first process of a PID namespace ends last (pid_namespaces(7)).
+ */
+async function untilEmpty(initFd: number): Promise<void> {
+  signalProcess(initFd, 'SIGKILL');
+  for (let waitMs = 1; !hasEnded(initFd); waitMs = Math.min(waitMs * 2, localLimits.emptyPollMs)) {
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+  }
 }
 
 function closeDescriptors(workload: Workload): void {
@@ -144,13 +156,28 @@ function closeDescriptors(workload: Workload): void {
 }
 
 /**
- * SIGTERM to everything in a PID namespace but its first process. The namespace is entered by the file
- * descriptor that was checked when the sandbox was made, so no number can come to mean a process of the host.
+ * SIGTERM to everything in a PID namespace but its first process. Sent from here, because a process that enters
+ * the namespace to send it could be stopped by the workload, which has the same uid for an ordinary user, and
+ * the namespace would wait for that process for ever.
  */
-function terminateInside(pidNamespaceFd: number): void {
-  const words = [`--pid=/proc/${process.pid}/fd/${pidNamespaceFd}`, '--', '/bin/sh', '-c', 'kill -TERM -1'];
-  spawn('/usr/bin/nsenter', words, { env: {}, cwd: '/', stdio: 'ignore', shell: false }).on(
-    'error',
-    () => undefined,
-  );
+function terminateInside({ initPid, pidNamespaceFd }: Workload): void {
+  const namespace = fstatSync(pidNamespaceFd).ino;
+  for (const pid of descendantsOf(initPid)) terminate(pid, namespace);
+}
+
+/** The number is looked at after the process was opened: should it mean another one by then, the signal reaches nobody. */
+function terminate(pid: number, namespace: number): void {
+  let processFd: number;
+  try {
+    processFd = openProcess(pid);
+  } catch {
+    return; // It has ended.
+  }
+  try {
+    if (statSync(`/proc/${pid}/ns/pid`).ino === namespace) signalProcess(processFd, 'SIGTERM');
+  } catch {
+    // It has ended.
+  } finally {
+    closeSync(processFd);
+  }
 }

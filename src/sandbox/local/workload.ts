@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { killProcess, openProcess } from '../../base/libc.ts';
+import { openProcess, signalProcess } from '../../base/libc.ts';
 import { Fault } from '../../contract/faults.ts';
 import type { SandboxRequest } from '../backend.ts';
 import { bubblewrapArguments, encodeArguments, type SystemView } from './bubblewrap.ts';
@@ -43,7 +43,7 @@ export async function startWorkload(
   } catch (error) {
     clearTimeout(timer);
     if (initFd !== null) {
-      killProcess(initFd);
+      signalProcess(initFd, 'SIGKILL');
       closeSync(initFd);
     }
     const fault = await explain(prepared, error);
