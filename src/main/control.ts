@@ -1,7 +1,6 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { pino } from 'pino';
 import { openAuditLog } from '../audit/log.ts';
 import { systemClock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
@@ -13,6 +12,7 @@ import { defaultRunLimits } from '../model/limits.ts';
 import { openServer } from '../server/server.ts';
 import { openSqliteStore } from '../store/sqlite/open.ts';
 import { endOnSignals, readConfiguration, reportFatal, reportReady } from './child.ts';
+import { openProcessLog } from './process-log.ts';
 import type { Settings } from './settings.ts';
 
 /** What `up` tells control. */
@@ -35,10 +35,7 @@ async function main(): Promise<void> {
   const end = endOnSignals(() => close());
   const configuration = await readConfiguration<ControlConfiguration>(end);
   const { folder, settings } = configuration;
-  const logger = pino(
-    { level: settings.logLevel, base: { process: 'control' } },
-    pino.destination({ fd: 1, sync: true }),
-  );
+  const logger = openProcessLog('control', settings.logLevel);
   const audit = await openAuditLog({
     folder: configuration.auditFolder,
     stream,

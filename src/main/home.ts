@@ -64,17 +64,18 @@ export function prepareHome(home: Home, asRoot: boolean): void {
     makeKey(channelKey, null, () => randomBytes(32));
     makeKey(join(home.control, 'channel.key'), owner, () => readFileSync(channelKey));
   } catch (error) {
-    throw explained(home, error);
+    throw homeErrorOf(home, error);
   }
 }
 
-function explained(home: Home, error: unknown): HomeError {
-  if (error instanceof HomeError) return error;
-  const { code } = error as NodeJS.ErrnoException;
+/** What a failed call of the file system means for the data folder, with the fix; any other error as it is. */
+export function homeErrorOf(home: Home, error: unknown): unknown {
+  const { code } = (error ?? {}) as NodeJS.ErrnoException;
+  if (code === undefined || !/^E[A-Z0-9]+$/.test(code)) return error;
   if (code === 'ENOSPC')
     return new HomeError(`The disk that holds ${home.path} is full: make room and start again.`);
   const fix = 'choose a folder this user may write to with SEALWRIGHT_HOME, or change its owner';
-  return new HomeError(`The data folder ${home.path} cannot be used (${code ?? String(error)}): ${fix}.`);
+  return new HomeError(`The data folder ${home.path} cannot be used (${code}): ${fix}.`);
 }
 
 function makeFolder(path: string, mode: number, owner: number | null): void {

@@ -1,6 +1,5 @@
 import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { pino } from 'pino';
 import { listenChannel } from '../base/channel.ts';
 import { systemClock } from '../base/clock.ts';
 import { runnerLimits } from '../runner/limits.ts';
@@ -8,6 +7,7 @@ import { Runner } from '../runner/runner.ts';
 import { serveControl } from '../runner/serve.ts';
 import { openLocalBackend } from '../sandbox/local/open.ts';
 import { endOnSignals, readConfiguration, reportFatal, reportReady } from './child.ts';
+import { openProcessLog } from './process-log.ts';
 
 /** What `up` tells the runner. */
 export type RunnerConfiguration = {
@@ -25,10 +25,7 @@ async function main(): Promise<void> {
   const end = endOnSignals(() => close());
   const configuration = await readConfiguration<RunnerConfiguration>(end);
   const { folder, mode, controlUid, instance } = configuration;
-  const log = pino(
-    { level: configuration.logLevel, base: { process: 'runner' } },
-    pino.destination({ fd: 1, sync: true }),
-  );
+  const log = openProcessLog('runner', configuration.logLevel);
   // One connection's or one run's mistake must not end every run of the host.
   process.on('unhandledRejection', (error) =>
     log.error(

@@ -17,10 +17,7 @@ import { basename, join } from 'node:path';
  * Copies what control needs to run (decision 0004) to where its own user can read it: the clone may lie in a
  * home folder that only root can enter. One folder for each build; older ones are removed. About 150 MB, once.
  */
-export function stageProgram(options: { dist: string; modules: string; node: string; app: string }): {
-  node: string;
-  dist: string;
-} {
+export function stageProgram(options: Program & { readonly app: string }): { node: string; dist: string } {
   const hash = createHash('sha256').update(process.version);
   for (const name of stagedPrograms) hash.update(readFileSync(join(options.dist, name)));
   const version = hash.digest('hex').slice(0, 16);
@@ -28,29 +25,38 @@ export function stageProgram(options: { dist: string; modules: string; node: str
   if (!existsSync(target)) {
     const next = `${target}.new`;
     rmSync(next, { recursive: true, force: true });
-    mkdirSync(join(next, 'node_modules'), { recursive: true });
-    cpSync(options.node, join(next, 'node'), { dereference: true });
-    for (const name of stagedPrograms) {
-      mkdirSync(join(next, 'dist'), { recursive: true });
-      for (const file of [name, `${name}.map`]) cpSync(join(options.dist, file), join(next, 'dist', file));
+    try {
+      copyProgram(options, next);
+      renameSync(next, target);
+    } catch (error) {
+      rmSync(next, { recursive: true, force: true });
+      throw error;
     }
-    writeFileSync(join(next, 'package.json'), '{"type":"module"}\n');
-    for (const name of nativeModules) {
-      const source = join(options.modules, name);
-      if (existsSync(source))
-        cpSync(source, join(next, 'node_modules', name), {
-          recursive: true,
-          dereference: true,
-          filter: isNeeded,
-        });
-    }
-    makeReadable(next);
-    renameSync(next, target);
   }
   for (const other of readdirSync(options.app)) {
     if (other !== version) rmSync(join(options.app, other), { recursive: true, force: true });
   }
   return { node: join(target, 'node'), dist: join(target, 'dist') };
+}
+
+/** Where this clone has its parts. */
+type Program = { readonly dist: string; readonly modules: string; readonly node: string };
+
+function copyProgram({ dist, modules, node }: Program, target: string): void {
+  mkdirSync(join(target, 'node_modules'), { recursive: true });
+  cpSync(node, join(target, 'node'), { dereference: true });
+  for (const name of stagedPrograms) {
+    mkdirSync(join(target, 'dist'), { recursive: true });
+    for (const file of [name, `${name}.map`]) cpSync(join(dist, file), join(target, 'dist', file));
+  }
+  writeFileSync(join(target, 'package.json'), '{"type":"module"}\n');
+  for (const name of nativeModules) {
+    const source = join(modules, name);
+    if (!existsSync(source)) continue;
+    const copy = { recursive: true, dereference: true, filter: isNeeded } as const;
+    cpSync(source, join(target, 'node_modules', name), copy);
+  }
+  makeReadable(target);
 }
 
 const stagedPrograms = ['control.js', 'runner.js', 'namespace-worker.js'] as const;

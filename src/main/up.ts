@@ -8,7 +8,16 @@ import { createClient } from '../client/client.ts';
 import { newTokenSecret } from '../identity/token-secret.ts';
 import { roles } from '../model/scopes.ts';
 import type { ControlConfiguration } from './control.ts';
-import { bootstrapToken, controlUid, type Home, HomeError, homeAt, lockHome, prepareHome } from './home.ts';
+import {
+  bootstrapToken,
+  controlUid,
+  type Home,
+  HomeError,
+  homeAt,
+  homeErrorOf,
+  lockHome,
+  prepareHome,
+} from './home.ts';
 import { launch, type Part, type RunningPart, rootWords, userWords } from './launch.ts';
 import type { RunnerConfiguration } from './runner.ts';
 import {
@@ -44,12 +53,7 @@ async function main(): Promise<void> {
     environment: process.env,
     file: readSettingsFile(join(home.path, 'config.yaml')),
   });
-  prepareHome(home, asRoot);
-  const lockFd = await takeLock(home);
-  const token =
-    settings.env === 'prod' ? null : bootstrapToken(home, settings.bootstrapToken, newTokenSecret);
-  const view = asRoot ? makeView(home) : home.path;
-  const parts = describeParts({ home, settings, token, view, lockFd });
+  const { parts, view, token } = await prepare(home, settings);
   const supervisor = new Supervisor([parts.runner, parts.control]);
   const end = (status: number) => supervisor.end().then(() => leave(view, home, status));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end(0));
@@ -63,6 +67,27 @@ async function main(): Promise<void> {
     if (supervisor.ending) return;
     await supervisor.end();
     await leave(view, home, 1, error);
+  }
+}
+
+type Prepared = {
+  readonly parts: ReturnType<typeof describeParts>;
+  readonly view: string;
+  readonly token: string | null;
+};
+
+/** Makes what the parts need of the data folder. Throws HomeError with the fix where it cannot be had. */
+async function prepare(home: Home, settings: Settings): Promise<Prepared> {
+  prepareHome(home, asRoot);
+  const lockFd = await takeLock(home);
+  const view = asRoot ? makeView(home) : home.path;
+  try {
+    const token =
+      settings.env === 'prod' ? null : bootstrapToken(home, settings.bootstrapToken, newTokenSecret);
+    return { parts: describeParts({ home, settings, token, view, lockFd }), view, token };
+  } catch (error) {
+    removeView(view, home);
+    throw homeErrorOf(home, error);
   }
 }
 
@@ -316,12 +341,16 @@ function announce(home: Home, facts: Facts, tookMs: number, withBootstrapToken: 
 
 async function leave(view: string, home: Home, status: number, error?: unknown): Promise<never> {
   if (error !== undefined) console.error(`sealwright: ${explain(error, home)}`);
+  removeView(view, home);
+  process.exit(status);
+}
+
+function removeView(view: string, home: Home): void {
   try {
     if (view !== home.path) rmdirSync(view);
   } catch {
     // Another start uses it already.
   }
-  process.exit(status);
 }
 
 function explain(error: unknown, home: Home): string {

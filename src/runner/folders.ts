@@ -7,6 +7,9 @@ import type { RunId, SessionId, UploadId } from '../model/ids.ts';
  */
 export type Folders = ReturnType<typeof runnerFolders>;
 
+/** What is in a session's folder from the beginning. */
+export const sessionParts = ['workspace', 'home', 'base', 'scratch'] as const;
+
 export function runnerFolders(root: string) {
   const run = (id: RunId) => join(root, 'runs', id);
   const session = (id: SessionId) => join(root, 'sessions', id);

@@ -155,7 +155,10 @@ export class HostedRun {
     let timer: NodeJS.Timeout | undefined;
     try {
       const sandbox = await this.#create(uid, { script: diffScript, mounts: diffMounts(paths) }, false, true);
-      timer = setTimeout(sandbox.kill, runnerLimits.collectTimeoutMs);
+      timer = setTimeout(
+        sandbox.kill,
+        this.#interrupted === null ? runnerLimits.collectTimeoutMs : runnerLimits.collectAfterStopMs,
+      );
       const complaint = firstBytes(sandbox.stderr, runnerLimits.complaintBytesMax);
       const file = folders.artifact(run, 'diff');
       const artifact = await store(sandbox.stdout, file, 'diff', 'text/x-diff', runnerLimits.diffBytesMax);
@@ -165,7 +168,7 @@ export class HostedRun {
       const why =
         artifact === null
           ? `The patch is larger than ${runnerLimits.diffBytesMax} bytes.\n`
-          : await complaint;
+          : (await complaint) || 'The change could not be read in time.\n';
       const problem = await store(
         [Buffer.from(why)],
         folders.artifact(run, 'diff-problem'),

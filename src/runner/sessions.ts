@@ -1,9 +1,21 @@
+import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { RunSpec } from '../contract/runner.ts';
 import type { SessionId } from '../model/ids.ts';
-import type { Folders } from './folders.ts';
+import { type Folders, sessionParts } from './folders.ts';
 import { runnerLimits } from './limits.ts';
 
 const run = promisify(execFile);
@@ -29,19 +41,18 @@ export class SessionFolders {
   /** Makes a session's folders where they are not there yet; answers with the uid its sandboxes run as. */
   prepare(id: SessionId): number | null {
     const folder = this.#folders.session(id);
-    if (existsSync(folder)) return this.#root ? lstatSync(folder).uid : null;
+    if (existsSync(folder)) return this.#root ? sessionUid(folder) : null;
     const uid = this.#root ? this.#nextUid++ : null;
-    mkdirSync(folder, { mode: 0o700 });
-    for (const part of [
-      this.#folders.workspace(id),
-      this.#folders.home(id),
-      this.#folders.base(id),
-      this.#folders.scratch(id),
-    ]) {
-      mkdirSync(part, { mode: 0o755 });
-      if (uid !== null) chownSync(part, uid, uid);
+    const made = `${folder}.new`;
+    rmSync(made, { recursive: true, force: true });
+    mkdirSync(made, { mode: 0o700 });
+    for (const part of sessionParts) {
+      mkdirSync(join(made, part), { mode: 0o755 });
+      if (uid !== null) chownSync(join(made, part), uid, uid);
     }
-    if (uid !== null) chownSync(folder, uid, uid);
+    if (uid !== null) chownSync(made, uid, uid);
+    // It is there whole or not at all: a folder that is still root's would make root of a run.
+    renameSync(made, folder);
     return uid;
   }
 
@@ -55,7 +66,10 @@ export class SessionFolders {
     if (uid !== null) chownSync(upload, uid, uid);
     chmodSync(upload, 0o400);
     const shallow = spec.repo!.shallow.map((commit) => `${commit}\n`).join('');
-    writeFileSync(`${this.#folders.scratch(spec.session)}/shallow`, shallow);
+    // What an import that was cut off left there may be a link.
+    const file = `${this.#folders.scratch(spec.session)}/shallow`;
+    rmSync(file, { force: true });
+    writeFileSync(file, shallow, { flag: 'wx' });
     return upload;
   }
 
@@ -76,8 +90,14 @@ export class SessionFolders {
   }
 
   async remove(id: SessionId): Promise<void> {
-    await removeTree([this.#folders.session(id)]);
+    await removeTree([this.#folders.session(id), `${this.#folders.session(id)}.new`]);
   }
+}
+
+function sessionUid(folder: string): number {
+  const { uid } = lstatSync(folder);
+  assert(uid >= runnerLimits.firstSessionUid, 'a session is never a user of the host');
+  return uid;
 }
 
 /**

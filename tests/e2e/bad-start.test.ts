@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
   chmodSync,
@@ -17,8 +16,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, afterEach, test } from 'node:test';
 import { type CliEnd, startCli } from '../support/cli-process.ts';
-import { remains, sandboxGroups } from '../support/host-traces.ts';
+import { remains, sandboxGroups, untilNone } from '../support/host-traces.ts';
 import { launcher, startInstance } from '../support/instance.ts';
+import { openSmallDisk } from '../support/small-disk.ts';
 
 /** What stops a start: each has its own clear error with the fix, and leaves nothing behind. */
 
@@ -39,8 +39,8 @@ function newHome(): string {
 
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-afterEach(() => {
-  assert.deepEqual([...remains(home), ...sandboxGroups(home)], []);
+afterEach(async () => {
+  assert.deepEqual(await untilNone(() => [...remains(home), ...sandboxGroups(home)], 1_000), []);
 });
 
 type Start = { readonly environment?: Record<string, string>; readonly prefix?: readonly string[] };
@@ -128,7 +128,13 @@ const settings: readonly (readonly [string, RegExp, Record<string, string>, ...s
     /SEALWRIGHT_TRUSTED_PROXIES: '10\.0\.0\.0\/40' is not/,
     { SEALWRIGHT_TRUSTED_PROXIES: '10.0.0.0/40' },
   ],
-  ['a flag that is none', /Unknown option '--lisen'[^]*Usage: sealwright up/, {}, '--lisen', '127.0.0.1:1'],
+  [
+    'a flag that is none',
+    /Unknown option '--lisen'[\s\S]*Usage: sealwright up/,
+    {},
+    '--lisen',
+    '127.0.0.1:1',
+  ],
   ['a flag with a wrong value', /--max-runs: 'many' is not a whole number/, {}, '--max-runs', 'many'],
 ];
 
@@ -199,7 +205,7 @@ test('a good config.yaml is followed, and flags and environment go before it', a
 /** Why this clone cannot be tried as an ordinary user, or false. */
 function noOrdinaryUser(): string | false {
   if (!asRoot) return false;
-  const [program, ...words] = [...nobody, launcher, '--version'] as [string, ...string[]];
+  const [program = launcher, ...words] = [...nobody, launcher, '--version'];
   const { status } = spawnSync(program, words, { cwd: '/', stdio: 'ignore' });
   return status === 0 ? false : 'an ordinary user cannot read this clone';
 }
@@ -263,58 +269,11 @@ test('a data folder whose path is too long for a socket, as an ordinary user', {
 
 test('a disk that is full', { skip: needsRoot }, async () => {
   mkdirSync(newHome());
-  const prefix = behindMount(
-    'mount -t tmpfs -o size=64k none "$0"; head -c 1m /dev/zero > "$0/full" || true',
-  );
-  await refused(/The disk that holds .* is full: make room and start again/, { prefix });
-  const later = behindMount('mount -t tmpfs -o size=16m none "$0"');
-  await refused(/[Tt]he disk that holds .* is full/, { prefix: later });
-});
-
-test('a disk that fills up while it runs refuses what it cannot keep, keeps answering, and recovers', {
-  skip: needsRoot,
-}, async () => {
-  mkdirSync(newHome());
-  const token = `sw_test_${randomBytes(24).toString('hex')}`;
-  writeFileSync(join(home, 'bootstrap-token'), `${token}\n`);
-  const instance = await startInstance({
-    home,
-    prefix: behindMount('mount -t tmpfs -o size=320m,mode=0711 none "$0"'),
-    environment: { SEALWRIGHT_BOOTSTRAP_TOKEN: token },
-  });
-  const { client, url } = instance;
-  try {
-    const session = await client.sessions.create({});
-    const zeros = async function* () {
-      for (let mib = 0; mib < 512; mib += 1) yield Buffer.alloc(1 << 20);
-    };
-    await assert.rejects(client.uploads.store(zeros()), { status: 507, code: 'storage.full' });
-    const small = { session: session.id, command: ['echo', 'small'] };
-    const before = await client.runs.create(small);
-    assert.equal(
-      (await client.runs.wait(before.id)).phase,
-      'succeeded',
-      'a refused upload gives its room back',
-    );
-    const command = ['sh', '-c', 'head -c 1g /dev/zero; sleep 60'];
-    const limits = { outputBytes: 1 << 30 };
-    const filling = await client.runs.create({ session: session.id, command, limits });
-    const full = await client.runs.wait(filling.id, { timeoutSeconds: 60 });
-    assert.deepEqual([full.phase, full.cause], ['failed', 'limit-disk']);
-    assert.match(full.reason ?? '', /disk of the runner's machine is full/);
-    const refusal = await client.runs.create(small).then(
-      () => null,
-      (error: { status: number; code: string }) => error,
-    );
-    assert(refusal !== null, 'a run on a full disk is refused');
-    assert.match(
-      `${refusal.status} ${refusal.code}`,
-      /^50[37] (audit\.unavailable|store\.unavailable|storage\.full)/,
-    );
-    assert.equal((await fetch(`${url}/healthz`)).status, 200);
-    assert.equal((await client.readiness()).ready, false);
-    assert.equal((await client.runs.get(filling.id)).phase, 'failed', 'reading works');
-  } finally {
-    await instance.stop();
-  }
+  const disk = await openSmallDisk(home, '16m');
+  const why = /The disk that holds .* is full: make room and start again/;
+  await refused(why, { prefix: disk.prefix });
+  assert.equal(disk.run('ls "$0/app"'), '', 'no half of a copy is kept');
+  disk.run('head -c 32M /dev/zero > "$0/ballast" 2>&- || true');
+  await refused(why, { prefix: disk.prefix });
+  await disk.close();
 });

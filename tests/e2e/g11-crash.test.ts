@@ -1,25 +1,25 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { spawn } from 'node:child_process';
 import {
   cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Client } from '../../src/client/client.ts';
 import type { RunView } from '../../src/contract/schemas.ts';
+import type { SessionId } from '../../src/model/ids.ts';
+import { isTerminal } from '../../src/model/run.ts';
 import { CrashWork, contradictions, doubles, sampleBundle, wrongOutputs } from '../support/crash-work.ts';
 import {
-  instanceGroups,
+  descendantsOf,
+  isAlive,
   namespacesInUse,
   namespacesOf,
   processesOf,
@@ -27,262 +27,373 @@ import {
   straysFrom,
   untilNone,
 } from '../support/host-traces.ts';
-import { cli, type Instance, startInstance } from '../support/instance.ts';
-import { type Seeded, seeded } from '../support/seeded.ts';
+import { cli, launcher } from '../support/instance.ts';
+import { canRun, MortalServer, printedSeed, type Victim } from '../support/mortal-server.ts';
 
 /**
  * G11: `kill -9` of any process at any moment loses no acknowledged state and leaves no stray process.
  * SEALWRIGHT_SEED repeats the moments of an earlier run.
  */
 
-const random = seeded();
-console.log(`SEALWRIGHT_SEED=${random.seed}`);
+const random = printedSeed();
+const asRoot = process.getuid?.() === 0;
+const nobody = 65_534;
+const deadlineMs = 10_000;
 
-const readyMs = 20_000;
-/** How long what should be gone may take to go. */
-const goneMs = 10_000;
-
-type Victim = 'control' | 'runner' | 'both' | 'up' | 'all';
-
-/** A server that is killed and started again on the same data. */
-class Victims {
-  readonly home = join(mkdtempSync(join(tmpdir(), 'sealwright-crash-')), 'home');
-  readonly deaths: { from: number; to: number }[] = [];
-  instance!: Instance;
-  #port = 0;
-
-  static async open(): Promise<Victims> {
-    const victims = new Victims();
-    victims.#port = await freePort();
-    await victims.start();
-    return victims;
-  }
-
-  get client(): Client {
-    return this.instance.client;
-  }
-
-  async start(): Promise<void> {
-    this.instance = await startInstance({
-      home: this.home,
-      environment: { SEALWRIGHT_LISTEN: `127.0.0.1:${this.#port}`, HOME: dirname(this.home) },
-    });
-  }
-
-  /** Kills a part and, sometimes, the one that comes after it while it starts. */
-  async kill(victim: Victim): Promise<void> {
-    if (victim === 'up' || victim === 'all') await this.#killUp(victim);
-    else await this.#killParts(victim === 'both' ? ['control', 'runner'] : [victim]);
-  }
-
-  async #killParts(names: readonly ('control' | 'runner')[]): Promise<void> {
-    const old = this.instance.pids();
-    const from = Date.now();
-    for (const name of names) process.kill(old[name], 'SIGKILL');
-    for (const name of names) await gone(old[name]);
-    if (names.includes('runner')) this.deaths.push({ from, to: Date.now() });
-    if (random.fraction() < 0.3) await this.#killYoung(names[0]!, old);
-    await this.ready();
-    const now = this.instance.pids();
-    for (const name of ['control', 'runner'] as const)
-      assert.equal(
-        now[name] === old[name],
-        !names.includes(name),
-        `the ${name} is ${names.includes(name) ? 'a new' : 'the same'} process`,
-      );
-  }
-
-  /** Kills a part again as soon as `up` has started it, at some moment of its start. */
-  async #killYoung(name: 'control' | 'runner', old: { control: number; runner: number }): Promise<void> {
-    for (;;) {
-      const young = pidsOf(this.instance)?.[name];
-      if (young === undefined || young === old[name]) await pause(5);
-      else {
-        await pause(random.between(0, 300));
-        const from = Date.now();
-        process.kill(young, 'SIGKILL');
-        await gone(young);
-        if (name === 'runner') this.deaths.push({ from, to: Date.now() });
-        return;
-      }
-    }
-  }
-
-  async #killUp(victim: 'up' | 'all'): Promise<void> {
-    const { control, runner } = this.instance.pids();
-    const namespaces = namespacesOf(runner);
-    const up = this.instance.process.pid!;
-    const from = Date.now();
-    for (const pid of victim === 'all' ? random.shuffle([up, control, runner]) : [up])
-      process.kill(pid, 'SIGKILL');
-    if (victim === 'up') {
-      assert.deepEqual(
-        await untilNone(() => remains(this.home), goneMs),
-        [],
-        'control, runner and sandboxes end themselves',
-      );
-      assert.deepEqual(namespacesInUse(namespaces), []);
-    }
-    await Promise.all([up, control, runner].map(gone));
-    this.deaths.push({ from, to: Date.now() });
-    if (random.fraction() < 0.3) await this.#killYoungUp();
-    await this.start();
-    await this.ready();
-  }
-
-  async #killYoungUp(): Promise<void> {
-    const starting = startInstance({
-      home: this.home,
-      environment: { SEALWRIGHT_LISTEN: `127.0.0.1:${this.#port}`, HOME: dirname(this.home) },
-    });
-    const outcome = starting.then(
-      (instance) => instance,
-      () => null,
-    );
-    await pause(random.between(50, 900));
-    const starters = processesOf(this.home).filter(({ parent }) => parent === process.pid);
-    const from = Date.now();
-    for (const { pid } of starters) process.kill(pid, 'SIGKILL');
-    await outcome;
-    for (const { pid } of starters) await gone(pid);
-    this.deaths.push({ from, to: Date.now() });
-  }
-
-  async ready(): Promise<void> {
-    const deadline = performance.now() + readyMs;
-    for (;;) {
-      const readiness = await this.client.readiness().catch(() => null);
-      if (readiness?.ready === true && pidsOf(this.instance) !== null) return;
-      assert(
-        performance.now() < deadline,
-        `ready within ${readyMs} ms: ${JSON.stringify(readiness)} ${this.logs()}`,
-      );
-      await pause(20);
-    }
-  }
-
-  logs(): string {
-    return ['control', 'runner']
-      .map((name) => readFileSync(join(this.home, 'logs', `${name}.log`), 'utf8').slice(-3_000))
-      .join('\n');
-  }
-
-  async verify(): Promise<void> {
-    const { status, stdout, stderr } = await cli(this.home, ['audit', 'verify']);
-    assert.equal(status, 0, `${stdout}${stderr}`);
-  }
-
-  async noStrays(): Promise<void> {
-    const strays = () => straysFrom(this.instance.process.pid!, processesOf(this.home));
-    assert.deepEqual(await untilNone(strays, goneMs), []);
-  }
-
-  async stopAndRemove(): Promise<void> {
-    assert.equal(await this.instance.stop(), 0);
-    assert.deepEqual(await untilNone(() => remains(this.home), goneMs), []);
-    assert.deepEqual(instanceGroups(this.home), []);
-    rmSync(dirname(this.home), { recursive: true, force: true });
-  }
+async function newSession(server: MortalServer): Promise<SessionId> {
+  return (await server.client.sessions.create({})).id;
 }
 
-function pidsOf(instance: Instance): { control: number; runner: number } | null {
-  try {
-    return instance.pids();
-  } catch {
-    return null;
-  }
+const shell = (script: string) => ['/bin/sh', '-c', script];
+
+/** Resolves once the run says `text`. */
+async function said(server: MortalServer, run: string, text: string): Promise<void> {
+  for await (const event of server.client.runs.logs(run))
+    if ('bytes' in event && event.bytes.toString('utf8').includes(text)) return;
+  assert.fail(`${run} ended without saying ${text}`);
 }
 
-async function gone(pid: number): Promise<void> {
-  const there = () => (existsSync(`/proc/${pid}/exe`) && isAlive(pid) ? [pid] : []);
-  assert.deepEqual(await untilNone(there, goneMs), [], `process ${pid} ends`);
-}
-
-/** A process that has ended stays as a zombie until its parent has looked. */
-function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s*[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  } catch {
-    return false;
-  }
-}
-
-/** Below the range that outgoing connections take theirs from. */
-async function freePort(): Promise<number> {
+async function ended(server: MortalServer, run: string): Promise<RunView> {
+  const end = performance.now() + 3 * deadlineMs;
   for (;;) {
-    const port = seeded(Date.now()).between(15_000, 30_000);
-    const server = createServer();
-    const listening = once(server, 'listening').then(
-      () => true,
-      () => false,
-    );
-    server.listen(port, '127.0.0.1');
-    if (!(await listening)) continue;
-    server.close();
-    await once(server, 'close');
-    return port;
+    const view = await server.client.runs.wait(run, { timeoutSeconds: 5 });
+    if (isTerminal(view.phase)) return view;
+    assert(performance.now() < end, `${run} ends`);
   }
 }
 
-describe('kill -9 at random moments of a busy server', () => {
-  const rounds: Victim[] = random.shuffle([
-    ...Array<Victim>(8).fill('control'),
-    ...Array<Victim>(6).fill('runner'),
-    ...Array<Victim>(3).fill('both'),
-    ...Array<Victim>(3).fill('up'),
-    ...Array<Victim>(4).fill('all'),
-  ]);
-  let victims: Victims;
+/** A kill at each of some random moments, under work that never stops, then everything that was promised. */
+function rounds(victims: readonly Victim[], lanes: number, uid: number | null): void {
+  let server: MortalServer;
   let work: CrashWork;
 
   before(async () => {
-    victims = await Victims.open();
-    work = new CrashWork({ random, client: () => victims.client });
-    work.start(4);
+    server = await MortalServer.open(random, uid);
+    work = new CrashWork({ random, client: () => server.client });
+    work.start(lanes);
   });
 
-  for (const [index, victim] of rounds.entries())
+  for (const [index, victim] of random.shuffle(victims).entries())
     it(`round ${index + 1}: after kill -9 of ${victim} nothing acknowledged is lost, nothing strays, the log verifies`, async () => {
       await pause(random.between(100, 900));
-      await victims.kill(victim);
-      assert.deepEqual(await contradictions(work, victims.client, victims.deaths), []);
-      await victims.noStrays();
-      await victims.verify();
-      assert.deepEqual(work.problems, []);
+      await server.kill(victim);
+      assert.deepEqual(await contradictions(work, server.client, server.deaths), []);
+      await server.verifyAudit();
+      assert.deepEqual(work.problems.splice(0), []);
     });
 
-  it('afterwards every run has ended, everything exists once, and all output is there', async () => {
+  it('afterwards every run ends, everything exists once, and all output is there', async () => {
     await work.stop();
     for (const run of work.runs.values()) {
       if (run.remove !== 'no') continue;
-      if (run.kind === 'endless' && run.stop === 'no' && run.close === 'no') await work.stopRun(run);
-      await victims.client.runs.wait(run.id, { timeoutSeconds: 60 });
+      if (run.kind === 'endless' && run.close === 'no') await work.stopRun(run);
+      await work.ended(run);
     }
-    assert.deepEqual(await contradictions(work, victims.client, victims.deaths), []);
-    assert.deepEqual(await doubles(work, victims.client), []);
-    assert.deepEqual(await wrongOutputs(work, victims.client), []);
+    assert.deepEqual(await contradictions(work, server.client, server.deaths), []);
+    assert.deepEqual(await doubles(work, server.client), []);
+    assert.deepEqual(await wrongOutputs(work, server.client), []);
     assert.deepEqual(work.problems, []);
-    const ends = [...work.runs.values()].map(({ end }) => (end === null ? 'removed' : JSON.parse(end).phase));
-    console.log(
-      `${work.runs.size} runs, ${work.sessions.size} sessions, ${work.repeated} repeated calls`,
-      count(ends),
-    );
+    const ends = [...work.runs.values()].flatMap(({ end }) => (end === null ? [] : [JSON.parse(end).phase]));
+    console.log(`${work.runs.size} runs, ${work.sessions.size} sessions, ${work.repeated} calls repeated`);
     for (const phase of ['succeeded', 'failed', 'cancelled'])
       assert(ends.includes(phase), `some runs ended as ${phase}`);
-    assert(work.repeated > rounds.length / 2, 'the kills were felt');
+    assert(work.repeated > victims.length / 2, 'the kills were felt');
   });
 
-  it('no process, mount, socket, network namespace or control group is left', async () => {
-    const { runner } = victims.instance.pids();
-    const namespaces = namespacesOf(runner);
-    assert(namespaces.size > 0, 'the runner holds namespaces ready');
-    await victims.stopAndRemove();
-    assert.deepEqual(namespacesInUse(namespaces), []);
+  it('and no process, mount, socket, network namespace or control group is left', async () => {
+    await server.verifyAudit();
+    await server.remove();
+  });
+}
+
+const times = (count: number, victim: Victim) => Array<Victim>(count).fill(victim);
+
+describe('kill -9 at random moments of a busy server', () => {
+  rounds(
+    [
+      ...times(8, 'control'),
+      ...times(6, 'runner'),
+      ...times(3, 'both'),
+      ...times(3, 'up'),
+      ...times(4, 'all'),
+    ],
+    4,
+    null,
+  );
+});
+
+const asNobody = asRoot && (await canRun(nobody, launcher));
+describe('kill -9 of a server of an ordinary user', {
+  skip: asNobody ? false : 'no other user can run this clone',
+}, () => {
+  rounds(['control', 'runner', 'both', 'up', 'all', 'runner'], 2, nobody);
+});
+
+describe('while control is dead', () => {
+  let server: MortalServer;
+  before(async () => {
+    server = await MortalServer.open(random);
+  });
+  after(() => server.remove());
+
+  it('a run goes on, ends, and the next control finds its end and its output', async () => {
+    const session = await newSession(server);
+    const { id } = await server.client.runs.create({
+      session,
+      command: shell('sleep 0.5; echo out; echo err >&2'),
+    });
+    const { control, runner } = server.pids();
+    const up = server.instance.process.pid!;
+    process.kill(up, 'SIGSTOP');
+    try {
+      process.kill(control, 'SIGKILL');
+      const result = join(server.home, 'runner', 'runs', id, 'result.json');
+      assert.deepEqual(await untilNone(() => (existsSync(result) ? [] : [result]), deadlineMs), []);
+      await assert.rejects(server.client.runs.get(id), 'nobody answers meanwhile');
+    } finally {
+      process.kill(up, 'SIGCONT');
+    }
+    await server.ready();
+    assert.equal(server.pids().runner, runner, 'it is the same runner');
+    assert.equal((await ended(server, id)).phase, 'succeeded');
+    const output = { stdout: '', stderr: '' };
+    for await (const event of server.client.runs.logs(id))
+      if ('bytes' in event) output[event.event] += event.bytes.toString('utf8');
+    assert.deepEqual(output, { stdout: 'out\n', stderr: 'err\n' });
+  });
+
+  it('a queued run keeps its place, its environment and its turn', async () => {
+    const session = await newSession(server);
+    const first = await server.client.runs.create({ session, command: ['sleep', '1.5'] });
+    const script = shell('echo "$WORD"');
+    const second = await server.client.runs.create({ session, command: script, env: { WORD: 'kept' } });
+    await server.kill('control');
+    assert.equal((await ended(server, first.id)).phase, 'succeeded');
+    await said(server, second.id, 'kept');
+  });
+
+  it('a follower of a log that reconnects has every line exactly once, from every offset', async () => {
+    const lines = 300;
+    const script = `i=0; while [ $i -lt ${lines} ]; do i=$((i+1)); echo "out $i"; echo "err $i" >&2; sleep 0.01; done`;
+    const { id } = await server.client.runs.create({
+      session: await newSession(server),
+      command: shell(script),
+    });
+    const cut = cutReader(server, id);
+    const followed = follow(server, id, 0);
+    for (let kill = 0; kill < 3; kill += 1) {
+      await said(server, id, `out ${1 + kill * 60}\n`);
+      await server.kill('control');
+    }
+    const { text, offsets } = await followed;
+    const expected = (word: string) =>
+      Array.from({ length: lines }, (_, index) => `${word} ${index + 1}\n`).join('');
+    assert.deepEqual(text, { stdout: expected('out'), stderr: expected('err') });
+    assert.equal((await ended(server, id)).phase, 'succeeded');
+    for (const { offset, before } of offsets.filter((_, index) => index % 60 === 7)) {
+      const rest = (await follow(server, id, offset)).text;
+      assert.equal(before.stdout + rest.stdout, expected('out'));
+      assert.equal(before.stderr + rest.stderr, expected('err'));
+    }
+    assert((await cut) < 2 * lines, 'a reader that does not reconnect misses some');
   });
 });
 
-function count(words: readonly string[]): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const word of words) counts[word] = (counts[word] ?? 0) + 1;
-  return counts;
+type Text = { readonly stdout: string; readonly stderr: string };
+
+/** All output from `offset` on; `offsets` has each place to resume from and what came before it. */
+async function follow(server: MortalServer, id: string, offset: number) {
+  let text: Text = { stdout: '', stderr: '' };
+  const offsets: { offset: number; before: Text }[] = [];
+  for await (const event of server.client.runs.logs(id, { offset })) {
+    if (event.event !== 'stdout' && event.event !== 'stderr') continue;
+    text = { ...text, [event.event]: text[event.event] + event.bytes.toString('utf8') };
+    offsets.push({ offset: event.next, before: text });
+  }
+  return { text, offsets };
 }
+
+/** How many lines a reader gets that takes a broken stream for the end. */
+async function cutReader(server: MortalServer, id: string): Promise<number> {
+  let count = 0;
+  try {
+    for await (const event of server.client.runs.logs(id, { reconnect: false }))
+      if ('bytes' in event) count += event.bytes.toString('utf8').split('\n').length - 1;
+  } catch {
+    // It was cut off.
+  }
+  return count;
+}
+
+describe('when the runner dies', () => {
+  let server: MortalServer;
+  before(async () => {
+    server = await MortalServer.open(random);
+  });
+  after(() => server.remove());
+
+  it('its runs end as failed/runner-lost with their sandboxes, control stays, and waiting runs start', async () => {
+    const session = await newSession(server);
+    const hosted = await server.client.runs.create({ session, command: shell('echo here; exec sleep 600') });
+    const waiting = await server.client.runs.create({ session, command: ['echo', 'later'] });
+    await said(server, hosted.id, 'here');
+    const sandboxes = descendantsOf(server.pids().runner).filter(({ command }) =>
+      command.startsWith('sleep 600'),
+    );
+    assert.equal(sandboxes.length, 1, 'the search finds a live sandbox');
+    const [lost] = await Promise.all([ended(server, hosted.id), server.kill('runner')]);
+    assert.deepEqual([lost.phase, lost.cause, lost.exitCode], ['failed', 'runner-lost', null]);
+    assert.deepEqual(sandboxes.filter(isAlive), []);
+    assert.equal((await ended(server, waiting.id)).phase, 'succeeded');
+    await said(server, hosted.id, 'here');
+  });
+
+  it('in the middle of unpacking a repository, the session is as good as new for the next run', async () => {
+    const bundle = sampleBundle(20_000_000);
+    for (const delayMs of [0, 40, 120, 250]) {
+      const upload = await server.client.uploads.store([bundle] as never);
+      const { id: session } = await server.client.sessions.create({ repo: { upload: upload.id } });
+      const { id } = await server.client.runs.create({ session, command: ['true'] });
+      for await (const event of server.client.runs.logs(id)) if (event.event === 'step') break;
+      await pause(delayMs);
+      await server.kill('runner');
+      const first = await ended(server, id);
+      assert([null, 'runner-lost'].includes(first.cause), JSON.stringify(first));
+      const script =
+        'cat known && git status --porcelain && git log --format=%s && touch /home/agent/x && ls';
+      const next = await server.client.runs.create({ session, command: shell(script), cwd: '/workspace' });
+      await said(server, next.id, 'known\nknown\n');
+      const { phase, reason } = await ended(server, next.id);
+      assert.deepEqual([phase, reason], ['succeeded', null], `killed after ${delayMs} ms`);
+      await server.client.sessions.close(session);
+    }
+  });
+
+  it('in the middle of an upload, nothing of the upload stays', async () => {
+    const uploads = join(server.home, 'runner', 'uploads');
+    for (const victim of ['runner', 'control'] as const) {
+      const begun = Promise.withResolvers<void>();
+      const killed = Promise.withResolvers<void>();
+      const store = server.client.uploads.store(brokenUpload(begun, killed.promise));
+      const failed = assert.rejects(store);
+      await begun.promise;
+      assert.deepEqual(
+        await untilNone(() => (readdirSync(uploads).length > 0 ? [] : ['nothing']), deadlineMs),
+        [],
+      );
+      await server.kill(victim);
+      killed.resolve();
+      await failed;
+      assert.deepEqual(
+        await untilNone(() => readdirSync(uploads), deadlineMs),
+        [],
+        `after kill -9 of ${victim}`,
+      );
+    }
+  });
+
+  it('in the middle of making a session, what it left is made whole and never counts as root', async () => {
+    const session = await newSession(server);
+    // What a kill between two system calls of the runner leaves: the folder, without its parts and its owner.
+    mkdirSync(join(server.home, 'runner', 'sessions', session), { mode: 0o700 });
+    const { id } = await server.client.runs.create({
+      session,
+      command: shell('touch x && echo made; exec sleep 600'),
+    });
+    await said(server, id, 'made');
+    const asleep = descendantsOf(server.pids().runner).filter(({ command }) =>
+      command.startsWith('sleep 600'),
+    );
+    assert.equal(asleep.length, 1);
+    if (asRoot)
+      assert.notEqual(statSync(`/proc/${asleep[0]!.pid}`).uid, 0, 'the sandbox is not root on the host');
+    await server.client.runs.stop(id);
+    assert.equal((await ended(server, id)).phase, 'cancelled');
+  });
+});
+
+async function* brokenUpload(
+  begun: PromiseWithResolvers<void>,
+  killed: Promise<void>,
+): AsyncGenerator<Buffer> {
+  yield Buffer.alloc(256 * 1024);
+  begun.resolve();
+  await killed;
+  for (let part = 0; part < 64; part += 1) yield Buffer.alloc(256 * 1024);
+}
+
+describe('when everything dies', () => {
+  it('the next start comes at once, on the same port and sockets, and takes up what was there', async () => {
+    const server = await MortalServer.open(random);
+    const session = await newSession(server);
+    const { id } = await server.client.runs.create({ session, command: ['sleep', '600'] });
+    const sockets = ['runner/runner.sock', 'control/local.sock'].map((path) => join(server.home, path));
+    const before = sockets.map((path) => statSync(path).ino);
+    for (let round = 0; round < 2; round += 1) await server.kill('all');
+    const now = sockets.map((path) => statSync(path).ino);
+    for (const [index, ino] of now.entries())
+      assert.notEqual(ino, before[index], 'a stale socket is replaced');
+    const { phase, cause } = await ended(server, id);
+    assert.deepEqual([phase, cause], ['failed', 'runner-lost']);
+    const next = await server.client.runs.create({ session, command: ['true'] });
+    assert.equal((await ended(server, next.id)).phase, 'succeeded');
+    const own = await cli(server.home, ['runs', '--json'], { environment: { HOME: dirname(server.home) } });
+    assert.equal(own.status, 0, `the owner's own profile still works: ${own.stderr}`);
+    await server.remove();
+  });
+});
+
+describe('the checks themselves', () => {
+  let server: MortalServer;
+  before(async () => {
+    server = await MortalServer.open(random);
+  });
+  after(() => server.remove());
+
+  it('find a live instance, and a process of it that nobody would end', async () => {
+    assert(remains(server.home).some((line) => line.startsWith('process')));
+    assert(remains(server.home).some((line) => line.startsWith('socket')));
+    const { runner } = server.pids();
+    assert(namespacesInUse(namespacesOf(runner)).length > 0);
+    const up = server.instance.process.pid!;
+    assert.deepEqual(straysFrom(up, processesOf(server.home)), []);
+    const stray = spawn('/bin/sleep', ['600'], { env: { HOME: server.home }, stdio: 'ignore' });
+    try {
+      const found = () => straysFrom(up, processesOf(server.home)).map(({ pid }) => pid);
+      assert.deepEqual(await untilNone(() => (found().length > 0 ? [] : [stray.pid]), deadlineMs), []);
+      assert.deepEqual(found(), [stray.pid]);
+    } finally {
+      stray.kill('SIGKILL');
+    }
+  });
+
+  it('find a run that is gone, a session that is open again and an end without a reason', async () => {
+    const work = new CrashWork({ random, client: () => server.client });
+    const session = await work.makeSession(false);
+    const run = await work.makeRun(session, 'endless');
+    assert.deepEqual(await contradictions(work, server.client, []), []);
+    work.runs.set('run_gone', { ...run, id: 'run_gone' });
+    session.close = 'told';
+    await server.client.runs.stop(run.id);
+    await ended(server, run.id);
+    const found = (await contradictions(work, server.client, [])).join('\n');
+    assert.match(found, new RegExp(`session ${session.id} was closed and is active`));
+    assert.match(found, /run run_gone is gone/);
+    assert.match(found, new RegExp(`run ${run.id} \\(endless.*cancelled`));
+    await server.client.sessions.close(session.id);
+  });
+
+  it('find a changed, a missing and a cut line in the audit log', async () => {
+    const folder = join(dirname(server.home), 'tampered');
+    cpSync(join(server.home, 'audit'), folder, { recursive: true });
+    const path = join(folder, 'control.jsonl');
+    const text = readFileSync(path, 'utf8');
+    const verify = async () => (await cli(server.home, ['audit', 'verify', path])).status;
+    assert.equal(await verify(), 0);
+    writeFileSync(path, text.replace('"outcome":"allowed"', '"outcome":"Allowed"'));
+    assert.equal(await verify(), 1);
+    writeFileSync(path, text.split('\n').toSpliced(1, 1).join('\n'));
+    assert.equal(await verify(), 1);
+    rmSync(folder, { recursive: true });
+  });
+});

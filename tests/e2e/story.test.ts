@@ -22,7 +22,7 @@ import { createClient } from '../../src/client/client.ts';
 import type { RunView, SessionView, TokenView } from '../../src/contract/schemas.ts';
 import { controlUid, homeAt } from '../../src/main/home.ts';
 import { type CliEnd, type CliProcess, startCli } from '../support/cli-process.ts';
-import { remains, sandboxGroups } from '../support/host-traces.ts';
+import { remains, sandboxGroups, untilNone } from '../support/host-traces.ts';
 import { type Instance, startInstance } from '../support/instance.ts';
 
 /** The issue's story, through ./bin/sealwright alone, on one data folder from its first start to its third. */
@@ -438,7 +438,7 @@ test('Ctrl-C ends it with 0, live runs included, and leaves no process, socket, 
   assert.deepEqual(await exited, [0, null]);
   live.child.kill('SIGKILL');
   await live.ended;
-  assert.deepEqual([...remains(home), ...sandboxGroups(home)], []);
+  assert.deepEqual(await untilNone(() => [...remains(home), ...sandboxGroups(home)], 1_000), []);
   assert(!existsSync(join('/run/sealwright', homeAt(home).instance)));
   const socket = createConnection({ host: '127.0.0.1', port: Number(port) });
   const [error] = (await once(socket, 'error')) as [NodeJS.ErrnoException];

@@ -146,8 +146,16 @@ export class CrashWork {
     run.stop = 'told';
   }
 
+  /** A server that ends answers with the run as it is, so this asks until it has ended. */
+  async ended(run: ToldRun): Promise<RunView> {
+    for (;;) {
+      const view = await this.sure((client) => client.runs.wait(run.id, { timeoutSeconds: 30 }));
+      if (isTerminal(view.phase)) return view;
+    }
+  }
+
   async removeRun(run: ToldRun): Promise<void> {
-    await this.sure((client) => client.runs.wait(run.id, { timeoutSeconds: 30 }));
+    await this.ended(run);
     run.remove = 'asked';
     await this.sure((client) => client.runs.remove(run.id).then(() => true), true);
     run.remove = 'told';
@@ -290,7 +298,7 @@ function wrongEnd(told: ToldRun, view: RunView, deaths: RunnerDeaths): string[] 
   told.end = end;
   return !isNew || mayEndSo(told, view, deaths)
     ? []
-    : [`run ${view.id} (${told.kind}, stop ${told.stop}) ended as ${end}`];
+    : [`run ${view.id} (${told.kind}, stop ${told.stop}, close ${told.close}) ended as ${end}`];
 }
 
 function mayEndSo(told: ToldRun, view: RunView, deaths: RunnerDeaths): boolean {

@@ -19,7 +19,7 @@ export function processesOf(home: string): HostProcess[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
     .filter((pid) => belongs(pid, home))
-    .flatMap((pid) => describe(pid) ?? []);
+    .flatMap(describe);
 }
 
 function belongs(pid: string, home: string): boolean {
@@ -27,13 +27,28 @@ function belongs(pid: string, home: string): boolean {
   return named || [1, 2].some((fd) => link(`/proc/${pid}/fd/${fd}`).startsWith(home));
 }
 
-function describe(pid: string): HostProcess | null {
+/** The process, in an array; an empty one where it has ended. */
+function describe(pid: string): HostProcess[] {
   const stat = read(`/proc/${pid}/stat`);
   // The program's name may hold anything; the fields behind it start after the last parenthesis.
   const [state, parent, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  if (state === undefined || state === 'Z' || state === 'X' || parent === undefined) return null;
+  if (state === undefined || state === 'Z' || state === 'X' || parent === undefined) return [];
   const command = read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').slice(0, 120);
-  return { pid: Number(pid), parent: Number(parent), started: rest[17]!, command };
+  return [{ pid: Number(pid), parent: Number(parent), started: rest[17]!, command }];
+}
+
+/** Everything below a process, itself left out. */
+export function descendantsOf(pid: number): HostProcess[] {
+  const children = list(`/proc/${pid}/task`).flatMap((thread) =>
+    read(`/proc/${pid}/task/${thread}/children`).split(' ').filter(Boolean),
+  );
+  return children.flatMap((child) => [...describe(child), ...descendantsOf(Number(child))]);
+}
+
+/** Whether the very process is still there; one that has ended and was not looked at by its parent is not. */
+export function isAlive({ pid, started }: { readonly pid: number; readonly started?: string }): boolean {
+  const found = describe(String(pid))?.[0];
+  return found !== undefined && (started === undefined || found.started === started);
 }
 
 /** Those that do not descend from `ancestor`: nobody would end them. */

@@ -31,8 +31,8 @@ export const homes: readonly Home[] = [
   { dependency: 'kysely', folders: ['src/store'], why: 'one set of queries for both databases' },
   {
     dependency: 'koffi',
-    folders: ['src/base/libc'],
-    why: 'system calls that Node does not offer, in one file',
+    folders: ['src/base/libc', 'src/base/posix-spawn'],
+    why: 'calls of the C library that Node does not offer',
   },
   {
     dependency: 'zod',

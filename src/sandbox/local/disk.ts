@@ -1,19 +1,29 @@
-import { isUtf8 } from 'node:buffer';
 import { execFile } from 'node:child_process';
-import { lstatSync, readdirSync } from 'node:fs';
-import { statfs } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lstatSync, opendirSync } from 'node:fs';
+import { lstat, statfs } from 'node:fs/promises';
 import { systemClock } from '../../base/clock.ts';
 import { localLimits } from './limits.ts';
+import { unlinkedBytes } from './unlinked.ts';
+
+type Occupied = { readonly blockBytes: number; readonly inodes: number };
+
+const bytesOf = ({ blockBytes, inodes }: Occupied) => blockBytes + inodes * localLimits.inodeBytes;
 
 /**
  * Bytes that folders take on disk, each inode counted too. Measured by du(1), which follows no link, stays on
  * the file system and copes with any depth and name; what vanishes meanwhile is passed over.
  */
 export async function folderBytes(folders: readonly string[]): Promise<number> {
-  if (folders.length === 0) return 0;
-  const [blocks, inodes] = await Promise.all([du(['--block-size=1'], folders), du(['--inodes'], folders)]);
-  return blocks + inodes * localLimits.inodeBytes;
+  return bytesOf(await measure(folders));
+}
+
+async function measure(folders: readonly string[]): Promise<Occupied> {
+  if (folders.length === 0) return { blockBytes: 0, inodes: 0 };
+  const [blockBytes, inodes] = await Promise.all([
+    du(['--block-size=1'], folders),
+    du(['--inodes'], folders),
+  ]);
+  return { blockBytes, inodes };
 }
 
 /**
@@ -21,23 +31,36 @@ export async function folderBytes(folders: readonly string[]): Promise<number> {
  * du(1). Only for a sandbox whose processes are gone, because a walk can be led astray by a living one.
  */
 export async function stillFolderBytes(folders: readonly string[]): Promise<number> {
-  let bytes = 0;
-  let left: number = localLimits.walkEntriesMax;
-  const pending = [...folders];
-  for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
-    bytes += inodeBytes(folder);
-    for (const entry of readdirSync(folder, { withFileTypes: true, encoding: 'buffer' })) {
-      if (left-- === 0 || !isUtf8(entry.name)) return await folderBytes(folders);
-      const path = join(folder, entry.name.toString('utf8'));
-      if (entry.isDirectory()) pending.push(path);
-      else bytes += inodeBytes(path);
-    }
-  }
-  return bytes;
+  const walked = walk(folders);
+  return walked === null ? await folderBytes(folders) : bytesOf(walked);
 }
 
-function inodeBytes(path: string): number {
-  return lstatSync(path).blocks * 512 + localLimits.inodeBytes;
+/** Null where there are more entries than are walked, or deeper ones than a path can name. Paths are bytes, as latin1. */
+function walk(folders: readonly string[]): Occupied | null {
+  let [blockBytes, inodes] = [0, 0];
+  const pending = folders.map((folder) => Buffer.from(folder).toString('latin1'));
+  for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
+    blockBytes += blockBytesOf(folder);
+    inodes += 1;
+    using entries = opendirSync(Buffer.from(folder, 'latin1'), { encoding: 'latin1' });
+    for (let entry = entries.readSync(); entry !== null; entry = entries.readSync()) {
+      const path = `${folder}/${entry.name}`;
+      if (inodes + pending.length > localLimits.walkEntriesMax || path.length > pathBytesMax) return null;
+      if (entry.isDirectory()) {
+        pending.push(path);
+      } else {
+        blockBytes += blockBytesOf(path);
+        inodes += 1;
+      }
+    }
+  }
+  return { blockBytes, inodes };
+}
+
+const pathBytesMax = 4_095; // PATH_MAX without the NUL
+
+function blockBytesOf(path: string): number {
+  return lstatSync(Buffer.from(path, 'latin1')).blocks * 512;
 }
 
 function du(options: readonly string[], folders: readonly string[]): Promise<number> {
@@ -56,24 +79,34 @@ function du(options: readonly string[], folders: readonly string[]): Promise<num
 }
 
 /**
- * Calls `onOverrun` once when folders grow past `limitBytes`. The file system's free space, one system call,
- * tells when they could have: they cannot have grown by more than what went missing since they were last
- * measured, unless others freed space, which the measurement at longer intervals catches.
+ * Calls `onOverrun` once when folders grow past `limitBytes`, or past as many files as `bytesPerInodeMin` leaves
+ * room for. The file system's free space, one system call, tells when they could have: they cannot have grown by
+ * more than what went missing since they were last measured, unless others freed space, which the measurement
+ * at longer intervals catches. Files that `holders` keep open after they were removed count too.
  */
 export class DiskWatcher {
   readonly #folders: readonly string[];
   readonly #limitBytes: number;
+  readonly #inodesMax: number;
   readonly #onOverrun: () => void;
+  readonly #holders: () => readonly number[];
   #timer: NodeJS.Timeout | null = null;
-  #usedBytes = Number.POSITIVE_INFINITY;
+  #used: Occupied = { blockBytes: Number.POSITIVE_INFINITY, inodes: 0 };
   #freeBytes = 0;
   #freeInodes = 0;
   #measuredAt = Number.NEGATIVE_INFINITY;
 
-  constructor(folders: readonly string[], limitBytes: number, onOverrun: () => void) {
+  constructor(
+    folders: readonly string[],
+    limitBytes: number,
+    onOverrun: () => void,
+    holders: () => readonly number[] = () => [],
+  ) {
     this.#folders = folders;
     this.#limitBytes = limitBytes;
+    this.#inodesMax = Math.ceil(limitBytes / localLimits.bytesPerInodeMin);
     this.#onOverrun = onOverrun;
+    this.#holders = holders;
   }
 
   start(): void {
@@ -105,15 +138,29 @@ export class DiskWatcher {
   async #look(): Promise<boolean> {
     const now = systemClock.monotonic();
     const space = await statfs(this.#folders[0]!);
-    const grown = Math.max(0, this.#freeBytes - space.bavail * space.bsize);
-    const inodes = Math.max(0, this.#freeInodes - space.ffree);
-    const bound = this.#usedBytes + grown + inodes * localLimits.inodeBytes;
+    const freeBytes = space.bavail * space.bsize;
+    const couldBe = {
+      blockBytes: this.#used.blockBytes + Math.max(0, this.#freeBytes - freeBytes),
+      inodes: this.#used.inodes + Math.max(0, this.#freeInodes - space.ffree),
+    };
     const due = now - this.#measuredAt > localLimits.diskMeasureIntervalMs;
-    if (bound <= this.#limitBytes && !due) return false;
-    this.#freeBytes = space.bavail * space.bsize;
+    if (!this.#isOver(couldBe) && !due) return false;
+    this.#freeBytes = freeBytes;
     this.#freeInodes = space.ffree;
-    this.#usedBytes = await folderBytes(this.#folders);
+    const inFolders = await measure(this.#folders);
+    this.#used = { ...inFolders, blockBytes: inFolders.blockBytes + (await this.#unlinkedBytes()) };
     this.#measuredAt = now;
-    return this.#usedBytes > this.#limitBytes;
+    return this.#isOver(this.#used);
+  }
+
+  #isOver(used: Occupied): boolean {
+    return bytesOf(used) > this.#limitBytes || used.inodes > this.#inodesMax;
+  }
+
+  async #unlinkedBytes(): Promise<number> {
+    const holders = this.#holders();
+    if (holders.length === 0) return 0;
+    const folder = await lstat(this.#folders[0]!);
+    return (await unlinkedBytes(holders, folder.uid)).get(folder.dev) ?? 0;
   }
 }

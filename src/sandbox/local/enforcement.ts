@@ -1,11 +1,12 @@
 import { cpus as processors } from 'node:os';
 import { setAffinity } from '../../base/libc.ts';
-import type { HeldBy, RunLimits } from '../../model/limits.ts';
+import type { HeldBy } from '../../model/limits.ts';
 import type { Overrun, SandboxRequest } from '../backend.ts';
 import type { ControlGroup, ControlGroups, GroupUsage } from './cgroup/control-groups.ts';
 import { DiskWatcher, stillFolderBytes } from './disk.ts';
 import { localLimits } from './limits.ts';
-import { treeUsage } from './processes.ts';
+import { descendantsOf } from './processes.ts';
+import { TreeWatcher } from './tree-watcher.ts';
 
 /** What holds a sandbox's limits while it lives. */
 export type Enforcement = {
@@ -48,12 +49,17 @@ export function enforce(
   group?.limit({ ...limits, pids: limits.pids + localLimits.ownProcesses });
   if (group === null) setAffinity(initPid, nextProcessors(limits.cpus));
   const watcher = group === null ? new TreeWatcher(initPid, limits, overrun) : null;
-  const disk = new DiskWatcher(diskFolders, limits.diskBytes, () => overrun('disk'));
+  const disk = new DiskWatcher(
+    diskFolders,
+    limits.diskBytes,
+    () => overrun('disk'),
+    () => descendantsOf(initPid),
+  );
   disk.start();
   return {
     overrun: () => seen ?? (group === null ? watcher!.reached() : groupOverrun(group)),
     usage: async () => ({
-      ...(group?.usage() ?? watcher!.usage()),
+      ...(group === null ? watcher!.usage() : workloadUsage(group)),
       diskBytes: await stillFolderBytes(diskFolders),
     }),
     stop: () => {
@@ -61,6 +67,12 @@ export function enforce(
       disk.stop();
     },
   };
+}
+
+/** Without bubblewrap's own processes, which are in the group too. */
+function workloadUsage(group: ControlGroup): GroupUsage {
+  const usage = group.usage();
+  return { ...usage, peakPids: Math.max(0, usage.peakPids - localLimits.ownProcesses) };
 }
 
 function groupOverrun(group: ControlGroup): Overrun | null {
@@ -76,45 +88,4 @@ function nextProcessors(cpus: number): number[] {
   const count = processors().length;
   const first = firstProcessor++;
   return Array.from({ length: Math.min(count, Math.ceil(cpus)) }, (_, index) => (first + index) % count);
-}
-
-/** Takes the place of control groups for memory: sums a sandbox's processes at short intervals.  */
-class TreeWatcher {
-  readonly #initPid: number;
-  readonly #limits: RunLimits;
-  readonly #onOverrun: (overrun: Overrun) => void;
-  readonly #timer: NodeJS.Timeout;
-  #peak: GroupUsage = { cpuSeconds: 0, peakMemoryBytes: 0, peakPids: 0 };
-
-  constructor(initPid: number, limits: RunLimits, onOverrun: (overrun: Overrun) => void) {
-    this.#initPid = initPid;
-    this.#limits = limits;
-    this.#onOverrun = onOverrun;
-    this.#look();
-    this.#timer = setInterval(() => this.#look(), localLimits.watchIntervalMs);
-  }
-
-  usage(): GroupUsage {
-    return this.#peak;
-  }
-
-  /** The rlimit on processes refuses silently; that it was reached is all there is to see. */
-  reached(): Overrun | null {
-    return this.#peak.peakPids >= this.#limits.pids ? 'pids' : null;
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-  }
-
-  #look(): void {
-    const now = treeUsage(this.#initPid);
-    this.#peak = {
-      cpuSeconds: Math.max(this.#peak.cpuSeconds, now.cpuSeconds),
-      peakMemoryBytes: Math.max(this.#peak.peakMemoryBytes, now.residentBytes),
-      peakPids: Math.max(this.#peak.peakPids, now.pids),
-    };
-    if (now.residentBytes > this.#limits.memoryBytes) this.#onOverrun('memory');
-    else if (now.pids > this.#limits.pids) this.#onOverrun('pids');
-  }
 }

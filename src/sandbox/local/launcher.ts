@@ -72,6 +72,8 @@ export type Start = {
 export function startFileText({ pids, fileBytes, openFiles, cwd, env, command }: Start): string {
   const assignments = Object.entries(env).map(([name, value]) => {
     assert(/^[A-Za-z_][A-Za-z0-9_]*$/.test(name), 'the contract lets through names that a shell can export');
+    // dash takes only a number there, and every shell sets it anew when it starts.
+    if (name === 'OPTIND') return '';
     return `export ${name}=${quoted(value)}`;
   });
   const words = [pids, Math.ceil(fileBytes / 512), openFiles, cwd, ...command].map((word) =>

@@ -11,16 +11,25 @@ export const localLimits = {
   rlimitSlack: 16,
   /** From the start of bubblewrap to the confirmed walls. */
   startTimeoutMs: 15_000,
+  /** How soon, and at most how long apart, a child that is ending is asked for its status. */
+  reapFirstMs: 1,
+  reapMostMs: 20,
   /** How long a failed start may take to say why. */
   complaintMs: 200,
   /** The watcher that takes the place of control groups looks this often. */
   watchIntervalMs: 50,
+  /** How much longer than a look the pause after it is at least. */
+  watchRestShare: 9,
   /** The disk watcher looks at the file system's free space this often, and measures the folders when it shrank. */
   diskIntervalMs: 50,
   /** The folders are measured at least this often, whatever the free space says. */
   diskMeasureIntervalMs: 5_000,
   /** What an inode counts against the disk limit, so that empty files are not free. */
   inodeBytes: 256,
+  /** There may be one file for so many bytes of the disk limit: file systems have far fewer inodes than `inodeBytes` would allow. */
+  bytesPerInodeMin: 4_096,
+  /** Processes whose open files are looked at by one find(1): their folders are on its command line. */
+  processesPerLook: 1_000,
   /** A still folder with more entries is measured by du(1). */
   walkEntriesMax: 2_000,
   tmpBytesMax: 1024 ** 3,

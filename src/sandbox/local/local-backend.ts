@@ -96,9 +96,9 @@ export class LocalBackend implements Backend {
         grace = setTimeout(kill, graceMs);
         terminateInside(workload);
       },
-      ended: exited.then(async ([code]) => {
+      ended: exited.then(async (code) => {
         if (grace !== null) clearTimeout(grace);
-        return await finish(workload, enforcement, code as number | null);
+        return await finish(workload, enforcement, code);
       }),
     };
   }
@@ -134,8 +134,7 @@ async function finish(
 
 /** Ends the PID namespace through its first process, and bubblewrap's outer process with it. */
 function killWorkload(workload: Workload): void {
-  const { exitCode, signalCode } = workload.prepared.process;
-  if (exitCode !== null || signalCode !== null) return;
+  if (!workload.prepared.alive()) return;
   signalProcess(workload.initFd, 'SIGKILL');
 }
 

@@ -7,6 +7,7 @@ import { defaultRunLimits } from '../../model/limits.ts';
 import type { Backend } from '../backend.ts';
 import { systemView } from './bubblewrap.ts';
 import { openControlGroups } from './cgroup/open.ts';
+import { meansOf } from './enforcement.ts';
 import { makeEtc } from './etc.ts';
 import { LocalBackend } from './local-backend.ts';
 import { NamespaceMaker } from './namespaces.ts';
@@ -38,8 +39,9 @@ export async function openLocalBackend(options: LocalOptions): Promise<Backend> 
   const etc = join(options.folder, 'etc');
   makeEtc(etc);
   const seccompFile = join(options.folder, 'seccomp.bpf');
-  writeFileSync(seccompFile, compileSeccomp(architecture()), { mode: 0o644 });
   const groups = openControlGroups(options.instance);
+  const affinity = meansOf(groups).cpus === 'affinity' ? 'held' : 'free';
+  writeFileSync(seccompFile, compileSeccomp(architecture(), affinity), { mode: 0o644 });
   groups?.sweep();
   const namespaces = new NamespaceMaker(options.workerUrl);
   const preparation = { bubblewrap, seccompFile, groups, namespaces };

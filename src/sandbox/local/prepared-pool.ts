@@ -19,7 +19,7 @@ export class PreparedPool {
   async take(): Promise<Prepared> {
     this.#refillSoon();
     for (let next = this.#ready.shift(); next !== undefined; next = this.#ready.shift()) {
-      if (next.process.exitCode === null && next.process.signalCode === null) return next;
+      if (next.alive()) return next;
       await next.discard();
     }
     return await this.#make();

@@ -1,12 +1,12 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { closeSync, fchownSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
-import type { Duplex, Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { pipe } from '../../base/libc.ts';
+import { posixSpawn, reap } from '../../base/posix-spawn.ts';
 import type { ControlGroup, ControlGroups } from './cgroup/control-groups.ts';
 import { removeWhenEmpty } from './cgroup/remove.ts';
 import { launcherScript } from './launcher.ts';
+import { localLimits } from './limits.ts';
 import type { NamespaceMaker } from './namespaces.ts';
 
 /** The file descriptors of a start, as bubblewrap sees them. */
@@ -19,11 +19,20 @@ export const startFds = { args: 3, seccomp: 4, status: 5, block: 6, launcher: 7,
  * making the namespace) is done by then.
  */
 export type Prepared = {
-  readonly process: ChildProcess;
-  readonly exited: Promise<unknown[]>;
   readonly stdout: Readable;
   readonly stderr: Readable;
   readonly group: ControlGroup | null;
+  /** The runner's ends; bubblewrap's numbers are `startFds`. */
+  readonly args: Writable;
+  readonly status: Readable;
+  readonly block: Writable;
+  readonly launcher: Readable;
+  readonly start: Writable;
+  /** The status byte with which the process ended; null after a death by signal. Never rejects. */
+  readonly exited: Promise<number | null>;
+  alive(): boolean;
+  /** SIGKILL; nothing when it has ended. */
+  kill(): void;
   /** Lends the output pipes to a host uid and lets the shell go on as it; null keeps the runner's own user. */
   begin(uid: number | null): void;
   /** Frees what only the start needed; the process goes on. */
@@ -49,19 +58,62 @@ shift
 exec /usr/bin/nsenter --net="$net" \${uid:+--setuid "$uid" --setgid "$uid"} -- "$@"
 `;
 
-/** The runner's end of a file descriptor that was opened as a pipe. */
-export function streamOf(child: ChildProcess, fd: number): Duplex {
-  return (child.stdio as readonly unknown[])[fd] as Duplex;
-}
-
 let made = 0;
 
 export async function prepareStart(preparation: Preparation): Promise<Prepared> {
   const namespaceFd = await preparation.namespaces.make();
-  const [stdout, stderr] = [pipe(), pipe()];
-  const seccompFd = openSync(preparation.seccompFile, 'r');
+  const child = startShell(preparation, namespaceFd);
+  const settle = onlyOnce(() => closeSync(namespaceFd));
+  let group: ControlGroup | null = null;
+  const discard = async () => {
+    settle();
+    child.kill();
+    await child.exited;
+    for (const stream of Object.values(child.streams)) stream.destroy();
+    if (group !== null) await removeWhenEmpty(group);
+  };
+  try {
+    group = (await preparation.groups?.create(`start-${++made}`)) ?? null;
+    await group?.add(child.pid);
+  } catch (error) {
+    await discard().catch(() => undefined);
+    throw error;
+  }
+  const { streams, exited, alive, kill, outputFds } = child;
+  return {
+    ...streams,
+    group,
+    exited,
+    alive,
+    kill,
+    settle,
+    discard,
+    begin: (uid) => {
+      // Programs that open /dev/stdout open the pipe itself, so it must be theirs.
+      if (uid !== null) for (const fd of outputFds) fchownSync(fd, uid, uid);
+      streams.block.write(`${uid ?? ''}\n`);
+    },
+  };
+}
+
+function startShell({ bubblewrap, seccompFile }: Preparation, namespaceFd: number) {
+  const ends = {
+    stdout: { at: 1, ...pipe() },
+    stderr: { at: 2, ...pipe() },
+    status: { at: startFds.status, ...pipe() },
+    launcher: { at: startFds.launcher, ...pipe() },
+    args: { at: startFds.args, ...pipe() },
+    block: { at: startFds.block, ...pipe() },
+    start: { at: startFds.start, ...pipe() },
+  };
+  const { stdout, stderr, status, launcher, args, block, start } = ends;
+  const [outputs, inputs] = [
+    [stdout, stderr, status, launcher],
+    [args, block, start],
+  ];
+  const seccomp = openSync(seccompFile, 'r');
   const sandboxWords = [
-    preparation.bubblewrap,
+    bubblewrap,
     '--args',
     String(startFds.args),
     '--',
@@ -70,59 +122,69 @@ export async function prepareStart(preparation: Preparation): Promise<Prepared> 
     launcherScript,
     'sealwright',
   ];
-  const child: ChildProcess = spawn(
-    '/usr/bin/dash',
-    ['-c', waitScript, 'sealwright', `/proc/${process.pid}/fd/${namespaceFd}`, ...sandboxWords],
-    {
-      env: {},
-      cwd: '/',
-      shell: false,
-      stdio: ['ignore', stdout.write, stderr.write, 'pipe', seccompFd, 'pipe', 'pipe', 'pipe', 'pipe'],
-    },
-  );
-  for (const fd of [stdout.write, stderr.write, seccompFd]) closeSync(fd);
-  const exited = once(child, 'exit');
-  exited.catch(() => undefined);
-  for (const fd of [startFds.args, startFds.status, startFds.block, startFds.launcher, startFds.start])
-    streamOf(child, fd).on('error', () => undefined);
-  const streams = {
-    stdout: new Socket({ fd: stdout.read, writable: false }),
-    stderr: new Socket({ fd: stderr.read, writable: false }),
-  };
-  const settle = onlyOnce(() => closeSync(namespaceFd));
-  const end = async () => {
-    settle();
-    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
-      child.kill('SIGKILL');
-    await exited.catch(() => undefined);
-    for (const stream of Object.values(streams)) stream.destroy();
-  };
-  let group: ControlGroup | null = null;
+  let pid: number;
   try {
-    if (child.pid === undefined) await exited;
-    group = (await preparation.groups?.create(`start-${++made}`)) ?? null;
-    await group?.add(child.pid!);
+    pid = posixSpawn({
+      program: '/usr/bin/dash',
+      words: [
+        'dash',
+        '-c',
+        waitScript,
+        'sealwright',
+        `/proc/${process.pid}/fd/${namespaceFd}`,
+        ...sandboxWords,
+      ],
+      descriptors: new Map([
+        ...outputs.map(({ at, write }) => [at, write] as const),
+        ...inputs.map(({ at, read }) => [at, read] as const),
+        [startFds.seccomp, seccomp],
+      ]),
+    });
   } catch (error) {
-    await end();
-    group?.remove();
+    for (const { read, write } of Object.values(ends)) for (const fd of [read, write]) closeSync(fd);
     throw error;
+  } finally {
+    closeSync(seccomp);
   }
-  return {
-    process: child,
-    exited,
-    ...streams,
-    group,
-    settle,
-    begin: (uid) => {
-      // Programs that open /dev/stdout open the pipe itself, so it must be theirs.
-      if (uid !== null) for (const fd of [stdout.read, stderr.read]) fchownSync(fd, uid, uid);
-      streamOf(child, startFds.block).write(`${uid ?? ''}\n`);
-    },
-    discard: async () => {
-      await end();
-      if (group !== null) await removeWhenEmpty(group);
-    },
+  for (const fd of [...outputs.map(({ write }) => write), ...inputs.map(({ read }) => read)]) closeSync(fd);
+  const reading = (fd: number) => new Socket({ fd, writable: false });
+  const writing = (fd: number) => new Socket({ fd, readable: false }).on('error', () => undefined);
+  const streams = {
+    stdout: reading(stdout.read),
+    stderr: reading(stderr.read),
+    status: reading(status.read),
+    launcher: reading(launcher.read),
+    args: writing(args.write),
+    block: writing(block.write),
+    start: writing(start.write),
   };
+  return { pid, streams, outputFds: [stdout.read, stderr.read], ...watchEnd(pid, streams.status) };
+}
+
+/** The end of a child that Node did not start: its end of the status pipe closes, then it is reaped. */
+function watchEnd(pid: number, status: Readable) {
+  let ended: { code: number | null } | null = null;
+  let settle: (code: number | null) => void = () => undefined;
+  const exited = new Promise<number | null>((resolve) => {
+    settle = resolve;
+  });
+  const alive = () => {
+    ended ??= reap(pid);
+    if (ended !== null) settle(ended.code);
+    return ended === null;
+  };
+  const poll = (waitMs: number) => {
+    if (alive()) setTimeout(() => poll(Math.min(waitMs * 2, localLimits.reapMostMs)), waitMs);
+  };
+  const watch = onlyOnce(() => poll(localLimits.reapFirstMs));
+  status.on('close', watch);
+  const kill = () => {
+    if (!alive()) return;
+    // Not reaped yet, so the number still means it.
+    process.kill(pid, 'SIGKILL');
+    watch();
+  };
+  return { exited, alive, kill };
 }
 
 function onlyOnce(act: () => void): () => void {

@@ -11,25 +11,58 @@ const pageBytes = 4096;
 const ticksPerSecond = 100;
 
 /**
- * Sums a process and everything below it (proc_pid_stat(5)). A process that leaves its parent falls to the
- * sandbox's first process, so the tree below that one is the whole PID namespace.
+ * Sums a process and everything below it (proc_pid_stat(5)). Pages that several processes share count for each,
+ * so `residentBytes` is at least what they hold together of it, and `heldMemory` tells how much that is.
  */
 export function treeUsage(pid: number): TreeUsage {
   let [pids, residentBytes, cpuSeconds] = [0, 0, 0];
-  const pending = [pid];
-  const seen = new Set<number>();
-  while (pending.length > 0) {
-    const next = pending.pop()!;
-    if (seen.has(next)) continue;
-    seen.add(next);
-    const stat = readStat(next);
+  for (const member of [pid, ...descendantsOf(pid)]) {
+    const stat = readStat(member);
     if (stat === null) continue;
     pids += stat.threads;
     residentBytes += stat.residentBytes;
     cpuSeconds += stat.cpuSeconds;
-    pending.push(...childrenOf(next));
   }
   return { pids, residentBytes, cpuSeconds };
+}
+
+/**
+ * Everything below a process, as the host numbers it. A process that leaves its parent falls to the sandbox's
+ * first process, so what is below that one is the whole PID namespace.
+ */
+export function descendantsOf(pid: number): number[] {
+  const seen = new Set([pid]);
+  for (const next of seen) for (const child of childrenOf(next)) seen.add(child);
+  seen.delete(pid);
+  return [...seen];
+}
+
+/** Memory of processes, in bytes, without pages of files, which the kernel drops when it needs room. */
+export type HeldMemory = { readonly anonymous: number; readonly shared: number };
+
+/** What processes hold together: pages that several share count once (proc_pid_smaps(5), smaps_rollup). */
+export function heldMemory(pids: readonly number[]): HeldMemory {
+  let [anonymous, shared] = [0, 0];
+  for (const pid of pids) {
+    const held = heldBy(pid);
+    anonymous += held.anonymous;
+    shared += held.shared;
+  }
+  return { anonymous, shared };
+}
+
+function heldBy(pid: number): HeldMemory {
+  try {
+    const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+    const bytes = (name: string) => {
+      const kibibytes = new RegExp(`^${name}: +(\\d+) kB$`, 'm').exec(text)?.[1];
+      return kibibytes === undefined ? null : Number(kibibytes) * 1024;
+    };
+    return { anonymous: bytes('Pss_Anon') ?? bytes('Pss') ?? 0, shared: bytes('Pss_Shmem') ?? 0 };
+  } catch {
+    // It has ended, or this kernel does not tell; then what is resident is the bound.
+    return { anonymous: readStat(pid)?.residentBytes ?? 0, shared: 0 };
+  }
 }
 
 function childrenOf(pid: number): number[] {

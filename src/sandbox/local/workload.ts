@@ -7,7 +7,7 @@ import type { SandboxRequest } from '../backend.ts';
 import { bubblewrapArguments, encodeArguments, type SystemView } from './bubblewrap.ts';
 import { parseLauncherWord, startFileText } from './launcher.ts';
 import { localLimits } from './limits.ts';
-import { type Prepared, startFds, streamOf } from './prepared.ts';
+import { type Prepared, startFds } from './prepared.ts';
 
 /** bubblewrap running, its namespaces made, the command held back. */
 export type Workload = {
@@ -31,7 +31,7 @@ export async function startWorkload(
   request: SandboxRequest,
   prepared: Prepared,
 ): Promise<Workload> {
-  const timer = setTimeout(() => prepared.process.kill('SIGKILL'), localLimits.startTimeoutMs);
+  const timer = setTimeout(prepared.kill, localLimits.startTimeoutMs);
   let initFd: number | null = null;
   try {
     const initPid = await begin(system, request, prepared);
@@ -69,19 +69,19 @@ async function begin(system: SystemView, request: SandboxRequest, prepared: Prep
   // The control group counts what it refuses, so where there is one it shall be the first to refuse.
   const pids = limits.pids + (prepared.group === null ? 0 : localLimits.rlimitSlack);
   const { openFiles } = localLimits;
-  streamOf(prepared.process, startFds.args).end(encodeArguments(words));
-  streamOf(prepared.process, startFds.start).end(
-    startFileText({ pids, fileBytes, openFiles, cwd, env, command }),
-  );
+  prepared.args.end(encodeArguments(words));
+  prepared.start.end(startFileText({ pids, fileBytes, openFiles, cwd, env, command }));
   prepared.begin(uid);
-  const status = await firstLine(streamOf(prepared.process, startFds.status));
+  const status = await firstLine(prepared.status);
+  // Read on, so that its end is seen.
+  prepared.status.resume();
   return (JSON.parse(status) as { 'child-pid': number })['child-pid'];
 }
 
 async function releaseLauncher(request: SandboxRequest, prepared: Prepared): Promise<void> {
   try {
-    streamOf(prepared.process, startFds.block).end('\n');
-    const word = parseLauncherWord(await firstLine(streamOf(prepared.process, startFds.launcher)));
+    prepared.block.end('\n');
+    const word = parseLauncherWord(await firstLine(prepared.launcher));
     if (word?.word === 'cwd')
       throw new Fault('state.conflict', {
         detail: `The folder ${request.cwd} does not exist in the sandbox.`,
@@ -118,14 +118,14 @@ function unavailable(what: string, cause?: unknown): Fault {
 }
 
 /** Ends a start that failed; what bubblewrap said of it, for the log and, bounded, for the caller. */
-async function explain({ process: child, stderr, exited }: Prepared, error: unknown): Promise<Fault> {
-  child.kill('SIGKILL');
+async function explain({ kill, stderr, exited }: Prepared, error: unknown): Promise<Fault> {
+  kill();
   if (error instanceof Fault && error.code === 'state.conflict') return error;
   let said = '';
   stderr.on('data', (chunk: Buffer) => {
     if (said.length < 2000) said += chunk.toString('utf8');
   });
-  await exited.catch(() => undefined);
+  await exited;
   if (!stderr.destroyed)
     await Promise.race([
       once(stderr, 'close'),

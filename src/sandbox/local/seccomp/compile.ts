@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { type Policy, policies, type Rule, type Test, type Verdict, verdicts } from './filter.ts';
+import {
+  type Policy,
+  policies,
+  type Rule,
+  type Test,
+  type Verdict,
+  verdicts,
+  withHeldAffinity,
+} from './filter.ts';
 import { conditionalJumpInstructionsMax, instructionsMax } from './limits.ts';
 import type { Architecture } from './syscalls.ts';
 
@@ -129,8 +137,8 @@ export function encode(program: readonly Instruction[]): Buffer {
 
 /**
  * The sandbox's filter as the raw little-endian `struct sock_filter[]` that `bwrap --seccomp FD` reads to its
- * end. The same bytes for the same architecture, always; loading the wrong one kills at the first call.
+ * end. The same bytes for the same arguments, always; loading another architecture's kills at the first call.
  */
-export function compileSeccomp(arch: Architecture): Buffer {
-  return encode(compilePolicy(policies[arch]));
+export function compileSeccomp(arch: Architecture, affinity: 'free' | 'held' = 'free'): Buffer {
+  return encode(compilePolicy(affinity === 'held' ? withHeldAffinity(arch) : policies[arch]));
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { judge, policies, type Verdict, verdicts } from './filter.ts';
+import { judge, policies, type Verdict, verdicts, withHeldAffinity } from './filter.ts';
 import { type Architecture, syscallNumbers } from './syscalls.ts';
 
 const architectures: readonly Architecture[] = ['x64', 'arm64'];
@@ -116,5 +116,16 @@ test('another ABI kills, also the one that shares the architecture', () => {
   const { auditArch } = policies.x64;
   for (const number of [0x40000000, 0x40000000 + getpid, 0x40000220, 0xfffffffe]) {
     assert.equal(judge(policies.x64, { auditArch, number, args: [] }), killProcess);
+  }
+});
+
+test('an affinity that holds a sandbox cannot be widened, and nothing else changes', () => {
+  for (const arch of architectures) {
+    const [free, held] = [policies[arch], withHeldAffinity(arch)];
+    for (const [name, number] of syscallNumbers[arch]) {
+      const call = { auditArch: free.auditArch, number, args: [] };
+      const expected = name === 'sched_setaffinity' ? refuse : judge(free, call);
+      assert.equal(judge(held, call), expected, name);
+    }
   }
 });

@@ -228,6 +228,13 @@ export const policies: Readonly<Record<Architecture, Policy>> = {
   arm64: policyFor('arm64', 0xc000_00b7, 0),
 };
 
+/** The policy where an affinity holds a sandbox to its processors: what is inside could otherwise widen it again. */
+export function withHeldAffinity(arch: Architecture): Policy {
+  const rules = new Map(policies[arch].rules);
+  rules.set(syscallNumbers[arch].get('sched_setaffinity')!, refuseRule);
+  return { ...policies[arch], rules };
+}
+
 /** `struct seccomp_data` without the instruction pointer: what a filter sees of a call. */
 export type Call = {
   auditArch: number;
