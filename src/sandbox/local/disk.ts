@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { lstatSync, opendirSync } from 'node:fs';
+import { lstatSync, opendirSync, statfsSync } from 'node:fs';
 import { lstat, statfs } from 'node:fs/promises';
 import { systemClock } from '../../base/clock.ts';
 import { localLimits } from './limits.ts';
@@ -109,8 +109,18 @@ export class DiskWatcher {
     this.#holders = holders;
   }
 
+  /** Called while nobody changes the folders yet, so that small ones can be measured without starting du(1). */
   start(): void {
-    if (this.#folders.length > 0) this.#schedule();
+    const [first] = this.#folders;
+    if (first === undefined) return;
+    const walked = walk(this.#folders);
+    if (walked !== null) {
+      const space = statfsSync(first);
+      [this.#freeBytes, this.#freeInodes] = [space.bavail * space.bsize, space.ffree];
+      this.#used = walked;
+      this.#measuredAt = systemClock.monotonic();
+    }
+    this.#schedule();
   }
 
   stop(): void {
