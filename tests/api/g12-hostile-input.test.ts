@@ -95,17 +95,23 @@ test('bodies past the limit are refused while they come, whoever sends them, and
   assert(control < 150 * mib && runner < 50 * mib, `grew by ${control} and ${runner} bytes`);
 });
 
-/** Sends a head and then chunks until the other side has enough, 256 MiB at most. */
+/** Sends a head and then chunks until the other side has enough. */
 async function flood(start: string): Promise<RawAnswer> {
   const socket = await openRaw(port);
-  const answer = drain(socket, 30_000);
+  const answer = drain(socket);
   socket.write(start);
-  const chunk = Buffer.concat([Buffer.from('10000\r\n'), Buffer.alloc(0x10000, 'x'), Buffer.from('\r\n')]);
-  const closed = once(socket, 'close');
-  for (let sent = 0; sent < 256 * mib && !socket.destroyed && socket.writable; sent += chunk.length) {
-    if (!socket.write(chunk)) await Promise.race([once(socket, 'drain'), closed]).catch(() => undefined);
-  }
+  await pour(
+    socket,
+    Buffer.concat([Buffer.from('10000\r\n'), Buffer.alloc(0x10000, 'x'), Buffer.from('\r\n')]),
+  );
   return await answer;
+}
+
+/** Writes the same bytes again and again as they are taken, 256 MiB at most, until the connection ends. */
+async function pour(socket: Socket, bytes: Buffer): Promise<void> {
+  const closed = once(socket, 'close');
+  for (let sent = 0; sent < 256 * mib && socket.writable; sent += bytes.length)
+    if (!socket.write(bytes)) await Promise.race([once(socket, 'drain'), closed]).catch(() => undefined);
 }
 
 test('headers and URLs past their limits are refused', async () => {
@@ -120,10 +126,7 @@ test('headers and URLs past their limits are refused', async () => {
   for (const [status, request] of cases) assert.equal((await rawExchange(port, request)).status, status);
   const endless = await openRaw(port);
   const answer = drain(endless);
-  for (let sent = 0; sent < 64 * mib && endless.writable; sent += 0x10000) {
-    if (!endless.write(Buffer.alloc(0x10000, 'a')))
-      await Promise.race([once(endless, 'drain'), once(endless, 'close')]);
-  }
+  await pour(endless, Buffer.alloc(0x10000, 'a'));
   assert(isRefusal(await answer), 'a head without an end');
 });
 
@@ -182,7 +185,7 @@ test('requests with bytes changed at random get an answer below 500 or a cut con
     const { status, text } = await drain(socket, 20_000);
     assert(status < 500, `${cut.toString('latin1')}\n${text}`);
   };
-  for (let round = 0; round < 25; round += 1) await Promise.all(Array.from({ length: 20 }, one));
+  for (let round = 0; round < 100; round += 1) await Promise.all(Array.from({ length: 20 }, one));
 });
 
 test('bytes that are no HTTP at all get a 400 or a cut connection', async () => {
@@ -424,7 +427,7 @@ test('queries and headers out of their bounds are refused', async () => {
     assert.equal(
       (await ask('GET', `/api/v1/runs/${newId('run', 1)}/logs`, undefined, { 'last-event-id': lastId }))
         .status,
-      lastId === '' ? 404 : 400,
+      400,
     );
 });
 
