@@ -1,5 +1,7 @@
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { type Instance, startInstance } from '../tests/support/instance.ts';
 import type { Row } from './row.ts';
 
@@ -11,6 +13,7 @@ import type { Row } from './row.ts';
 const rounds = 100;
 const burst = 50;
 const parallel = 16;
+const peerRounds = 20;
 
 const rawWords = [
   ...[
@@ -64,11 +67,18 @@ const rawWords = [
 ];
 
 /** Milliseconds from the start of a program to its first byte of output. */
-async function firstByte(program: string, words: readonly string[]): Promise<number> {
+async function firstByte(
+  program: string,
+  words: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<number> {
   const startedAt = performance.now();
-  const child = spawn(program, words, { env: {}, stdio: ['ignore', 'pipe', 'ignore'] });
+  const child = spawn(program, words, { env, stdio: ['ignore', 'pipe', 'ignore'] });
   const exited = once(child, 'exit');
-  await once(child.stdout, 'data');
+  await Promise.race([
+    once(child.stdout, 'data'),
+    once(child.stdout, 'end').then(() => assert.fail(`${program} said nothing`)),
+  ]);
   const tookMs = performance.now() - startedAt;
   await exited;
   return tookMs;
@@ -105,6 +115,30 @@ async function inParallel(
   };
   await Promise.all(Array.from({ length: width }, lane));
   return performance.now() - startedAt;
+}
+
+/** Another sandbox, started as its users start it; a row that says why where it cannot be. */
+async function peerRow(ours: readonly number[]): Promise<Row> {
+  const what = 'the same beside @anthropic-ai/sandbox-runtime (srt echo x), p50 / p99';
+  const srt = join(import.meta.dirname, '..', 'node_modules', '.bin', 'srt');
+  try {
+    const samples: number[] = [];
+    for (let round = 0; round < peerRounds; round += 1)
+      samples.push(await firstByte(srt, ['echo', 'x'], process.env));
+    return {
+      what,
+      figure: both(ours),
+      peer: both(samples),
+      ratio: percentile(ours, 0.5) / percentile(samples, 0.5),
+    };
+  } catch {
+    return {
+      what,
+      figure: both(ours),
+      peer: 'not measured: it needs the Debian packages ripgrep and socat',
+      ratio: null,
+    };
+  }
 }
 
 async function burstRow(instance: Instance): Promise<Row> {
@@ -148,6 +182,7 @@ export async function benchRunLatency(): Promise<Row[]> {
         ratio: percentile(ours, 0.5) / percentile(raw, 0.5),
         note: 'aim: p50 at most 3, p99 under 60 ms',
       },
+      await peerRow(ours),
       await burstRow(instance),
     ];
   } finally {
