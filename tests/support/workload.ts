@@ -1,10 +1,19 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chownSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from '../../src/client/client.ts';
 import type { CreateRun, RunView } from '../../src/contract/schemas.ts';
+import type { SessionId } from '../../src/model/ids.ts';
 import { type Architecture, syscallNumbers } from '../../src/sandbox/local/seccomp/syscalls.ts';
 import { type Instance, launcher, startInstance } from './instance.ts';
 
@@ -24,16 +33,27 @@ const becomeOrdinary = [
 /** Both modes, each with the reason why it cannot be tried here. */
 export const modes: readonly { readonly mode: Mode; readonly skip: string | false }[] = [
   { mode: 'root', skip: asRoot ? false : 'needs root' },
-  { mode: 'user', skip: asRoot && !ordinaryUserCan() ? 'an ordinary user cannot read this clone' : false },
+  {
+    mode: 'user',
+    skip:
+      asRoot && !ordinaryUserCan()
+        ? 'an ordinary user cannot read this clone or make namespaces here'
+        : false,
+  },
 ];
 
 function ordinaryUserCan(): boolean {
   const [program, ...words] = becomeOrdinary;
-  return spawnSync(program, [...words, launcher, '--help'], { stdio: 'ignore', shell: false }).status === 0;
+  const succeeds = (...command: string[]) =>
+    spawnSync(program, [...words, ...command], { stdio: 'ignore', shell: false }).status === 0;
+  return succeeds(launcher, '--help') && succeeds('unshare', '--user', '--map-root-user', 'true');
 }
 
 /** A server of its own in a mode, which touches nothing of the user who runs the tests. */
-export async function startIn(mode: Mode, environment: Readonly<Record<string, string>> = {}): Promise<Instance> {
+export async function startIn(
+  mode: Mode,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Instance> {
   const folder = mkdtempSync(join(tmpdir(), `sealwright-${mode}-`));
   const drop = mode === 'user' && asRoot;
   if (drop) chownSync(folder, ordinaryUid, ordinaryUid);
@@ -67,7 +87,9 @@ export function sh(script: string): string[] {
 /** What a script said with `say`, by name. */
 export function answersOf(stdout: string): Map<string, string> {
   const lines = stdout.split('\n').filter((line) => line.includes('\t'));
-  return new Map(lines.map((line) => [line.slice(0, line.indexOf('\t')), line.slice(line.indexOf('\t') + 1)]));
+  return new Map(
+    lines.map((line) => [line.slice(0, line.indexOf('\t')), line.slice(line.indexOf('\t') + 1)]),
+  );
 }
 
 export type Ran = {
@@ -82,7 +104,7 @@ type Options = Partial<Omit<CreateRun, 'command'>>;
 /** A run that is not over yet. */
 export type LiveRun = {
   readonly id: string;
-  readonly session: string;
+  readonly session: SessionId;
   /** Resolves with the match once the output shows it; rejects when the run ends before. */
   shows(pattern: RegExp): Promise<RegExpExecArray>;
   /** Once there is more output than now. */
@@ -123,7 +145,8 @@ export async function startRun(
         if (found === null && !output.over) return;
         waiting.delete(look);
         if (found !== null) resolve(found);
-        else reject(new Error(`the run ended first: ${output.stdout.slice(-500)} ${output.stderr.slice(-500)}`));
+        else
+          reject(new Error(`the run ended first: ${output.stdout.slice(-500)} ${output.stderr.slice(-500)}`));
       };
       waiting.add(look);
       look();
@@ -164,7 +187,7 @@ export async function probe(
 export async function repositorySession(
   client: Client,
   files: Readonly<Record<string, string>>,
-): Promise<string> {
+): Promise<SessionId> {
   const folder = mkdtempSync(join(tmpdir(), 'sealwright-repository-'));
   const git = (...words: string[]) =>
     execFileSync('git', ['-C', folder, '-c', 'user.name=t', '-c', 'user.email=t@t.invalid', ...words], {
