@@ -84,9 +84,8 @@ export async function openControl(options: ControlOptions): Promise<Control> {
       return await metrics.text();
     },
     close: async () => {
-      await sweeper.close();
-      await link.close();
-      await closer.close();
+      // At once: a sweep may wait for an answer of the runner, and a closing session for the end of a run.
+      await Promise.all([sweeper.close(), closer.close(), link.close()]);
       await dispatcher.close();
       await gate.close();
     },

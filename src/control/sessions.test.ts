@@ -75,6 +75,21 @@ describe('a session', () => {
     assert.equal(test.runner.countOf('start'), 1);
   });
 
+  it('whose workspace takes long to remove does not keep control from ending', async () => {
+    await using test = await TestControl.open();
+    const session = await test.session(ann);
+    await test.runner.stop();
+    await test.control.sessions.close(ann, session);
+    test.runner.neverAnswer.add('remove-session');
+    await test.runner.listen();
+    await test.runner.until(() => test.runner.countOf('remove-session') === 1);
+    await test.restart();
+    test.runner.neverAnswer.clear();
+    test.runner.cut();
+    while ((await test.control.sessions.get(ann, session)).view.phase !== 'closed')
+      await new Promise(setImmediate);
+  });
+
   it('is refused past the quota of its owner', async () => {
     await using test = await TestControl.open({ config: { sessionsPerOwnerMax: 1 } });
     await test.session(ann);

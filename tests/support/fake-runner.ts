@@ -56,6 +56,8 @@ export class FakeRunner {
   readonly begun = new Map<RunId, number>();
   /** Orders of these kinds are carried out, but their answers never sent; the connection ends instead. */
   readonly loseAnswersTo = new Set<RunnerOrder['order']>();
+  /** Orders of these kinds are carried out and never answered. */
+  readonly neverAnswer = new Set<RunnerOrder['order']>();
   /** Orders of these kinds end the connection before they are carried out. */
   readonly dropOrders = new Set<RunnerOrder['order']>();
   /** The fault that starts are answered with. */
@@ -195,6 +197,7 @@ export class FakeRunner {
       const answer = this.#carryOut(order);
       this.#changed();
       if (this.loseAnswersTo.has(order.order)) return channel.close();
+      if (this.neverAnswer.has(order.order)) continue;
       await channel.sendJson('fault' in answer ? { id, fault: answer.fault } : { id, ok: answer.ok });
       this.#afterAnswer(order);
     }

@@ -8,6 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Client } from '../../src/client/client.ts';
 import {
   descendantsOf,
+  type HostProcess,
   instanceGroups,
   isAlive,
   namespacesInUse,
@@ -60,7 +61,10 @@ export class MortalServer {
   }
 
   async start(): Promise<void> {
-    this.instance = await this.#startUp();
+    this.instance = await this.#startUp().catch((error: Error) => {
+      const there = JSON.stringify(processesOf(this.home), null, 1);
+      throw new Error(`${error.message}\nin the way: ${there}\n${this.#logs()}`);
+    });
   }
 
   #startUp(): Promise<Instance> {
@@ -142,13 +146,14 @@ export class MortalServer {
     if (this.#random.fraction() < 0.3) await this.#killYoungUp();
     await this.start();
     assert.deepEqual(await untilNone(() => family.filter(isAlive), goneMs), []);
-    assert.deepEqual(namespacesInUse(namespaces), []);
   }
 
   async #killYoungUp(): Promise<void> {
+    const before = childrenOfThis();
     const outcome = this.#startUp().catch(() => null);
-    await pause(this.#random.between(50, 900));
-    const young = processesOf(this.home).filter(({ parent }) => parent === process.pid);
+    const young = childrenOfThis().filter(({ pid }) => !before.some((other) => other.pid === pid));
+    assert.equal(young.length, 1);
+    await pause(this.#random.between(0, 900));
     const from = Date.now();
     for (const { pid } of young) process.kill(pid, 'SIGKILL');
     await outcome;
@@ -197,6 +202,10 @@ export class MortalServer {
       rmSync(dirname(this.home), { recursive: true, force: true });
     }
   }
+}
+
+function childrenOfThis(): HostProcess[] {
+  return descendantsOf(process.pid).filter(({ parent }) => parent === process.pid);
 }
 
 function pidsOf(instance: Instance): Readonly<Record<Part, number>> | null {

@@ -1,20 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import {
-  chownSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { chownSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from '../../src/client/client.ts';
 import type { CreateRun, RunView } from '../../src/contract/schemas.ts';
 import type { SessionId } from '../../src/model/ids.ts';
 import { type Architecture, syscallNumbers } from '../../src/sandbox/local/seccomp/syscalls.ts';
+import { type HostProcess, processesOf } from './host-traces.ts';
 import { type Instance, launcher, startInstance } from './instance.ts';
 
 /** Who started the server: what holds a sandbox differs, what it may do does not. */
@@ -219,41 +212,18 @@ export async function artifactText(client: Client, run: RunView, name: string): 
   return text;
 }
 
-const namespaceKinds = ['pid', 'mnt', 'net', 'ipc', 'uts', 'user'] as const;
+/** A shell script that names its PID namespace as the host does, for `processesIn`. */
+export const printNamespace = 'readlink /proc/self/ns/pid';
 
-/** A shell script that names its namespaces as the host does, for `whoIsIn`. */
-export const printNamespaces = `for kind in ${namespaceKinds.join(' ')}; do readlink /proc/self/ns/$kind; done`;
-
-export function namespacesIn(stdout: string): string[] {
-  const found = stdout.match(/^[a-z]+:\[\d+\]$/gm) ?? [];
-  assert.equal(new Set(found).size, namespaceKinds.length, stdout);
-  return found;
-}
-
-/** Processes of the host that are in one of these namespaces or hold it open, as `pid namespace`. */
-export function whoIsIn(namespaces: readonly string[]): string[] {
-  const wanted = new Set(namespaces);
-  const found: string[] = [];
-  for (const pid of listed('/proc').filter((name) => /^\d+$/.test(name))) {
-    const places = [
-      ...namespaceKinds.map((kind) => `/proc/${pid}/ns/${kind}`),
-      ...listed(`/proc/${pid}/fd`).map((fd) => `/proc/${pid}/fd/${fd}`),
-    ];
-    for (const place of places) if (wanted.has(linkOf(place))) found.push(`${pid} ${linkOf(place)}`);
-  }
-  return found;
+/** An instance's processes in the PID namespace that a run printed: the number alone may come to mean another one later. */
+export function processesIn(home: string, stdout: string): HostProcess[] {
+  const namespace = /^pid:\[\d+\]$/m.exec(stdout)?.[0];
+  assert.ok(namespace !== undefined, stdout);
+  return processesOf(home).filter(({ pid }) => linkOf(`/proc/${pid}/ns/pid`) === namespace);
 }
 
 export function residentBytes(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
-}
-
-function listed(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }
 
 function linkOf(path: string): string {
