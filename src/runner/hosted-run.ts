@@ -271,6 +271,8 @@ export class HostedRun {
   }
 
   #failure(error: unknown): Ending {
+    if (this.#interrupted === 'shutdown')
+      return { phase: 'failed', cause: 'runner-lost', reason: 'The runner was stopped.', exit: noExit };
     if (this.#interrupted === 'cancelled')
       return { phase: 'cancelled', reason: 'The run was stopped before its command started.', exit: noExit };
     if (this.#interrupted === 'timed-out')

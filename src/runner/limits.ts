@@ -6,7 +6,7 @@ export const runnerLimits = {
   /** How long the change of a workspace may take to collect. */
   collectTimeoutMs: 10 * 60_000,
   /** The same once the run was stopped or its time is up: then somebody waits for its end. */
-  collectAfterStopMs: 30_000,
+  collectAfterStopMs: 15_000,
   diffBytesMax: 1024 ** 3,
   /** What is kept of what git says when it fails. */
   complaintBytesMax: 4_096,

@@ -15,7 +15,6 @@ import {
   modes,
   perl,
   printNamespace,
-  probe,
   processesIn,
   repositorySession,
   residentBytes,
@@ -35,38 +34,12 @@ const ended = ({ phase, cause }: RunView) => `${phase} ${cause ?? ''}`.trim();
 
 type Scene = { instance: Instance; client: Client; bystander: LiveRun };
 
-for (const { mode, skip } of modes) {
-  describe(`G6 as ${mode}`, { skip }, () => {
-    let instance: Instance;
-    let client: Client;
-    let bystander: LiveRun;
-    before(async () => {
-      instance = await startIn(mode, { SEALWRIGHT_LOG_LEVEL: 'warn' });
-      client = instance.client;
-      bystander = await startRun(client, perl('while (1) { print "tick\\n"; pause(0.05) }'));
-      await bystander.shows(/tick/);
-    });
-    after(async () => {
-      client?.close();
-      await instance?.remove();
-    });
-    const scene = () => ({ instance, client, bystander });
-
-    memoryTests(mode, scene);
-    processTests(mode, scene);
-    diskTests(mode, scene);
-    timeTests(scene);
-    outputTests(scene);
-    lifeTests(mode, scene);
-  });
-}
-
 const eatMemory = 'my @eaten; while (1) { push @eaten, "x" x 4_000_000 }';
 
 /** Ways to hold memory that no simple count of a process's pages shows. Each would take 1 GiB. */
 const hiddenMemory: Readonly<Record<string, string>> = {
   'in many children':
-    'for (1 .. 64) { if (fork == 0) { my $x = "x" x 16_000_000; pause(30); POSIX::_exit(0) } } 1 while wait > 0',
+    'for (1 .. 64) { if (fork == 0) { my $x = "x" x 16_000_000; pause(2); POSIX::_exit(0) } } my $killed = 0; while (wait > 0) { $killed = 1 if $? & 127 } exit $killed',
   'in a file without a name':
     'my $name = "x"; my $fd = syscall($nr{memfd_create}, $name, 0); open my $f, ">&=", $fd or die; my $b = "x" x 1048576; syswrite $f, $b for 1 .. 1024; pause(30)',
   'in removed files of /dev/shm and /tmp':
@@ -393,20 +366,39 @@ async function stalledReader(instance: Instance, run: string) {
   return socket;
 }
 
+async function untilClosed(client: Client, session: string): Promise<void> {
+  for (;;) {
+    const { phase } = await client.sessions.get(session);
+    if (phase === 'closed') return;
+    assert.equal(phase, 'terminating');
+    await pause(20);
+  }
+}
+
 function lifeTests(mode: Mode, scene: () => Scene) {
+  // Started with the others, because it takes its time.
+  let stuck: LiveRun;
+  before(async () => {
+    const { client } = scene();
+    const session = await repositorySession(client, { 'a.txt': 'one\n' });
+    const script = 'echo changed > a.txt; mkfifo .gitignore; sleep 600';
+    stuck = await startRun(client, sh(script), { session, diff: true, timeoutSeconds: 1 });
+  });
+
   test('deep and wide trees go with their session', async () => {
     const { client, instance } = scene();
-    const script = `chdir '/workspace'; for (1 .. 5000) { mkdir 'd' or die; chdir 'd' } chdir '/home/agent'; mkdir 'wide'; chmod 0, 'wide' if 0;
-      for (1 .. 100_000) { sysopen(my $f, "wide/$_", O_WRONLY | O_CREAT) or die "$!" } chmod 0000, 'wide'; chmod 0500, '/workspace/d'`;
+    const files = mode === 'root' ? 100_000 : 10_000;
+    const script = `chdir '/workspace'; for (1 .. 5000) { mkdir 'd' or die; chdir 'd' } chdir '/home/agent'; mkdir 'wide';
+      for (1 .. ${files}) { sysopen(my $f, "wide/$_", O_WRONLY | O_CREAT) or die "$!" } chmod 0000, 'wide'; chmod 0500, '/workspace/d'`;
     const { run } = await runOnce(client, perl(script));
     assert.equal(ended(run), 'succeeded');
-    assert.ok(run.usage!.cpuSeconds > 0 && run.usage!.diskBytes > 100_000 * 256, JSON.stringify(run.usage));
+    assert.ok(run.usage!.cpuSeconds > 0 && run.usage!.diskBytes > files * 256, JSON.stringify(run.usage));
     const folder = join(instance.home, 'runner', 'sessions', run.session);
     assert.ok(existsSync(folder));
     await client.sessions.close(run.session);
     await untilNone(() => (existsSync(folder) ? [folder] : []), 30_000);
     assert.equal(existsSync(folder), false);
-    assert.equal((await client.sessions.get(run.session)).phase, 'closed');
+    await untilClosed(client, run.session);
   });
 
   test('a long command and a large environment arrive; what the kernel cannot take is a failure with a reason', async () => {
@@ -421,11 +413,11 @@ function lifeTests(mode: Mode, scene: () => Scene) {
     assert.equal(large.stdout, '900\n');
     const [huge, small] = await Promise.all([
       runOnce(client, sh('true'), { env: { HUGE: 'x'.repeat(131_071) } }),
-      runOnce(client, sh('echo ${#HUGE}'), { env: { HUGE: 'x'.repeat(130_000) } }),
+      runOnce(client, sh('printenv HUGE | wc -c'), { env: { HUGE: 'x'.repeat(130_000) } }),
     ]);
     assert.equal(huge.run.phase, 'failed');
     assert.match(`${huge.run.reason} ${huge.stderr}`, /too long/);
-    assert.equal(small.stdout, '130000\n');
+    assert.equal(small.stdout, '130001\n');
   });
 
   test('a run that is stopped while it starts never runs on', async () => {
@@ -460,17 +452,13 @@ function lifeTests(mode: Mode, scene: () => Scene) {
     assert.ok(performance.now() - began < 10_000);
   });
 
-  test('a patch that cannot be read holds a stopped run no longer than it says', async () => {
+  test('a patch that cannot be read holds a run whose time is up only so long', async () => {
     const { client } = scene();
-    const session = await repositorySession(client, { 'a.txt': 'one\n' });
-    const live = await startRun(client, sh('mkfifo .gitattributes; echo up'), {
-      session,
-      diff: true,
-      timeoutSeconds: 3,
-    });
-    const { run } = await live.ended;
-    assert.equal(ended(run), 'succeeded');
+    const { run } = await stuck.ended;
+    assert.equal(run.phase, 'timed-out');
     assert.match(await artifactText(client, run, 'diff-problem'), /in time/);
+    const seconds = (Date.parse(run.finishedAt!) - Date.parse(run.startedAt!)) / 1000;
+    assert.ok(seconds < 40, `${seconds}`);
   });
 
   test('what a run used is told as it was', async () => {
@@ -479,7 +467,7 @@ function lifeTests(mode: Mode, scene: () => Scene) {
     const { run } = await runOnce(client, perl(script));
     const usage = run.usage!;
     assert.equal(usage.outputBytes, 1300);
-    assert.ok(usage.cpuSeconds >= 0.4 && usage.cpuSeconds < 2, `${usage.cpuSeconds}`);
+    assert.ok(usage.cpuSeconds >= 0.4 && usage.cpuSeconds < 5, `${usage.cpuSeconds}`);
     assert.ok(
       usage.peakMemoryBytes >= 95_000_000 && usage.peakMemoryBytes < 260_000_000,
       `${usage.peakMemoryBytes}`,
@@ -504,5 +492,31 @@ function lifeTests(mode: Mode, scene: () => Scene) {
       [],
     );
     assert.ok(mode === 'root' || mode === 'user');
+  });
+}
+
+for (const { mode, skip } of modes) {
+  describe(`G6 as ${mode}`, { skip }, () => {
+    let instance: Instance;
+    let client: Client;
+    let bystander: LiveRun;
+    before(async () => {
+      instance = await startIn(mode, { SEALWRIGHT_LOG_LEVEL: 'warn' });
+      client = instance.client;
+      bystander = await startRun(client, perl('while (1) { print "tick\\n"; pause(0.05) }'));
+      await bystander.shows(/tick/);
+    });
+    after(async () => {
+      client?.close();
+      await instance?.remove();
+    });
+    const scene = () => ({ instance, client, bystander });
+
+    memoryTests(mode, scene);
+    processTests(mode, scene);
+    diskTests(mode, scene);
+    timeTests(scene);
+    outputTests(scene);
+    lifeTests(mode, scene);
   });
 }

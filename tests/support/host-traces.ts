@@ -1,4 +1,4 @@
-import { existsSync, globSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, existsSync, globSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { homeAt } from '../../src/main/home.ts';
@@ -33,7 +33,7 @@ function describe(pid: string): HostProcess[] {
   // The program's name may hold anything; the fields behind it start after the last parenthesis.
   const [state, parent, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   if (state === undefined || state === 'Z' || state === 'X' || parent === undefined) return [];
-  const command = read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').slice(0, 120);
+  const command = read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').slice(0, 500);
   return [{ pid: Number(pid), parent: Number(parent), started: rest[17]!, command }];
 }
 
@@ -61,21 +61,49 @@ export function straysFrom(ancestor: number, processes: readonly HostProcess[]):
   return processes.filter(({ pid }) => !descends(pid));
 }
 
-/** Network namespaces that a process holds open or is in, as `net:[…]`. */
-export function namespacesOf(pid: number): Set<string> {
-  const fds = list(`/proc/${pid}/fd`).map((fd) => link(`/proc/${pid}/fd/${fd}`));
-  const own = link('/proc/self/ns/net');
-  return new Set(fds.filter((target) => target.startsWith('net:') && target !== own));
-}
+/**
+ * The network namespaces that a process holds ready or its sandboxes are in. They are held open here, because
+ * the number of one that is gone soon means another.
+ */
+export class HeldNamespaces {
+  readonly #held = new Map<string, number>();
 
-/** Of `namespaces`, those that some process is still in or holds. */
-export function namespacesInUse(namespaces: ReadonlySet<string>): string[] {
-  const used = new Set<string>();
-  for (const pid of list('/proc').filter((name) => /^\d+$/.test(name))) {
-    used.add(link(`/proc/${pid}/ns/net`));
-    for (const fd of list(`/proc/${pid}/fd`)) used.add(link(`/proc/${pid}/fd/${fd}`));
+  constructor(pid: number) {
+    const own = link('/proc/self/ns/net');
+    const paths = list(`/proc/${pid}/fd`).map((fd) => `/proc/${pid}/fd/${fd}`);
+    for (const below of descendantsOf(pid)) paths.push(`/proc/${below.pid}/ns/net`);
+    for (const path of paths) {
+      const name = link(path);
+      if (name.startsWith('net:') && name !== own && !this.#held.has(name)) this.#hold(name, path);
+    }
   }
-  return [...namespaces].filter((name) => used.has(name));
+
+  get size(): number {
+    return this.#held.size;
+  }
+
+  /** Those that another process is in or holds. */
+  inUse(): string[] {
+    const used = new Set<string>();
+    for (const pid of list('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)) {
+      used.add(link(`/proc/${pid}/ns/net`));
+      for (const fd of list(`/proc/${pid}/fd`)) used.add(link(`/proc/${pid}/fd/${fd}`));
+    }
+    return [...this.#held.keys()].filter((name) => used.has(name));
+  }
+
+  close(): void {
+    for (const fd of this.#held.values()) closeSync(fd);
+    this.#held.clear();
+  }
+
+  #hold(name: string, path: string): void {
+    try {
+      this.#held.set(name, openSync(path, 'r'));
+    } catch {
+      // It is gone already.
+    }
+  }
 }
 
 /** The control groups of an instance's sandboxes, prepared ones included. */

@@ -8,11 +8,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Client } from '../../src/client/client.ts';
 import {
   descendantsOf,
+  HeldNamespaces,
   type HostProcess,
   instanceGroups,
   isAlive,
-  namespacesInUse,
-  namespacesOf,
   processesOf,
   remains,
   straysFrom,
@@ -73,7 +72,18 @@ export class MortalServer {
   }
 
   pids(): Readonly<Record<Part, number>> {
-    return this.instance.pids();
+    const found = this.#parts();
+    assert(found !== null, 'control and runner are there');
+    return found;
+  }
+
+  #parts(): Readonly<Record<Part, number>> | null {
+    const below = descendantsOf(this.instance.process.pid!);
+    const [control, runner] = (['control', 'runner'] as const).map(
+      (name) =>
+        below.find(({ command }) => new RegExp(`^\\S+/node .*/dist/${name}\\.js $`).test(command))?.pid,
+    );
+    return control === undefined || runner === undefined ? null : { control, runner };
   }
 
   /** Ends processes without a warning and brings the server back; what comes back is sometimes killed as it starts. */
@@ -114,7 +124,7 @@ export class MortalServer {
     let young: number | undefined;
     while (young === undefined || young === old[name]) {
       await pause(5);
-      young = pidsOf(this.instance)?.[name];
+      young = this.#parts()?.[name];
     }
     await pause(this.#random.between(0, 300));
     const from = Date.now();
@@ -126,7 +136,7 @@ export class MortalServer {
   async #killUp(victim: 'up' | 'all'): Promise<void> {
     const up = this.instance.process.pid!;
     const { control, runner } = this.pids();
-    const [namespaces, family] = [namespacesOf(runner), descendantsOf(up)];
+    const [namespaces, family] = [new HeldNamespaces(runner), descendantsOf(up)];
     assert(namespaces.size > 0 && family.length > 2, 'there is something to leave behind');
     const from = Date.now();
     const pids = victim === 'all' ? this.#random.shuffle([up, control, runner]) : [up];
@@ -139,13 +149,15 @@ export class MortalServer {
         'control and runner end themselves',
       );
       assert.deepEqual(await untilNone(() => family.filter(isAlive), goneMs), []);
-      assert.deepEqual(namespacesInUse(namespaces), []);
+      assert.deepEqual(namespaces.inUse(), []);
     }
     for (const pid of [up, control, runner]) await gone(pid);
     this.deaths.push({ from, to: Date.now() });
     if (this.#random.fraction() < 0.3) await this.#killYoungUp();
     await this.start();
     assert.deepEqual(await untilNone(() => family.filter(isAlive), goneMs), []);
+    assert.deepEqual(await untilNone(() => namespaces.inUse(), goneMs), []);
+    namespaces.close();
   }
 
   async #killYoungUp(): Promise<void> {
@@ -165,7 +177,7 @@ export class MortalServer {
     const deadline = performance.now() + readyMs;
     for (;;) {
       const readiness = await this.client.readiness().catch(() => null);
-      if (readiness?.ready === true && pidsOf(this.instance) !== null) return;
+      if (readiness?.ready === true && this.#parts() !== null) return;
       assert(performance.now() < deadline, `not ready: ${JSON.stringify(readiness)}\n${this.#logs()}`);
       await pause(20);
     }
@@ -188,17 +200,17 @@ export class MortalServer {
 
   /** Ends it in order. Nothing of it may be left on the machine, and the data folder goes too. */
   async remove(): Promise<void> {
-    const [namespaces, family] = [
-      namespacesOf(this.pids().runner),
-      descendantsOf(this.instance.process.pid!),
-    ];
+    const up = this.instance.process.pid!;
     try {
+      const [namespaces, family] = [new HeldNamespaces(this.pids().runner), descendantsOf(up)];
       assert.equal(await this.instance.stop(), 0);
       assert.deepEqual(await untilNone(() => remains(this.home), goneMs), []);
       assert.deepEqual(family.filter(isAlive), []);
-      assert.deepEqual(namespacesInUse(namespaces), []);
+      assert.deepEqual(namespaces.inUse(), []);
+      namespaces.close();
       assert.deepEqual(instanceGroups(this.home), []);
     } finally {
+      for (const { pid } of processesOf(this.home)) process.kill(pid, 'SIGKILL');
       rmSync(dirname(this.home), { recursive: true, force: true });
     }
   }
@@ -206,14 +218,6 @@ export class MortalServer {
 
 function childrenOfThis(): HostProcess[] {
   return descendantsOf(process.pid).filter(({ parent }) => parent === process.pid);
-}
-
-function pidsOf(instance: Instance): Readonly<Record<Part, number>> | null {
-  try {
-    return instance.pids();
-  } catch {
-    return null;
-  }
 }
 
 async function gone(pid: number): Promise<void> {
