@@ -91,8 +91,11 @@ export class HostedRun {
 
   async #perform(): Promise<Pick<RunFinished, 'ending' | 'usage' | 'artifacts'>> {
     const { sessions } = this.#host;
+    const fresh = sessions.needsImport(this.spec);
+    // Whatever an import that was cut off left; no run has been in it.
+    if (fresh) await sessions.reset(this.spec.session);
     const uid = sessions.prepare(this.spec.session);
-    if (sessions.needsImport(this.spec)) await this.#import(uid);
+    if (fresh) await this.#import(uid);
     this.#step('sandbox');
     const sandbox = await this.#create(uid, this.#commandRequest(), true);
     this.phase = 'running';

@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
@@ -164,6 +165,9 @@ function prepareFolders(root: string): Folders {
   mkdirSync(folders.runs, { recursive: true, mode: 0o700 });
   mkdirSync(folders.uploads, { recursive: true, mode: 0o711 });
   mkdirSync(folders.sessions, { recursive: true, mode: 0o711 });
+  // Uploads that broke off with an earlier runner.
+  for (const name of readdirSync(folders.uploads))
+    if (name.endsWith('.part')) rmSync(join(folders.uploads, name), { force: true });
   return folders;
 }
 

@@ -88,6 +88,7 @@ export function backendConformance(name: string, bench: () => Bench): void {
       IFS: 'x',
       ENV: '/workspace/no.sh',
       PS4: '$(exit)',
+      OPTIND: 'x',
     };
     const { stdout, end } = await runIn(bench(), ['/usr/bin/dash', '-c', 'echo $LD_PRELOAD'], { env });
     assert.equal(stdout.toString(), '/workspace/no.so\n');

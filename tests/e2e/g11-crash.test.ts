@@ -45,11 +45,14 @@ async function newSession(server: MortalServer): Promise<SessionId> {
 
 const shell = (script: string) => ['/bin/sh', '-c', script];
 
-/** Resolves once the run says `text`. */
+/** Resolves once the run has said `text`. */
 async function said(server: MortalServer, run: string, text: string): Promise<void> {
-  for await (const event of server.client.runs.logs(run))
-    if ('bytes' in event && event.bytes.toString('utf8').includes(text)) return;
-  assert.fail(`${run} ended without saying ${text}`);
+  let all = '';
+  for await (const event of server.client.runs.logs(run)) {
+    if ('bytes' in event) all += event.bytes.toString('utf8');
+    if (all.includes(text)) return;
+  }
+  assert.fail(`${run} ended without saying ${text}: ${all}`);
 }
 
 async function ended(server: MortalServer, run: string): Promise<RunView> {
@@ -78,7 +81,7 @@ function rounds(victims: readonly Victim[], lanes: number, uid: number | null): 
       await server.kill(victim);
       assert.deepEqual(await contradictions(work, server.client, server.deaths), []);
       await server.verifyAudit();
-      assert.deepEqual(work.problems.splice(0), []);
+      assert.deepEqual([...work.problems.splice(0), ...server.errors()], []);
     });
 
   it('afterwards every run ends, everything exists once, and all output is there', async () => {

@@ -431,7 +431,8 @@ test('completion prints a script that bash can read', async () => {
 test('Ctrl-C ends it with 0, live runs included, and leaves no process, socket, view, mount or control group', async () => {
   const live = start(['run', '--name', 'cut', '--', 'sh', '-c', 'echo up; sleep 600']);
   await live.said(/up/);
-  assert(remains(home).length > 3 && sandboxGroups(home).length > 0, 'the search finds what is there');
+  assert(remains(home).length > 3, 'the search finds what is there');
+  if (asRoot) assert(sandboxGroups(home).length > 0, 'and the control groups');
   const { port } = new URL(instance.url);
   const exited = once(instance.process, 'exit');
   process.kill(-instance.process.pid!, 'SIGINT');

@@ -33,6 +33,7 @@ export class MortalServer {
   /** When runners were made to end, in ms of the epoch. */
   readonly deaths: { from: number; to: number }[] = [];
   instance!: Instance;
+  readonly #logSeen = { control: 0, runner: 0 };
   readonly #random: Seeded;
   readonly #port: number;
   readonly #prefix: readonly string[];
@@ -186,6 +187,16 @@ export class MortalServer {
   #logs(): string {
     const end = (name: Part) => readFileSync(join(this.home, 'logs', `${name}.log`), 'utf8').slice(-3_000);
     return `${end('control')}\n${end('runner')}`;
+  }
+
+  /** What went wrong inside since the last call, from the server's own log. */
+  errors(): string[] {
+    return (['control', 'runner'] as const).flatMap((name) => {
+      const text = readFileSync(join(this.home, 'logs', `${name}.log`), 'utf8');
+      const fresh = text.slice(this.#logSeen[name]);
+      this.#logSeen[name] = text.length;
+      return fresh.split('\n').filter((line) => /"level":[56]0/.test(line));
+    });
   }
 
   async noStrays(): Promise<void> {

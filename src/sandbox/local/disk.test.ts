@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -59,4 +69,32 @@ test('a folder within its limit is left alone', async () => {
   await new Promise((resolve) => setTimeout(resolve, localLimits.diskIntervalMs * 4));
   watcher.stop();
   assert.equal(overrun, false);
+});
+
+test('folders deeper than a path can name are measured too', async () => {
+  const name = 'd'.repeat(250);
+  execFileSync(
+    '/bin/sh',
+    [
+      '-c',
+      `for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do mkdir ${name} && cd ${name}; done`,
+    ],
+    {
+      cwd: folder,
+    },
+  );
+  assert.ok((await stillFolderBytes([folder])) >= 21 * localLimits.inodeBytes);
+  execFileSync('/bin/rm', ['-rf', join(folder, name)]);
+});
+
+test('what a process holds open after it was removed counts as growth', async () => {
+  const path = join(folder, 'removed');
+  const fd = openSync(path, 'w');
+  rmSync(path);
+  const overrun = Promise.withResolvers<void>();
+  const watcher = new DiskWatcher([folder], 1_000_000, overrun.resolve, () => [process.pid]);
+  watcher.start();
+  writeSync(fd, Buffer.alloc(2_000_000, 1));
+  await overrun.promise;
+  closeSync(fd);
 });
