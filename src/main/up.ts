@@ -41,6 +41,7 @@ const asRoot = process.getuid?.() === 0;
 const dist = import.meta.dirname;
 const restart = { firstMs: 200, mostMs: 5_000, stableMs: 30_000 } as const;
 const lockWaitMs = 8_000;
+const readyWaitMs = 10_000;
 const logBytesMax = 16 * 1024 * 1024;
 
 class StartError extends Error {}
@@ -62,6 +63,7 @@ async function main(): Promise<void> {
     const address = String(facts.control.address);
     supervisor.reconfigureControl(atPortOf(address, parts.control.configuration));
     await writeOwnProfile(home, address);
+    await untilReady(address);
     announce(home, facts, systemClock.monotonic() - startedAt, token !== null);
   } catch (error) {
     if (supervisor.ending) return;
@@ -305,6 +307,22 @@ async function writeOwnProfile(home: Home, address: string): Promise<void> {
     reach: 'all',
   });
   await writeProfile(path, { url: address, token: created.token, home: home.path });
+}
+
+/** Both answer for themselves by now; that they have found each other is what ready means to a caller. */
+async function untilReady(address: string): Promise<void> {
+  const client = createClient({ url: address });
+  for (const deadline = systemClock.monotonic() + readyWaitMs; ; ) {
+    const readiness = await client.readiness();
+    if (readiness.ready) return client.close();
+    if (systemClock.monotonic() > deadline) {
+      const failing = Object.entries(readiness.checks).filter(([, check]) => !check.ok);
+      throw new StartError(
+        `The server started but is not ready: ${failing.map(([name]) => name).join(', ')}.`,
+      );
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 async function accepted(url: string, token: string, address: string): Promise<boolean> {

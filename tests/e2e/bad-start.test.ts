@@ -15,6 +15,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, afterEach, test } from 'node:test';
+import { homeAt } from '../../src/main/home.ts';
 import { type CliEnd, startCli } from '../support/cli-process.ts';
 import { remains, sandboxGroups, untilNone } from '../support/host-traces.ts';
 import { launcher, startInstance } from '../support/instance.ts';
@@ -41,6 +42,7 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 
 afterEach(async () => {
   assert.deepEqual(await untilNone(() => [...remains(home), ...sandboxGroups(home)], 1_000), []);
+  assert(!existsSync(join('/run/sealwright', homeAt(home).instance)));
 });
 
 type Start = { readonly environment?: Record<string, string>; readonly prefix?: readonly string[] };

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { homeAt } from '../../src/main/home.ts';
 import type { SessionId } from '../../src/model/ids.ts';
 import { startCli } from '../support/cli-process.ts';
 import { remains, untilNone } from '../support/host-traces.ts';
@@ -36,6 +37,7 @@ describe('on a disk that fills up', { skip: needsRoot }, () => {
     await instance.stop();
     await disk.close();
     assert.deepEqual(await untilNone(() => remains(home), 2_000), []);
+    assert(!existsSync(join('/run/sealwright', homeAt(home).instance)));
     rmSync(folder, { recursive: true, force: true });
   });
 
