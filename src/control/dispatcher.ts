@@ -76,8 +76,13 @@ export class Dispatcher {
     const { scheduler, store, clock } = this.#parts;
     live.stopRequested = true;
     if (scheduler.dequeue(live.record.id)) return await this.#cancelQueued(live);
-    if (live.delivery === 'accepted' || live.delivery === 'unknown') this.#orderStop(live);
-    await store.runs.requestStop(live.record.id, clock.now());
+    const ordered = live.delivery === 'accepted' || live.delivery === 'unknown';
+    if (ordered) this.#orderStop(live);
+    await store.runs.requestStop(live.record.id, clock.now()).catch((error: unknown) => {
+      // Containment: the runner has the order, so a store that cannot be written takes nothing from it.
+      if (!ordered) throw error;
+      this.#parts.logger.error({ run: live.record.id, error: String(error) }, 'a stop could not be stored');
+    });
   }
 
   /** Runs that the store cancelled with their session. */

@@ -136,10 +136,11 @@ export class HostedRun {
     this.#current = null;
     if (end.status === 0) return await sessions.markImported(this.spec);
     await sessions.reset(session);
-    if (end.overrun !== null)
+    const overrun = end.overrun ?? (fileLimit.test(complaint) ? 'disk' : null);
+    if (overrun !== null)
       throw new RunFailure(
-        `limit-${end.overrun}`,
-        `The repository does not fit into the run's ${end.overrun} limit.`,
+        `limit-${overrun}`,
+        `The repository does not fit into the run's ${overrun} limit.`,
       );
     throw new RunFailure('repo-access', `The repository could not be unpacked: ${lastLine(complaint)}`);
   }
@@ -296,6 +297,9 @@ export class HostedRun {
     return { phase: 'failed', cause: 'provisioning', reason, exit: noExit };
   }
 }
+
+/** What the shell and git say of a program that the limit on a file's size ended. */
+const fileLimit = /File size limit exceeded|died of signal 25\b/;
 
 class RunFailure extends Error {
   readonly failureCause: FailureCause;

@@ -5,7 +5,7 @@ import type { Spool } from './spool.ts';
 
 /**
  * Moves a sandbox's output into the spool until both pipes end. Resolves with the bytes moved; rejects when the
- * spool cannot be written, with both pipes destroyed.
+ * spool cannot be written, with both pipes destroyed and, on a full disk, room given back.
  */
 export async function spoolOutput(
   sandbox: Pick<Sandbox, 'stdout' | 'stderr'>,
@@ -17,6 +17,7 @@ export async function spoolOutput(
     return moved[0] + moved[1];
   } catch (error) {
     for (const stream of streams) stream.destroy();
+    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') spool.giveRoom();
     throw error;
   }
 }

@@ -6,10 +6,12 @@ import type { Folders } from './folders.ts';
 
 /**
  * What the runner owes control: a run's folder exists from acceptance on, its result from its end on, and the
- * result is owed until control has acknowledged it. Files alone hold this, so it survives the end of either.
+ * result is owed until control has acknowledged it. Files hold this, so it survives the end of either; only what
+ * a full disk keeps from being written is held in memory meanwhile.
  */
 export class Results {
   readonly #folders: Folders;
+  readonly #unwritten = new Map<RunId, RunFinished>();
 
   constructor(folders: Folders) {
     this.#folders = folders;
@@ -26,22 +28,27 @@ export class Results {
     }
   }
 
-  /** Written beside and renamed: a result is there whole or not at all. */
+  /** Written beside and renamed: a result is there whole or not at all. Owed even when writing it throws. */
   finish(result: RunFinished): void {
     const path = this.#folders.result(result.run);
+    this.#unwritten.set(result.run, result);
     writeFileSync(`${path}.new`, JSON.stringify(result), { mode: 0o600 });
     renameSync(`${path}.new`, path);
+    this.#unwritten.delete(result.run);
   }
 
   acknowledge(run: RunId): void {
+    const unwritten = this.#unwritten.get(run);
+    if (unwritten !== undefined) this.finish(unwritten);
     if (existsSync(this.#folders.result(run)))
       renameSync(this.#folders.result(run), this.#folders.acknowledged(run));
   }
 
   owed(): RunFinished[] {
-    return this.#runs()
+    const written = this.#runs()
       .filter((run) => existsSync(this.#folders.result(run)))
       .map((run) => JSON.parse(readFileSync(this.#folders.result(run), 'utf8')) as RunFinished);
+    return [...written, ...this.#unwritten.values()];
   }
 
   /** Runs that an earlier runner accepted and did not finish: their sandboxes died with it. */

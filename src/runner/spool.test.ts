@@ -119,3 +119,14 @@ test('an offset past the end waits for the end and yields nothing', async () => 
 test('reading a run that never wrote is empty, not an error', async () => {
   assert.deepEqual(await readAll(), []);
 });
+
+test('giving room keeps the beginning, and reading ends where it ends', async () => {
+  const spool = new Spool(folder, 64 * 1024);
+  for (let index = 0; index < 40; index += 1) spool.append('stdout', Buffer.alloc(1_000, 65 + (index % 26)));
+  const before = textOf(await readAll());
+  spool.giveRoom();
+  spool.close();
+  const after = textOf(await readAll());
+  assert(after.length > 0 && after.length < before.length && before.startsWith(after));
+  assert.equal(readdirSync(folder).length, 1);
+});

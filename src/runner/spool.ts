@@ -1,5 +1,6 @@
 import {
   closeSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -49,10 +50,28 @@ export class Spool {
     const size = recordHeaderBytes + payload.length;
     if (this.#fd === null || this.#end - this.#segmentStart + size > this.#segmentBytesMax)
       this.#nextSegment();
-    writevSync(this.#fd!, [recordHeader(kind, payload.length), payload]);
+    this.#write([recordHeader(kind, payload.length), payload], size);
     this.#end += size;
     this.#kept.at(-1)!.bytes += size;
     this.#wake();
+  }
+
+  /** A disk that is nearly full takes a part and says so only the next time: half a record is taken back. */
+  #write(parts: readonly Buffer[], size: number): void {
+    if (writevSync(this.#fd!, parts) === size) return;
+    ftruncateSync(this.#fd!, this.#end - this.#segmentStart);
+    throw Object.assign(new Error('the disk took a part of a record'), { code: 'ENOSPC' });
+  }
+
+  /**
+   * Gives up all but the beginning, and that too where there is no more: what has to be written about the end of
+   * a run needs room on the disk that its output filled.
+   */
+  giveRoom(): void {
+    if (this.#fd !== null) closeSync(this.#fd);
+    this.#fd = null;
+    for (const { start } of this.#kept.splice(this.#kept.length > 1 ? 1 : 0))
+      unlinkSync(join(this.#folder, segmentName(start)));
   }
 
   /** No more output will come. */

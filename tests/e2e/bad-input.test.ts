@@ -438,9 +438,7 @@ test('a bundle whose links and files overlap stays inside its workspace', async 
   assert(['failed', 'succeeded'].includes(phase));
 });
 
-test('a repository whose files do not fit into the disk limit fails the run and says so', {
-  todo: 'the runner takes a death by RLIMIT_FSIZE during the import for a broken repository',
-}, async () => {
+test('a repository whose files do not fit into the disk limit fails the run and says so', async () => {
   const large = new TestRepository(join(folder, 'large'));
   large.write('zeros', Buffer.alloc(64 * 1024 * 1024));
   large.commit();

@@ -62,17 +62,13 @@ describe('on a disk that fills up', { skip: needsRoot }, () => {
     assert.equal(await runs('true'), 'succeeded');
   });
 
-  it('output that does not fit ends its run, which says so, and the next one works', {
-    todo: 'the runner neither keeps a result that it cannot write nor gives up output to make room for it',
-  }, async () => {
+  it('output that does not fit ends its run, which says so, and the next one works', async () => {
     const why = "failed, limit-disk, The disk of the runner's machine is full: the output could not be kept.";
     assert.equal(await runs('head', '-c', '1G', '/dev/zero'), why);
     assert.equal(await runs('true'), 'succeeded');
   });
 
-  it('changes are refused with 503 or 507, reading and stopping work, and all is well with room', {
-    todo: 'the store answers a full disk with 500, and the runner forgets an end that it cannot write',
-  }, async () => {
+  it('changes are refused with 503 or 507, reading and stopping work, and all is well with room', async () => {
     const { client, url } = instance;
     const own = (await client.sessions.create({})).id;
     const live = await client.runs.create({ session: own, command: ['sleep', '60'] });

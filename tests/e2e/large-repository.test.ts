@@ -71,9 +71,7 @@ describe('a repository of more than 2 GB', { skip }, () => {
     );
   });
 
-  it('is refused where the disk limit is smaller than it, and leaves nothing', {
-    todo: 'the runner takes a death by RLIMIT_FSIZE during the import for a broken repository',
-  }, async () => {
+  it('is refused where the disk limit is smaller than it, and leaves nothing', async () => {
     const before = storedFiles(home);
     const words = ['run', '--disk', '1g', '--repo', '.', '--', 'true'];
     const end = await startCli(home, words, { cwd: repository.path, environment: { TMPDIR: temporary } })

@@ -18,18 +18,26 @@ export function preparing(database: Database): SqliteDatabase {
       const known = kept.get(text);
       if (known !== undefined) return known;
       if (kept.size >= storeLimits.preparedStatementsMax) kept.clear();
-      const statement = faulting(translated(() => database.prepare(text)));
+      const statement = faulting(
+        database,
+        translated(() => database.prepare(text)),
+      );
       kept.set(text, statement);
       return statement;
     },
   };
 }
 
-function faulting(statement: Statement): SqliteStatement {
+function faulting(database: Database, statement: Statement): SqliteStatement {
+  const rollsBack = /^\s*rollback\s*$/i.test(statement.source);
   return {
     reader: statement.reader,
     all: (parameters) => translated(() => statement.all(...parameters)),
-    run: (parameters) => translated(() => statement.run(...parameters)),
+    run: (parameters) => {
+      // On a full disk SQLite has rolled back already; the failure that made it do so is the one to tell.
+      if (rollsBack && !database.inTransaction) return { changes: 0, lastInsertRowid: 0 };
+      return translated(() => statement.run(...parameters));
+    },
     iterate: (parameters) => statement.iterate(...parameters),
   };
 }
