@@ -35,8 +35,14 @@ async function* bytesOf(channel: Channel, info: ArtifactInfo): AsyncGenerator<Bu
       if (left < 0) break;
       yield frame.bytes;
     }
+  } catch (error) {
+    throw error instanceof Fault ? error : cutOff(String(error));
   } finally {
     channel.close();
   }
-  if (left !== 0) throw new Fault('runner.unavailable', { detail: 'The artifact was cut off. Try again.' });
+  if (left !== 0) throw cutOff(`${left} bytes are missing`);
+}
+
+function cutOff(message: string): Fault {
+  return new Fault('runner.unavailable', { detail: 'The artifact was cut off. Try again.', message });
 }

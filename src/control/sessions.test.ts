@@ -171,6 +171,19 @@ describe('an upload', () => {
     assert(sent < 60, `${sent} MiB were sent`);
   });
 
+  it('whose runner dies before it has answered is the runner’s failure', async () => {
+    await using test = await TestControl.open();
+    test.runner.holdUploads = true;
+    const stored = assert.rejects(
+      test.control.uploads.store(ann, chunks('x'.repeat(150_000))),
+      withCode('runner.unavailable'),
+    );
+    await test.runner.until(() => test.runner.heldUploads === 1);
+    await new Promise((resolve) => setImmediate(resolve));
+    test.runner.cut();
+    await stored;
+  });
+
   it('is refused while the runner cannot be reached', async () => {
     await using test = await TestControl.open({ withRunner: false });
     await assert.rejects(test.control.uploads.store(ann, chunks('x')), withCode('runner.unavailable'));

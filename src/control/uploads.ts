@@ -95,7 +95,9 @@ async function sendChunk(channel: Channel, chunk: Buffer): Promise<void> {
 }
 
 async function answerOf(channel: Channel): Promise<UploadStored> {
-  const frame = await channel.read();
+  const frame = await channel.read().catch((error: unknown) => {
+    throw new LinkLost(String(error));
+  });
   if (frame === null || frame.kind !== 'json') throw new LinkLost('no answer to an upload');
   const fault = faultOfFrame(frame.value);
   if (fault !== null) throw fault;

@@ -64,6 +64,9 @@ export class FakeRunner {
   refuseStarts: { code: string; detail: string } | null = null;
   /** The fault that uploads end with after their first bytes. */
   refuseUploads: { code: string; detail: string } | null = null;
+  /** Uploads are left unread until their connection ends. */
+  holdUploads = false;
+  heldUploads = 0;
   readonly #channels = new Set<Channel>();
   #ordersChannel: Channel | null = null;
   #server: Server | null = null;
@@ -286,6 +289,11 @@ export class FakeRunner {
   }
 
   async #serveUpload(channel: Channel, { upload }: Purpose & { purpose: 'upload' }): Promise<void> {
+    if (this.holdUploads) {
+      this.heldUploads += 1;
+      this.#changed();
+      return await channel.closed;
+    }
     const chunks: Buffer[] = [];
     for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
       if (frame.kind === 'json') {

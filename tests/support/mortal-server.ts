@@ -67,6 +67,12 @@ export class MortalServer {
     });
   }
 
+  async restart(): Promise<void> {
+    assert.equal(await this.instance.stop(), 0);
+    await this.start();
+    await this.ready();
+  }
+
   #startUp(): Promise<Instance> {
     const environment = { SEALWRIGHT_LISTEN: `127.0.0.1:${this.#port}`, HOME: dirname(this.home) };
     return startInstance({ home: this.home, environment, prefix: this.#prefix });
