@@ -32,7 +32,9 @@ after(() => instance.remove());
 
 /** Routes whose answer was a 5xx, as control logged them; `GET /readyz` is 503 by contract until `up` is ready. */
 function serverFaults(): string[] {
-  const lines = readFileSync(join(instance.home, 'logs', 'control.log'), 'utf8').trimEnd().split('\n');
+  const lines = readFileSync(join(instance.home, 'logs', 'control.log'), 'utf8')
+    .trimEnd()
+    .split('\n');
   return lines
     .map((line) => JSON.parse(line) as { status?: number; method?: string; route?: string })
     .filter(({ status, route }) => status !== undefined && status >= 500 && route !== '/readyz')
