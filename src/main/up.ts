@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../base/clock.ts';
 import { profilePath, readProfile, writeProfile } from '../cli/profile.ts';
-import { createClient } from '../client/client.ts';
+import { type Client, createClient } from '../client/client.ts';
 import { newTokenSecret } from '../identity/token-secret.ts';
 import { roles } from '../model/scopes.ts';
 import type { ControlConfiguration } from './control.ts';
@@ -63,7 +63,7 @@ async function main(): Promise<void> {
     const address = String(facts.control.address);
     supervisor.reconfigureControl(atPortOf(address, parts.control.configuration));
     await writeOwnProfile(home, address);
-    await untilReady(address);
+    await untilReady(home, address);
     announce(home, facts, systemClock.monotonic() - startedAt, token !== null);
   } catch (error) {
     if (supervisor.ending) return;
@@ -294,7 +294,7 @@ async function writeOwnProfile(home: Home, address: string): Promise<void> {
     );
     return;
   }
-  const client = createClient({ url: address, socketPath: join(home.control, 'local.sock') });
+  const client = ownClient(home, address);
   const name =
     userInfo()
       .username.toLowerCase()
@@ -309,9 +309,14 @@ async function writeOwnProfile(home: Home, address: string): Promise<void> {
   await writeProfile(path, { url: address, token: created.token, home: home.path });
 }
 
+/** Over the machine's own socket, where the caller is the owner of the data folder. */
+function ownClient(home: Home, address: string): Client {
+  return createClient({ url: address, socketPath: join(home.control, 'local.sock') });
+}
+
 /** Both answer for themselves by now; that they have found each other is what ready means to a caller. */
-async function untilReady(address: string): Promise<void> {
-  const client = createClient({ url: address });
+async function untilReady(home: Home, address: string): Promise<void> {
+  const client = ownClient(home, address);
   for (const deadline = systemClock.monotonic() + readyWaitMs; ; ) {
     const readiness = await client.readiness();
     if (readiness.ready) return client.close();

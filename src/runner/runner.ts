@@ -42,6 +42,7 @@ export class Runner {
   readonly #host: RunHost;
   readonly #live = new Map<RunId, { readonly hosted: HostedRun; readonly done: Promise<void> }>();
   readonly #listeners = new Set<(event: RunnerEvent) => void>();
+  readonly #closing = new AbortController();
 
   constructor(options: RunnerOptions) {
     this.folders = prepareFolders(options.folder);
@@ -96,8 +97,14 @@ export class Runner {
     return this.#live.get(run)?.hosted.spool ?? null;
   }
 
+  /** Aborted as the runner begins to close: an order that it has not taken by then is for the next runner. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
+  }
+
   /** Ends every run as lost; what they wrote stays. */
   async close(): Promise<void> {
+    this.#closing.abort();
     const live = [...this.#live.values()];
     for (const { hosted } of live) hosted.interrupt('shutdown');
     await Promise.all(live.map(({ done }) => done));

@@ -5,17 +5,17 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Channel } from '../base/channel.ts';
 import { Fault } from '../contract/faults.ts';
-import type { AnswerFrame, OrderFrame, Purpose, RunnerEvent, UploadStored } from '../contract/runner.ts';
-import { parseId } from '../model/ids.ts';
+import type { AnswerFrame, Purpose, RunnerEvent, UploadStored } from '../contract/runner.ts';
+import { orderNumber, parseOrder, parsePurpose } from './control-frames.ts';
 import { runnerLimits } from './limits.ts';
 import { describeFailure, type Runner } from './runner.ts';
 import { readSpool } from './spool.ts';
 
 /** Serves one authenticated connection of control until it ends. */
 export async function serveControl(runner: Runner, channel: Channel): Promise<void> {
-  const purpose = (await channel.read()) as { kind: 'json'; value: Purpose } | null;
-  if (purpose?.kind !== 'json') return;
-  const { value } = purpose;
+  const first = await channel.read();
+  if (first?.kind !== 'json') return;
+  const value = parsePurpose(first.value);
   switch (value.purpose) {
     case 'orders':
       return await serveOrders(runner, channel);
@@ -32,39 +32,39 @@ async function serveOrders(runner: Runner, channel: Channel): Promise<void> {
   const unsubscribe = runner.subscribe((event: RunnerEvent) => {
     channel.sendJson(event).catch(() => undefined);
   });
+  const hangUp = () => channel.close();
+  runner.closing.addEventListener('abort', hangUp);
   try {
     for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
-      if (frame.kind !== 'json') return;
-      const order = frame.value as OrderFrame;
-      answer(runner, order)
+      if (frame.kind !== 'json' || runner.closing.aborted) return;
+      answer(runner, orderNumber(frame.value), frame.value)
         .then((reply) => channel.sendJson(reply))
         .catch(() => channel.close());
     }
   } finally {
+    runner.closing.removeEventListener('abort', hangUp);
     unsubscribe();
   }
 }
 
-async function answer(runner: Runner, order: OrderFrame): Promise<AnswerFrame> {
+async function answer(runner: Runner, id: number, order: unknown): Promise<AnswerFrame> {
   try {
-    return { id: order.id, ok: await runner.obey(order) };
+    return { id, ok: await runner.obey(parseOrder(order)) };
   } catch (error) {
-    return { id: order.id, fault: describeFailure(error) };
+    return { id, fault: describeFailure(error) };
   }
 }
 
 async function serveLogs(
   runner: Runner,
   channel: Channel,
-  wanted: Purpose & { purpose: 'logs' },
+  { run, offset, follow }: Purpose & { purpose: 'logs' },
 ): Promise<void> {
-  const run = parseId('run', wanted.run);
-  if (run === null) return;
   const gone = new AbortController();
   void channel.closed.then(() => gone.abort());
   watchForEnd(channel, gone);
-  const live = wanted.follow ? runner.liveSpool(run) : null;
-  for await (const bytes of readSpool(runner.folders.log(run), wanted.offset, live, gone.signal)) {
+  const live = follow ? runner.liveSpool(run) : null;
+  for await (const bytes of readSpool(runner.folders.log(run), offset, live, gone.signal)) {
     await channel.sendData(bytes);
   }
   channel.end();
@@ -82,12 +82,10 @@ function watchForEnd(channel: Channel, gone: AbortController): void {
 async function serveArtifact(
   runner: Runner,
   channel: Channel,
-  wanted: Purpose & { purpose: 'artifact' },
+  { run, name }: Purpose & { purpose: 'artifact' },
 ): Promise<void> {
-  const run = parseId('run', wanted.run);
-  const known = /^[a-z][a-z-]{0,62}$/.test(wanted.name);
-  const path = run !== null && known ? runner.folders.artifact(run, wanted.name) : null;
-  if (path === null || !existsSync(path)) {
+  const path = runner.folders.artifact(run, name);
+  if (!existsSync(path)) {
     await channel.sendJson({ fault: { code: 'resource.absent', detail: 'There is no such artifact.' } });
   } else {
     for await (const bytes of createReadStream(path, {
@@ -104,11 +102,9 @@ async function serveArtifact(
 async function serveUpload(
   runner: Runner,
   channel: Channel,
-  wanted: Purpose & { purpose: 'upload' },
+  { upload, bytesMax }: Purpose & { purpose: 'upload' },
 ): Promise<void> {
-  const id = parseId('upload', wanted.upload);
-  if (id === null) return;
-  const path = runner.folders.upload(id);
+  const path = runner.folders.upload(upload);
   const part = `${path}.part`;
   const hash = createHash('sha256');
   let count = 0;
@@ -117,8 +113,8 @@ async function serveUpload(
       if (frame === null) throw new Fault('request.malformed', { detail: 'The upload broke off.' });
       if (frame.kind === 'json') return;
       count += frame.bytes.length;
-      if (count > wanted.bytesMax)
-        throw new Fault('request.too-large', { detail: `An upload may have ${wanted.bytesMax} bytes.` });
+      if (count > bytesMax)
+        throw new Fault('request.too-large', { detail: `An upload may have ${bytesMax} bytes.` });
       hash.update(frame.bytes);
       yield frame.bytes;
     }

@@ -36,13 +36,13 @@ export function admission(options: {
   proxies: Proxies;
   isOwnOrigin: (origin: string) => boolean;
 }): Admission {
-  const { limits, rates, proxies } = options;
+  const { limits, rates, proxies, isLocal } = options;
   return async (request, reply, config) => {
     reply.headers(securityHeaders).header('x-request-id', request.id);
     const asked = askedBy(request, proxies);
     refuseUrlCredentials(request);
     if (config.open === true) {
-      await rates.spend('default', addressKey(asked.address));
+      if (!isLocal(request)) await rates.spend('default', addressKey(asked.address));
     } else {
       const actor = await identify(request, asked, options);
       await rates.spend(config.rate ?? 'default', actor.id);

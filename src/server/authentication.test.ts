@@ -198,24 +198,37 @@ test('an actor past its rate gets 429 with Retry-After, and another actor does n
   );
 });
 
+/** The status of a request on the machine's own socket. */
+function askLocally(socketPath: string, path: string, headers: Record<string, string> = {}): Promise<number> {
+  return new Promise((resolve, reject) => {
+    httpRequest({ socketPath, path, headers, agent: false }, (response) => {
+      response.resume().once('end', () => resolve(response.statusCode ?? 0));
+    })
+      .once('error', reject)
+      .end();
+  });
+}
+
 test('on the machine’s own socket the caller is its owner, and only its user can open it', async (t) => {
-  const server = await openTestServer(t);
-  assert.equal(statSync(server.socketPath).mode & 0o777, 0o600);
-  const ask = (headers: Record<string, string>) =>
-    new Promise<number>((resolve, reject) => {
-      const { socketPath } = server;
-      httpRequest({ socketPath, path: '/api/v1/tokens', headers, agent: false }, (response) => {
-        response.resume().once('end', () => resolve(response.statusCode ?? 0));
-      })
-        .once('error', reject)
-        .end();
-    });
-  assert.equal(await ask({}), 200);
+  const { socketPath } = await openTestServer(t);
+  assert.equal(statSync(socketPath).mode & 0o777, 0o600);
+  assert.equal(await askLocally(socketPath, '/api/v1/tokens'), 200);
   assert.equal(
-    await ask({ authorization: 'Bearer wrong' }),
+    await askLocally(socketPath, '/api/v1/tokens', { authorization: 'Bearer wrong' }),
     401,
     'a token that is given is the one that counts',
   );
+});
+
+test('the owner of the machine may probe its own socket as often as it likes, others may not', async (t) => {
+  const server = await openTestServer(t, {
+    rateLimits: { default: 2, signIn: 1e6, write: 1e6, admin: 1e6 },
+  });
+  for (let probe = 0; probe < 5; probe++) assert.equal(await askLocally(server.socketPath, '/healthz'), 200);
+  const statuses: number[] = [];
+  for (let probe = 0; probe < 3; probe++)
+    statuses.push((await server.call('GET', '/healthz', { token: null })).status);
+  assert.deepEqual(statuses, [200, 200, 429]);
 });
 
 test('a change that a page of another origin asks for is refused', async (t) => {

@@ -297,7 +297,8 @@ test('a second Ctrl-C leaves at once, and the run is stopped all the same', asyn
 });
 
 test('--json writes one object a line, on standard output alone', async () => {
-  const script = 'echo out; printf "\\377" >&2; exit 5';
+  // Steps are told of a run that goes on.
+  const script = 'sleep 0.6; echo out; printf "\\377" >&2; exit 5';
   const { status, out, said } = await sealwright('run', '--json', '--repo', '.', '--', 'sh', '-c', script);
   assert.deepEqual([status, said], [5, '']);
   const events = out

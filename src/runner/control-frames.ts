@@ -1,0 +1,82 @@
+import { z } from 'zod';
+import { Fault } from '../contract/faults.ts';
+import type { OrderFrame, Purpose, RunnerOrder } from '../contract/runner.ts';
+import {
+  command,
+  cwd,
+  environment,
+  limits,
+  repoUpload,
+  runId,
+  sessionId,
+  timeoutSeconds,
+  uploadId,
+} from '../contract/schemas.ts';
+
+/**
+ * What control sends, parsed: whoever takes control over is nobody on this host and must stay that, so an id is
+ * an id before it becomes part of a path.
+ */
+
+const runSpec = z.strictObject({
+  run: runId,
+  session: sessionId,
+  repo: repoUpload.required().nullable(),
+  command,
+  env: environment,
+  cwd: cwd.nullable(),
+  limits: limits.required().extend({ timeoutSeconds }),
+  strict: z.boolean(),
+  diff: z.boolean(),
+});
+
+const order: z.ZodType<RunnerOrder> = z.discriminatedUnion('order', [
+  z.strictObject({ order: z.literal('start'), spec: runSpec }),
+  z.strictObject({ order: z.literal('stop'), run: runId, as: z.literal('cancelled') }),
+  z.strictObject({ order: z.literal('acknowledge'), run: runId }),
+  z.strictObject({ order: z.literal('forget'), runs: z.array(runId) }),
+  z.strictObject({ order: z.literal('remove-session'), session: sessionId }),
+  z.strictObject({ order: z.literal('remove-upload'), upload: uploadId }),
+  z.strictObject({ order: z.literal('status') }),
+]);
+
+const numbered: z.ZodType<Pick<OrderFrame, 'id'>> = z.looseObject({ id: z.int().min(0) });
+
+const purpose: z.ZodType<Purpose> = z.discriminatedUnion('purpose', [
+  z.strictObject({ purpose: z.literal('orders') }),
+  z.strictObject({
+    purpose: z.literal('logs'),
+    run: runId,
+    offset: z.int().min(0),
+    follow: z.boolean(),
+  }),
+  z.strictObject({
+    purpose: z.literal('artifact'),
+    run: runId,
+    name: z.string().regex(/^[a-z][a-z-]{0,62}$/),
+  }),
+  z.strictObject({ purpose: z.literal('upload'), upload: uploadId, bytesMax: z.int().min(0) }),
+]);
+
+/** The first frame of a connection. Throws Fault `request.invalid`, as the others here. */
+export function parsePurpose(value: unknown): Purpose {
+  return parsed(purpose, value);
+}
+
+/** The number that an order is answered under. */
+export function orderNumber(value: unknown): number {
+  return parsed(numbered, value).id;
+}
+
+/** An order without its number. */
+export function parseOrder(value: unknown): RunnerOrder {
+  const { id: _, ...rest } = value as OrderFrame;
+  return parsed(order, rest);
+}
+
+function parsed<T>(schema: z.ZodType<T>, value: unknown): T {
+  const { success, data, error } = schema.safeParse(value);
+  if (success) return data;
+  const where = error.issues[0]?.path.join('.') || 'as a whole';
+  throw new Fault('request.invalid', { detail: `The runner does not take this order (${where}).` });
+}
