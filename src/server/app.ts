@@ -8,6 +8,7 @@ import { type Admission, hasBody } from './admission.ts';
 import { auditRoutes } from './audit/routes.ts';
 import type { App, ServerContext } from './context.ts';
 import { healthRoutes } from './health.ts';
+import type { InFlight } from './in-flight.ts';
 import { jsonBodyParser } from './json-body.ts';
 import { metricsRoutes } from './metrics.ts';
 import { describeApi, openapiRoutes } from './openapi.ts';
@@ -31,6 +32,7 @@ export type BuiltApp = { readonly app: App; readonly routes: readonly RouteLine[
 export type AppOptions = {
   readonly context: ServerContext;
   readonly admit: Admission;
+  readonly inFlight: InFlight;
   readonly clock: Clock;
   readonly requestId: (request: IncomingMessage) => string;
   /** Makes the server that the app's handler runs in; nothing listens yet. */
@@ -39,10 +41,14 @@ export type AppOptions = {
 
 /** Every route behind one admission, and the table of them. */
 export async function buildApp(options: AppOptions): Promise<BuiltApp> {
-  const { context, admit } = options;
+  const { context, admit, inFlight } = options;
   const routes: RouteLine[] = [];
   const app = newApp(options);
-  app.addHook('onRoute', ({ method, url, config, schema }) => {
+  app.addHook('onRoute', (route) => {
+    const { method, url, config, schema, handler } = route;
+    route.handler = async function (request, reply) {
+      return await inFlight.track(Promise.resolve(handler.call(this, request, reply)));
+    };
     for (const one of [method].flat())
       routes.push({
         method: one,
@@ -61,7 +67,7 @@ export async function buildApp(options: AppOptions): Promise<BuiltApp> {
     reply.raw.once('close', () =>
       account(request, reply, options, { startedAtMs, route: config.url ?? 'none' }),
     );
-    await admit(request, reply, config);
+    await inFlight.track(admit(request, reply, config));
   });
   app.addHook('preValidation', (request, _reply, done) => {
     refuseUnasked(request);

@@ -9,6 +9,8 @@ export const serverLimits = {
   /** A refused body is read and thrown away this long, so that the answer is not lost to a reset. */
   lingerMs: 2_000,
   closeGraceMs: 1_500,
+  /** How much longer a close waits for the work of callers whose connections were cut. */
+  settleMs: 400,
   closeSweepMs: 20,
   /** How long opening a log may take before the headers go out without it. */
   logOpenMs: 250,
@@ -24,7 +26,7 @@ export const serverLimits = {
   rateWindowSeconds: 60,
 } as const;
 
-assert(serverLimits.closeGraceMs < 2_000, 'a close takes less than two seconds');
+assert(serverLimits.closeGraceMs + serverLimits.settleMs < 2_000, 'a close takes less than two seconds');
 assert(serverLimits.connectionsCheckMs < apiLimits.headerTimeoutMs);
 assert(serverLimits.waitSecondsDefault <= serverLimits.waitSecondsMax);
 

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { openRaw } from '../../tests/support/raw-http.ts';
 import { openTestServer } from '../../tests/support/test-server.ts';
+import { newId } from '../model/ids.ts';
 
 test('a socket file that nobody listens on is replaced, one in use stops the start', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'sealwright-socket-'));
@@ -63,4 +64,29 @@ test('behind a trusted proxy the caller’s own address is what is counted and l
   };
   assert.equal((await server.call('POST', '/api/v1/sessions', { body: {}, headers })).status, 201);
   assert(server.log.some(({ address }) => address === '192.0.2.1'));
+});
+
+test('a close waits for work whose caller has left, since what it works on is closed next', async (t) => {
+  const server = await openTestServer(t);
+  const reached = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  const { get } = server.control.runs;
+  let ended = false;
+  server.control.runs.get = async (...words) => {
+    reached.resolve();
+    await release.promise;
+    ended = true;
+    return await get(...words);
+  };
+  const leaving = new AbortController();
+  const headers = { authorization: 'Bearer owner-token' };
+  const url = `${server.address}/api/v1/runs/${newId('run', 1)}`;
+  const left = assert.rejects(fetch(url, { headers, signal: leaving.signal }));
+  await reached.promise;
+  leaving.abort();
+  await left;
+  const closed = server.close().then(() => ended);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  release.resolve();
+  assert.equal(await closed, true);
 });

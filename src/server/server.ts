@@ -8,7 +8,8 @@ import type { Actor } from '../model/actor.ts';
 import { admission } from './admission.ts';
 import { buildApp, type RouteLine } from './app.ts';
 import type { ServerContext } from './context.ts';
-import type { ApiLimits } from './limits.ts';
+import { openInFlight } from './in-flight.ts';
+import { type ApiLimits, serverLimits } from './limits.ts';
 import { createListener, type Listener, listenLocal, listenTcp } from './listeners.ts';
 import { openMetrics } from './metrics.ts';
 import { knownProxies } from './proxies.ts';
@@ -59,8 +60,10 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
   const localSockets = new WeakSet<Socket>();
   const origins = new Set(options.origins);
   const listeners: Listener[] = [];
+  const inFlight = openInFlight();
   const { routes, app } = await buildApp({
     context,
+    inFlight,
     clock,
     requestId,
     admit: admission({
@@ -86,6 +89,7 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
   const close = async () => {
     streams.endAll();
     await Promise.all(listeners.map((listener) => listener.close()));
+    await inFlight.settled(serverLimits.settleMs);
     await app.close();
   };
   return {

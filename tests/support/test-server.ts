@@ -50,6 +50,9 @@ export async function openTestServer(
     version: '0.0.0-test',
     rateLimits: wideRates,
     ...options,
+  }).catch(async (error: unknown) => {
+    await rm(folder, { recursive: true, force: true });
+    throw error;
   });
   test.after(async () => {
     await server.close();
