@@ -43,9 +43,6 @@ const shared: BuildOptions = {
   format: 'esm',
   platform: 'node',
   target: 'node24',
-  sourcemap: 'linked',
-  // Source text stays out: the maps name files of this repository.
-  sourcesContent: false,
   legalComments: 'external',
   // These find their prebuilt native part beside their own files.
   external: ['better-sqlite3', 'koffi'],

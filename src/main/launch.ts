@@ -117,5 +117,5 @@ export function userWords(node: string, script: string, name: Part['name']): str
 }
 
 function nodeWords(node: string, script: string): string[] {
-  return [node, '--enable-source-maps', '--disable-warning=ExperimentalWarning', script];
+  return [node, '--disable-warning=ExperimentalWarning', script];
 }
