@@ -43,12 +43,9 @@ export function stageProgram(options: Program & { readonly app: string }): { nod
 type Program = { readonly dist: string; readonly modules: string; readonly node: string };
 
 function copyProgram({ dist, modules, node }: Program, target: string): void {
-  mkdirSync(join(target, 'node_modules'), { recursive: true });
+  for (const folder of ['dist', 'node_modules']) mkdirSync(join(target, folder), { recursive: true });
   cpSync(node, join(target, 'node'), { dereference: true });
-  for (const name of stagedPrograms) {
-    mkdirSync(join(target, 'dist'), { recursive: true });
-    for (const file of [name, `${name}.map`]) cpSync(join(dist, file), join(target, 'dist', file));
-  }
+  for (const name of stagedPrograms) cpSync(join(dist, name), join(target, 'dist', name));
   writeFileSync(join(target, 'package.json'), '{"type":"module"}\n');
   for (const name of nativeModules) {
     const source = join(modules, name);
