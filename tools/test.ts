@@ -43,11 +43,13 @@ const children = new Set<ChildProcess>();
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const seconds = (sinceMs: number): string => `${((systemClock.monotonic() - sinceMs) / 1000).toFixed(1)} s`;
 
+const passedOn = ['HOME', 'TMPDIR', 'SEALWRIGHT_VECTORS', 'SEALWRIGHT_SEED', 'SEALWRIGHT_LARGE_TESTS'];
+
 /** What children see of this environment; the rest (npm's, the caller's) must not sway a test. */
 function testEnvironment(): NodeJS.ProcessEnv {
   const path = [join(root, 'node_modules/.bin'), process.env.PATH].join(delimiter);
   const environment: NodeJS.ProcessEnv = { PATH: path };
-  for (const name of ['HOME', 'TMPDIR', 'SEALWRIGHT_VECTORS']) {
+  for (const name of passedOn) {
     if (process.env[name] !== undefined) environment[name] = process.env[name];
   }
   return environment;

@@ -32,6 +32,7 @@ export const controlLimits = {
   idempotencyKeptMs: 24 * 3600 * 1000,
   sweepRunsMax: 256,
   sweepUploadsMax: 64,
+  sweepSessionsMax: 64,
   /** An answer about the runner's readiness is good for this long. */
   readinessFreshMs: 1_000,
   cursorCharactersMax: 512,

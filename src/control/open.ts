@@ -120,7 +120,7 @@ function assemble({ store, audit, runner, clock, config, logger }: ControlOption
     logger,
   });
   const closer = new SessionCloser({ store, link, live, clock, logger });
-  const sweeper: Sweeper = new Sweeper({ store, link, closer, clock, logger, arriving }, config);
+  const sweeper: Sweeper = new Sweeper({ store, link, closer, gate, clock, logger, arriving }, config);
   const readings = new Readings({ store, audit, gate, link, clock });
   const metrics = openMetrics({ store, gate, link, scheduler, readings });
   return {

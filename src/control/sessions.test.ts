@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { actorOf, callerOf, TestControl, withCode } from '../../tests/support/test-control.ts';
-import type { UploadId } from '../model/ids.ts';
+import type { SessionId, UploadId } from '../model/ids.ts';
 import { storePage } from './paging.ts';
 
 const ann = callerOf(actorOf('ann'));
@@ -208,6 +208,23 @@ describe('an upload', () => {
 });
 
 describe('the sweeper', () => {
+  it('ends sessions without a name that nobody uses, on record, and leaves named ones', async () => {
+    let now = 1_000_000;
+    const clock = { now: () => now, monotonic: () => performance.now() };
+    await using test = await TestControl.open({ clock, endsAtOnce: true });
+    const idle = await test.session(ann);
+    const named = await test.session(ann, { name: 'kept' });
+    now += test.config.runFilesTtlMs + 1;
+    const fresh = await test.session(ann);
+    await test.restart();
+    const phase = async (id: SessionId) => (await test.control.sessions.get(ann, id)).view.phase;
+    while ((await phase(idle)) !== 'closed') await new Promise(setImmediate);
+    assert.deepEqual([await phase(named), await phase(fresh)], ['pending', 'pending']);
+    await test.stop();
+    const [note] = (await test.events()).filter(({ action }) => action === 'session.close');
+    assert.deepEqual([note?.actor.id, note?.resource?.id], ['system:control', idle]);
+  });
+
   it('removes the files of finished runs after their time and keeps their records', async () => {
     let now = 1_000_000;
     const clock = { now: () => now, monotonic: () => performance.now() };

@@ -1,13 +1,17 @@
 import type { Clock } from '../base/clock.ts';
 import type { UploadId } from '../model/ids.ts';
 import type { Store } from '../store/store.ts';
+import type { Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
 import type { Logger } from './logger.ts';
 import type { RunnerLink } from './runner-link.ts';
 import type { SessionCloser } from './session-closer.ts';
 
 export type SweeperConfig = {
-  /** Logs and artifacts of a finished run are kept this long; its record is kept. */
+  /**
+   * Logs and artifacts of a finished run are kept this long, and so is the workspace of a session without a name
+   * that nobody uses; their records are kept.
+   */
   readonly runFilesTtlMs: number;
   /** An upload that no session uses is kept this long. */
   readonly uploadTtlMs: number;
@@ -18,6 +22,7 @@ type SweeperParts = {
   readonly store: Store;
   readonly link: RunnerLink;
   readonly closer: SessionCloser;
+  readonly gate: Gate;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly arriving: ReadonlySet<UploadId>;
@@ -60,6 +65,7 @@ export class Sweeper {
       claims: () => this.#forgetClaims(),
       runs: () => this.#expireRunFiles(),
       uploads: () => this.#removeUploads(),
+      idle: () => this.#endIdleSessions(),
       sessions: () => this.#parts.closer.resume(),
     };
     for (const [step, act] of Object.entries(steps))
@@ -82,6 +88,20 @@ export class Sweeper {
       await link.order({ order: 'forget', runs });
       await store.runs.markFilesExpired(runs);
     }
+  }
+
+  /** Only their end begins here; the closer takes them from there. */
+  async #endIdleSessions(): Promise<void> {
+    const { store, clock, gate } = this.#parts;
+    const before = clock.now() - this.#config.runFilesTtlMs;
+    for (const { id, owner } of await store.sessions.terminateIdle(before, controlLimits.sweepSessionsMax))
+      gate.note({
+        action: 'session.close',
+        actor: { id: 'system:control' },
+        resource: { kind: 'session', id, owner },
+        outcome: 'succeeded',
+        rule: 'session:idle',
+      });
   }
 
   async #removeUploads(): Promise<void> {

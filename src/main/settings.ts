@@ -71,7 +71,12 @@ export const settingTable = {
   maxRunsPerSession: whole(1, 64, 1, 'Runs at a time in one session; they share the workspace.'),
   runsPerOwner: whole(1, 100_000, 1_000, 'Queued and live runs of one owner.'),
   sessionsPerOwner: whole(1, 100_000, 1_000, 'Open sessions of one owner.'),
-  filesKeptHours: whole(1, 24 * 3650, 24 * 7, 'How long logs and artifacts of finished runs are kept.'),
+  filesKeptHours: whole(
+    1,
+    24 * 3650,
+    24 * 7,
+    'How long logs and artifacts of finished runs are kept, and idle sessions without a name.',
+  ),
   requestsPerMinute: whole(1, 10_000_000, rateClasses.default, 'Requests of one actor a minute.'),
   writesPerMinute: whole(1, 10_000_000, rateClasses.write, 'Changes of one actor a minute.'),
   adminPerMinute: whole(1, 10_000_000, rateClasses.admin, 'Administrative requests of one actor a minute.'),

@@ -151,6 +151,32 @@ function sessionPromises(using: Using): void {
     assert.equal((await using().sessions.get(id))?.closedAt, 2001);
   });
 
+  it('ends the sessions without a name that nobody has used for a while, and no others', async () => {
+    const { sessions } = using();
+    const [idle, named, busy, late, young] = [
+      await sessionIn(using()),
+      await sessionIn(using()),
+      await sessionIn(using()),
+      await sessionIn(using()),
+      (await makeSession(using(), { createdAt: 3000 })).outcome === 'created',
+    ];
+    assert(young);
+    await sessions.rename(named, 'kept', 1);
+    await runIn(using(), busy, true);
+    const [once, lately] = [await runIn(using(), idle), await runIn(using(), late)];
+    await change(using(), once, ended(1500));
+    await change(using(), lately, ended(2500));
+    assert.deepEqual(await sessions.terminateIdle(1500, 10), [], 'not before its time');
+    assert.deepEqual(await sessions.terminateIdle(2000, 10), [{ id: idle, owner: ann }]);
+    assert.deepEqual(await sessions.terminateIdle(2000, 10), [], 'once');
+    const phases = await Promise.all([idle, named, busy, late].map((id) => sessions.get(id)));
+    assert.deepEqual(
+      phases.map((session) => session?.phase),
+      ['terminating', 'pending', 'pending', 'pending'],
+    );
+    assert.equal((await sessions.terminateIdle(4000, 1)).length, 1, 'at most so many at once');
+  });
+
   it('takes no run into a session that ends', async () => {
     const id = await sessionIn(using());
     await using().sessions.terminate(id, 2000, '');

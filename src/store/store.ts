@@ -133,6 +133,11 @@ export type SessionStore = {
    * session is not open.
    */
   terminate(id: SessionId, at: number, reason: string): Promise<readonly RunRecord[] | null>;
+  /**
+   * Ends at most `max` open sessions that have no name, no live run, and neither were made nor had a run's end at
+   * `before` or later. Nobody can find them by a name, so nobody waits for them.
+   */
+  terminateIdle(before: number, max: number): Promise<readonly Pick<SessionRecord, 'id' | 'owner'>[]>;
   /** False where the session is not terminating or has live runs. */
   close(id: SessionId, at: number): Promise<boolean>;
   /** Sessions that are terminating, oldest first. */

@@ -6,7 +6,7 @@ import type { AuditEvent } from '../../src/audit/event.ts';
 import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { Fault } from '../../src/contract/faults.ts';
-import type { CreateRun, RunView } from '../../src/contract/schemas.ts';
+import type { CreateRun, CreateSession, RunView } from '../../src/contract/schemas.ts';
 import type { Caller, Control } from '../../src/control/control.ts';
 import type { Logger } from '../../src/control/logger.ts';
 import { type ControlConfig, openControl } from '../../src/control/open.ts';
@@ -130,8 +130,8 @@ export class TestControl {
       await new Promise((resolve) => setTimeout(resolve, 5));
   }
 
-  async session(caller: Caller): Promise<SessionId> {
-    const made = await this.control.sessions.create(caller, { request: {}, idempotencyKey: null });
+  async session(caller: Caller, request: CreateSession = {}): Promise<SessionId> {
+    const made = await this.control.sessions.create(caller, { request, idempotencyKey: null });
     return made.view.id as SessionId;
   }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type ExpressionBuilder, type Kysely, sql } from 'kysely';
 import type { SessionId } from '../../model/ids.ts';
 import { mayAdvanceSession, type SessionPhase } from '../../model/session.ts';
-import type { RunRecord, SessionStore } from '../store.ts';
+import type { RunRecord, SessionRecord, SessionStore } from '../store.ts';
 import { takeClaim } from './claims.ts';
 import type { GroupCommit } from './group-commit.ts';
 import { olderThan, pageOf } from './paging.ts';
@@ -35,6 +35,7 @@ export function sessionQueries(reader: Database, writer: GroupCommit): SessionSt
     list: (filter, page) => list(reader, filter, page),
     rename: (id, name, version) => writer.do((db) => rename(db, id, name, version)),
     terminate: (id, at, reason) => writer.do((db) => terminate(db, id, at, reason)),
+    terminateIdle: (before, max) => writer.do((db) => terminateIdle(db, before, max)),
     close: (id, at) => writer.do((db) => close(db, id, at)),
     terminating: async () => {
       const rows = await selectSessions(reader)
@@ -195,6 +196,35 @@ async function terminate(
     cancelled.push(written.record);
   }
   return cancelled;
+}
+
+async function terminateIdle(
+  db: Database,
+  ...[before, max]: Parameters<SessionStore['terminateIdle']>
+): ReturnType<SessionStore['terminateIdle']> {
+  const idle = await db
+    .selectFrom('sessions')
+    .select(['id', 'owner'])
+    .where('phase', 'in', ['pending', 'active'])
+    .where('name', 'is', null)
+    .where('created_at', '<', before)
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('runs')
+            .select('id')
+            .whereRef('runs.session', '=', 'sessions.id')
+            .where(({ or, eb }) => or([eb('finished_at', 'is', null), eb('finished_at', '>=', before)])),
+        ),
+      ),
+    )
+    .orderBy('created_at')
+    .limit(max)
+    .execute();
+  const ended: Pick<SessionRecord, 'id' | 'owner'>[] = [];
+  for (const { id, owner } of idle as Pick<SessionRecord, 'id' | 'owner'>[])
+    if (await advance(db, id, 'terminating', null)) ended.push({ id, owner });
+  return ended;
 }
 
 async function close(db: Database, id: SessionId, at: number): Promise<boolean> {
