@@ -6,7 +6,11 @@ import koffi from 'koffi';
  */
 
 const libc = koffi.load('libc.so.6');
-const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
+const errnoNames = new Map(
+  Object.entries(koffi.os.errno)
+    .filter(([name]) => name !== 'EWOULDBLOCK') // EAGAIN by another name
+    .map(([name, number]) => [number, name]),
+);
 
 const native = {
   pipe2: libc.func('int pipe2(_Out_ int *fds, int flags)'),
@@ -34,7 +38,8 @@ export class SystemError extends Error {
   }
 }
 
-function checked(call: string, result: number | bigint): number {
+/** A result that is no failure. Throws SystemError. */
+export function checked(call: string, result: number | bigint): number {
   if (result < 0) throw new SystemError(call);
   return Number(result);
 }
@@ -54,7 +59,7 @@ export function tryLock(fd: number): boolean {
   const lockNonBlocking = 4;
   if (native.flock(fd, lockExclusive | lockNonBlocking) === 0) return true;
   const error = new SystemError('flock');
-  if (error.code === 'EAGAIN' || error.code === 'EWOULDBLOCK') return false;
+  if (error.code === 'EAGAIN') return false;
   throw error;
 }
 

@@ -1,0 +1,131 @@
+import koffi from 'koffi';
+import { checked } from './libc.ts';
+
+/**
+ * Sockets by number, made in the calling thread's network namespace and handed on: to another process, or to
+ * Node's `listen({ fd })`. All are close-on-exec and belong to the caller.
+ */
+
+const libc = koffi.load('libc.so.6');
+
+koffi.struct('iovec', { base: 'void *', length: 'size_t' });
+koffi.struct('msghdr', {
+  name: 'void *',
+  nameLength: 'uint32_t',
+  parts: 'iovec *',
+  partCount: 'size_t',
+  control: 'void *',
+  controlLength: 'size_t',
+  flags: 'int',
+});
+
+const native = {
+  setns: libc.func('int setns(int fd, int type)'),
+  socket: libc.func('int socket(int domain, int type, int protocol)'),
+  socketpair: libc.func('int socketpair(int domain, int type, int protocol, _Out_ int *fds)'),
+  setsockopt: libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)'),
+  bind: libc.func('int bind(int fd, const void *address, uint32_t length)'),
+  listen: libc.func('int listen(int fd, int backlog)'),
+  close: libc.func('int close(int fd)'),
+  sendmsg: libc.func('int64_t sendmsg(int fd, const msghdr *message, int flags)'),
+  recvmsg: libc.func('int64_t recvmsg(int fd, _Inout_ msghdr *message, int flags)'),
+};
+
+const cloexec = 0o2000000;
+const families = { unix: 1, inet6: 10 } as const;
+const types = { stream: 1, datagram: 2, packets: 5 } as const;
+const solSocket = 1;
+const ipv6 = 41;
+const options = { reuseAddress: 2, onlyIpv6: 26 } as const;
+
+/** Moves the calling thread into the network namespace of a file descriptor (setns(2)). */
+export function enterNetwork(namespaceFd: number): void {
+  const cloneNewnet = 0x40000000;
+  checked('setns', native.setns(namespaceFd, cloneNewnet));
+}
+
+/** A TCP socket that listens at `port` on every address of both families. */
+export function listenEverywhere(port: number, backlog: number): number {
+  return boundSocket(types.stream, port, (fd) => checked('listen', native.listen(fd, backlog)));
+}
+
+/**
+ * A UDP socket at `port` on every address of both families. Where every address is local, whoever asks one does it
+ * from that same address, so an answer leaves from the address that was asked; 127.0.0.0/8 is the exception.
+ */
+export function bindEverywhere(port: number): number {
+  return boundSocket(types.datagram, port, () => undefined);
+}
+
+function boundSocket(type: number, port: number, then: (fd: number) => void): number {
+  const fd = checked('socket', native.socket(families.inet6, type | cloexec, 0));
+  try {
+    setOption(fd, solSocket, options.reuseAddress, 1);
+    setOption(fd, ipv6, options.onlyIpv6, 0);
+    const address = Buffer.alloc(28); // struct sockaddr_in6, the address all zero
+    address.writeUInt16LE(families.inet6, 0);
+    address.writeUInt16BE(port, 2);
+    checked('bind', native.bind(fd, address, address.length));
+    then(fd);
+    return fd;
+  } catch (error) {
+    native.close(fd);
+    throw error;
+  }
+}
+
+function setOption(fd: number, level: number, name: number, value: number): void {
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(value);
+  checked('setsockopt', native.setsockopt(fd, level, name, bytes, bytes.length));
+}
+
+/** Two connected sockets: of bytes, or of packets that keep their boundaries (unix(7)). */
+export function socketPair(type: 'stream' | 'packets'): readonly [number, number] {
+  const fds: [number, number] = [-1, -1];
+  checked('socketpair', native.socketpair(families.unix, types[type] | cloexec, 0, fds));
+  return fds;
+}
+
+/** Most descriptors that one message carries (unix(7), SCM_MAX_FD). */
+export const descriptorsPerMessageMax = 253;
+const headerBytes = 16; // struct cmsghdr
+const rights = 1; // SCM_RIGHTS
+
+/** Sends descriptors over a packet socket; the caller keeps its own. Throws EAGAIN where the other end reads too slowly. */
+export function sendDescriptors(fd: number, descriptors: readonly number[]): void {
+  const control = Buffer.alloc(headerBytes + descriptors.length * 4);
+  control.writeBigUInt64LE(BigInt(control.length), 0);
+  control.writeInt32LE(solSocket, 8);
+  control.writeInt32LE(rights, 12);
+  for (const [index, one] of descriptors.entries()) control.writeInt32LE(one, headerBytes + index * 4);
+  const dontWait = 0x40 | 0x4000; // MSG_DONTWAIT | MSG_NOSIGNAL
+  checked('sendmsg', native.sendmsg(fd, message(Buffer.alloc(1), control), dontWait));
+}
+
+/** Takes the descriptors of one message that was sent before this call. Throws EAGAIN where there is none. */
+export function receiveDescriptors(fd: number): number[] {
+  const control = Buffer.alloc(headerBytes + descriptorsPerMessageMax * 4);
+  const header = message(Buffer.alloc(1), control);
+  const dontWait = 0x40 | 0x40000000; // MSG_DONTWAIT | MSG_CMSG_CLOEXEC
+  const length = checked('recvmsg', native.recvmsg(fd, header, dontWait));
+  if (length === 0) return [];
+  const used = Number(control.readBigUInt64LE(0));
+  const isRights = control.readInt32LE(8) === solSocket && control.readInt32LE(12) === rights;
+  if (!isRights || used > control.length) return [];
+  return Array.from({ length: (used - headerBytes) / 4 }, (_, index) =>
+    control.readInt32LE(headerBytes + index * 4),
+  );
+}
+
+function message(payload: Buffer, control: Buffer) {
+  return {
+    name: null,
+    nameLength: 0,
+    parts: [{ base: payload, length: payload.length }],
+    partCount: 1,
+    control,
+    controlLength: control.length,
+    flags: 0,
+  };
+}
