@@ -29,6 +29,7 @@ const programs = [
   'src/main/up.ts',
   'src/main/control.ts',
   'src/main/runner.ts',
+  'src/main/gateway.ts',
   'src/main/doctor.ts',
   'src/sandbox/local/namespace-worker.ts',
 ];

@@ -55,7 +55,7 @@ test('a listener takes connections of both families and knows the address that w
   const { port } = probe.address() as { port: number };
   probe.close();
   await once(probe, 'close');
-  const server = createServer((socket) => socket.end(socket.localAddress)).listen({
+  const server = createServer((socket) => socket.end(String(socket.localAddress))).listen({
     fd: listenEverywhere(port, 16),
   });
   await once(server, 'listening');
@@ -63,7 +63,7 @@ test('a listener takes connections of both families and knows the address that w
     ['127.0.0.2', '::ffff:127.0.0.2'],
     ['::1', '::1'],
   ] as const) {
-    const [said] = await once(connect({ host, port }), 'data');
+    const [said] = (await once(connect({ host, port }), 'data')) as [Buffer];
     assert.equal(String(said), seen);
   }
   server.close();

@@ -5,9 +5,13 @@ export type { LogEvent, LogOptions } from '../client/log-events.ts';
 /** What commands ask of a server. The typed client is one; tests make their own. */
 export type Api = {
   readonly sessions: Pick<Client['sessions'], 'create' | 'list' | 'get' | 'rename' | 'close'>;
-  readonly runs: Pick<Client['runs'], 'create' | 'list' | 'get' | 'stop' | 'resume' | 'logs' | 'diff'>;
+  readonly runs: Pick<
+    Client['runs'],
+    'create' | 'list' | 'get' | 'stop' | 'resume' | 'wait' | 'logs' | 'diff' | 'egress'
+  >;
   readonly uploads: Client['uploads'];
   readonly tokens: Pick<Client['tokens'], 'create' | 'list' | 'revoke'>;
+  readonly policies: Pick<Client['policies'], 'put' | 'get' | 'list' | 'remove'>;
   readonly audit: Pick<Client['audit'], 'list'>;
   readonly health: Client['health'];
   readonly readiness: Client['readiness'];

@@ -10,5 +10,12 @@ export const cliLimits = {
   gitErrorBytesMax: 16 * 1024,
   gitOutputBytesMax: 256 * 1024 * 1024,
   profileBytesMax: 64 * 1024,
+  policyBytesMax: 1024 * 1024,
+  policyAliasesMax: 1_000,
+  /** Flows that one suggestion is made from. */
+  suggestFlowsMax: 200_000,
+  /** Pages of 200 denials, and hosts, that the line after a run is made from. */
+  denialPagesMax: 5,
+  denialHostsShown: 8,
   progressEveryMs: 200,
 } as const;

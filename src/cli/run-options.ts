@@ -20,6 +20,8 @@ export type RunFlags = {
   diff: boolean;
   detach?: boolean;
   strict?: boolean;
+  egress?: string[];
+  reason?: string;
   verbose?: boolean;
 };
 
@@ -45,6 +47,8 @@ export function runRequest(
     ...(flags.timeout === undefined ? {} : { timeoutSeconds: parseDuration(flags.timeout, '--timeout') }),
     ...(flags.priority === undefined ? {} : { priority: parseWhole(flags.priority, '--priority') }),
     ...(flags.strict === true ? { strict: true } : {}),
+    ...(flags.egress === undefined ? {} : { egress: flags.egress }),
+    ...(flags.reason === undefined ? {} : { egressReason: flags.reason }),
     ...(flags.diff ? {} : { diff: false }),
   };
 }

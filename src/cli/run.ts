@@ -33,6 +33,8 @@ export function defineRun(program: Command, context: Context): void {
     .option('--priority <number>', 'place in the queue, -100 to 100; more goes first')
     .option('--name <name>', 'a name to find the run by')
     .option('--strict', 'refuse limits that the machine can only watch and not enforce')
+    .option('--egress <name>', 'a preset or policy whose hosts it may reach, or full (repeatable)', gather)
+    .option('--reason <text>', 'why --egress full is needed')
     .option('--no-diff', 'do not collect what the command changes')
     .option('-d, --detach', 'print the id of the run and leave it running')
     .option('--json', 'write one JSON object a line: run, step, stdout, stderr, dropped, end')

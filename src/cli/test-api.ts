@@ -1,5 +1,12 @@
 import { ApiError } from '../client/api-error.ts';
-import type { LogEnd, RunView, SessionView, TokenView } from '../contract/schemas.ts';
+import type {
+  EgressFlowView,
+  LogEnd,
+  PolicyView,
+  RunView,
+  SessionView,
+  TokenView,
+} from '../contract/schemas.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import type { Api, LogEvent, LogOptions } from './api.ts';
@@ -13,12 +20,16 @@ export class TestServer {
   readonly runs: RunView[] = [];
   readonly tokens: TokenView[] = [];
   readonly uploads: Buffer[] = [];
+  readonly policies: PolicyView[] = [];
+  /** What every run reached for. */
+  readonly flows: EgressFlowView[] = [];
   patch: Buffer = Buffer.alloc(0);
   /** What each reading of a log yields; an Error breaks it off. The last one is used again. */
   logs: (LogEvent | Error)[][] = [[ended(0)]];
   readonly logOptions: LogOptions[] = [];
   refuseRuns: ApiError | null = null;
   onStop: () => void = () => {};
+  onWait: () => void = () => {};
   #clock = Date.parse('2026-01-01T00:00:00Z');
 
   session(name: string | null, more: Partial<SessionView> = {}): SessionView {
@@ -90,6 +101,19 @@ export class TestServer {
         this.calls.push(`runs.resume ${id} ${JSON.stringify(request)}`);
         return this.run(request.name ?? null, { parent: id as RunView['id'] });
       },
+      wait: async (id) => {
+        this.calls.push(`runs.wait ${id}`);
+        const run = found(this.runs, id);
+        this.onWait();
+        return run;
+      },
+      egress: async (_id, { after = -1, verdict, ...query } = {}) => ({
+        ...pageOf(
+          this.flows.filter((flow) => flow.id > Number(after) && (verdict ?? flow.verdict) === flow.verdict),
+          query,
+        ),
+        counts: null,
+      }),
       logs: (_, options = {}) => this.#readLog(options),
       diff: async () => ({ mediaType: 'text/x-diff', bytes: this.patch.length, body: chunksOf(this.patch) }),
     },
@@ -124,6 +148,26 @@ export class TestServer {
       list: async (query = {}) => pageOf(this.tokens, query),
       revoke: async (id) => void this.calls.push(`tokens.revoke ${id}`),
     },
+    policies: {
+      put: async (name, { document, reason = null }) => {
+        this.calls.push(`policies.put ${name} ${JSON.stringify({ document, reason })}`);
+        const made = this.#policy(name, document, reason);
+        this.policies.push(made);
+        return made;
+      },
+      get: async (name, { generation } = {}) => {
+        const all = this.policies.filter((policy) => policy.name === name);
+        const policy = generation === undefined ? all.at(-1) : all[Number(generation) - 1];
+        if (policy === undefined) throw absent();
+        return policy;
+      },
+      list: async (query = {}) =>
+        pageOf(
+          this.policies.map(({ document: _document, ...policy }) => ({ ...policy, removed: false })),
+          query,
+        ),
+      remove: async (name) => void this.calls.push(`policies.remove ${name}`),
+    },
     audit: {
       list: async (query = {}) =>
         pageOf([{ at: 'now', action: '\x1b[2J', actor: { id: 'user:t' }, query }], query),
@@ -131,6 +175,12 @@ export class TestServer {
     health: async () => ({ status: 'ok', version: '9.9.9' }),
     readiness: async () => ({ ready: true, checks: { store: { ok: true } } }),
   };
+
+  #policy(name: string, document: PolicyView['document'], reason: string | null): PolicyView {
+    const generation = this.policies.filter((policy) => policy.name === name).length + 1;
+    const createdAt = new Date(this.#clock).toISOString();
+    return { name, generation, author: 'user:t', reason, createdAt, document };
+  }
 
   async *#readLog(options: LogOptions): AsyncGenerator<LogEvent, void, undefined> {
     this.logOptions.push(options);
@@ -164,6 +214,7 @@ const emptyRun: Omit<RunView, 'id' | 'session'> = {
   timeoutSeconds,
   priority: 0,
   strict: false,
+  egress: { names: [], mode: 'restricted' },
   phase: 'queued',
   cause: null,
   reason: null,
@@ -180,9 +231,12 @@ const emptyRun: Omit<RunView, 'id' | 'session'> = {
 
 function found<T extends { id: string }>(items: readonly T[], id: string): T {
   const item = items.find((candidate) => candidate.id === id);
-  if (item === undefined)
-    throw new ApiError({ status: 404, code: 'resource.absent', detail: 'No such thing.' });
+  if (item === undefined) throw absent();
   return item;
+}
+
+function absent(): ApiError {
+  return new ApiError({ status: 404, code: 'resource.absent', detail: 'No such thing.' });
 }
 
 function pageOf<T>(items: readonly T[], query: { limit?: unknown; cursor?: unknown }) {

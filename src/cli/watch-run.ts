@@ -1,7 +1,9 @@
+import { ApiError } from '../client/api-error.ts';
 import type { LogEnd, RunView } from '../contract/schemas.ts';
 import { exitStatusOf, isTerminal } from '../model/run.ts';
 import type { Api } from './api.ts';
 import { type Context, note } from './context.ts';
+import { denialLine } from './egress.ts';
 import { OutputClosed } from './environment.ts';
 import { CliFailure, exitStatus } from './failure.ts';
 import { byteSink, followLog, jsonSink, writeJson } from './follow.ts';
@@ -74,6 +76,12 @@ async function explain(context: Context, api: Api, run: RunView, end: LogEnd): P
     const reason = end.reason === null || end.reason === '' ? '' : `: ${end.reason}`;
     await note(environment, `the run ${run.id} ended as ${end.phase}${cause}${reason}`);
   }
+  const denials = await denialLine(api, run.id).catch((error: unknown) => {
+    // The run is over and its status is known; whoever cannot read this can still use that.
+    if (error instanceof ApiError) return null;
+    throw error;
+  });
+  if (denials !== null) await note(environment, denials);
   if (!environment.stderr.isTerminal) return;
   const { artifacts } = await api.runs.get(run.id);
   const bytes = artifacts.find(({ name }) => name === 'diff')?.bytes ?? 0;

@@ -67,6 +67,28 @@ test('an iterator gives every item of every page', async (t) => {
   assert.deepEqual(names, ['s0', 's1', 's2', 's3', 's4']);
 });
 
+test('policies are put whatever they were before, read, listed and removed', async (t) => {
+  const server = await openTestServer(t);
+  const { policies, runs, sessions } = clientOf(t, server);
+  const document = { rules: [{ host: 'example.com' }] };
+  assert.equal((await policies.put('web', { document })).generation, 1);
+  assert.equal((await policies.put('web', { document: { rules: [] }, reason: 'why' })).generation, 2);
+  assert.deepEqual((await policies.get('web', { generation: 1 })).document, document);
+  const names: string[] = [];
+  for await (const { name } of policies.all()) names.push(name);
+  assert.deepEqual(names, ['web']);
+  await policies.remove('web');
+  assert.equal((await failure(policies.get('web'))).code, 'resource.absent');
+  assert.equal((await policies.history('web')).items.length, 3);
+  assert.equal((await policies.put('web', { document })).generation, 4);
+  assert.equal((await policies.presets()).items.length, 1);
+  const session = await sessions.create({});
+  const run = await runs.create({ session: session.id, command: ['x'], egress: ['web'] });
+  assert.deepEqual(await runs.egress(run.id, { verdict: 'denied' }), {
+    ...{ items: [], nextCursor: null, counts: null },
+  });
+});
+
 test('tokens, audit, health and readiness answer', async (t) => {
   const server = await openTestServer(t);
   const client = clientOf(t, server);

@@ -3,6 +3,12 @@ import type {
   CreateRun,
   CreateSession,
   CreateToken,
+  EgressCountsView,
+  EgressFlowView,
+  PolicySummaryView,
+  PolicyView,
+  PresetView,
+  PutPolicy,
   ResumeRun,
   RunView,
   SessionView,
@@ -57,6 +63,8 @@ export type Client = {
     logs(id: string, options?: LogOptions): AsyncGenerator<LogEvent, void, undefined>;
     artifact(id: string, name: string): Promise<Download>;
     diff(id: string): Promise<Download>;
+    /** Oldest first. Hosts, addresses, methods and paths in it are untrusted text. */
+    egress(id: string, query?: Query): Promise<Page<EgressFlowView> & { readonly counts: EgressCountsView }>;
   };
   readonly uploads: {
     /** Streams; an abort or a failing source leaves nothing at the server. */
@@ -68,6 +76,16 @@ export type Client = {
     list(query?: Query): Promise<Page<TokenView>>;
     all(query?: Query): AsyncGenerator<TokenView, void, undefined>;
     revoke(id: string): Promise<void>;
+  };
+  readonly policies: {
+    /** Made or replaced, whatever it was before: a change by others meanwhile is read again. */
+    put(name: string, request: PutPolicy): Promise<PolicyView>;
+    get(name: string, query?: Query): Promise<PolicyView>;
+    list(query?: Query): Promise<Page<PolicySummaryView>>;
+    all(query?: Query): AsyncGenerator<PolicySummaryView, void, undefined>;
+    history(name: string, query?: Query): Promise<Page<PolicySummaryView>>;
+    remove(name: string): Promise<void>;
+    presets(): Promise<Page<PresetView>>;
   };
   readonly audit: {
     list(query?: Query): Promise<Page<Record<string, unknown>>>;
@@ -117,6 +135,7 @@ export function createClient(options: ClientOptions): Client {
       all: (query) => allOf(connection, '/api/v1/tokens', query),
       revoke: async (id) => connection.empty('DELETE', `/api/v1/tokens/${part(id)}`),
     },
+    policies: policyCalls(connection),
     audit: {
       list: (query) => connection.json('GET', `/api/v1/audit/events${queryText(query)}`),
       all: (query) => allOf(connection, '/api/v1/audit/events', query),
@@ -158,6 +177,21 @@ function runCalls(connection: Connection): Client['runs'] {
       followEvents((offset) => openLog(connection, of(id), offset, options), options),
     artifact: async (id, name) => download(connection, `${of(id)}/artifacts/${part(name)}`),
     diff: async (id) => download(connection, `${of(id)}/diff`),
+    egress: async (id, query) => connection.json('GET', `${of(id)}/egress${queryText(query)}`),
+  };
+}
+
+function policyCalls(connection: Connection): Client['policies'] {
+  const path = '/api/v1/policies';
+  const of = (name: string) => `${path}/${part(name)}`;
+  return {
+    put: async (name, request) => putPolicy(connection, of(name), request),
+    get: async (name, query) => connection.json('GET', of(name) + queryText(query)),
+    list: (query) => connection.json('GET', path + queryText(query)),
+    all: (query) => allOf(connection, path, query),
+    history: async (name, query) => connection.json('GET', `${of(name)}/history${queryText(query)}`),
+    remove: async (name) => connection.empty('DELETE', of(name)),
+    presets: () => connection.json('GET', '/api/v1/presets'),
   };
 }
 
@@ -175,6 +209,29 @@ async function download(connection: Connection, path: string): Promise<Download>
     bytes: length === undefined ? null : Number(length),
     body,
   };
+}
+
+async function putPolicy(connection: Connection, path: string, body: PutPolicy): Promise<PolicyView> {
+  for (let attempt = 1; ; attempt++) {
+    const ifMatch = await etagOf(connection, path);
+    try {
+      return await connection.json('PUT', path, { body, ...(ifMatch === null ? {} : { ifMatch }) });
+    } catch (error) {
+      const { code } = error instanceof ApiError ? error : { code: null };
+      const outdated = code === 'precondition.failed' || code === 'precondition.required';
+      if (!outdated || attempt >= clientLimits.renameAttempts) throw error;
+    }
+  }
+}
+
+/** Null where there is nothing. */
+async function etagOf(connection: Connection, path: string): Promise<string | null> {
+  try {
+    return (await connection.tagged('GET', path)).headers.etag ?? null;
+  } catch (error) {
+    if (error instanceof ApiError && error.code === 'resource.absent') return null;
+    throw error;
+  }
 }
 
 async function rename<T>(connection: Connection, path: string, name: string): Promise<T> {

@@ -23,6 +23,8 @@ export const apiLimits = {
   idempotencyKeyCharactersMax: 255,
   tokenLifeSecondsMax: 366 * 24 * 3600,
   connectionsMax: 4_096,
+  egressNamesMax: 32,
+  reasonCharactersMax: 500,
 } as const;
 
 /** Requests a minute, by class, for one actor (or one address where nobody signed in). */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { EgressFlow, EgressFlowEnd, EgressPolicy } from '../model/egress.ts';
 import type { RunId, SessionId, UploadId } from '../model/ids.ts';
 import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
 import { type Ending, failureCauses } from '../model/run.ts';
@@ -25,6 +26,8 @@ export type RunSpec = {
   readonly strict: boolean;
   /** Whether the change against what was uploaded is collected when the command ends. */
   readonly diff: boolean;
+  /** What it may reach. */
+  readonly egress: EgressPolicy;
 };
 
 export type ArtifactInfo = {
@@ -40,7 +43,19 @@ export type RunStep = 'workspace' | 'sandbox' | 'command' | 'collect';
 export type RunnerEvent =
   | { readonly event: 'step'; readonly run: RunId; readonly step: RunStep; readonly at: number }
   | { readonly event: 'running'; readonly run: RunId; readonly at: number; readonly heldBy: HeldBy }
+  | EgressBatch
   | RunFinished;
+
+/**
+ * Verdicts of the gateway, and how earlier flows ended. No byte of an allowed flow goes out before control orders
+ * `recorded`; told again on every connection until then. At most `egressBatchMax` flows (`contract/gateway.ts`), and as many ends.
+ */
+export type EgressBatch = {
+  readonly event: 'egress';
+  readonly batch: number;
+  readonly flows: readonly EgressFlow[];
+  readonly ends: readonly EgressFlowEnd[];
+};
 
 /**
  * Kept by the runner, and sent again on every connection before any answer on it, until control orders
@@ -63,6 +78,10 @@ export type RunnerOrder =
   /** TERM, then KILL after the grace time. The end comes as an event. Unknown runs are answered all the same. */
   | { readonly order: 'stop'; readonly run: RunId; readonly as: 'cancelled' }
   | { readonly order: 'acknowledge'; readonly run: RunId }
+  /** The verdicts of a batch are durable. Unknown batches are answered all the same. */
+  | { readonly order: 'recorded'; readonly batch: number }
+  /** What a live run may reach from now on. Unknown runs are answered all the same. */
+  | { readonly order: 'egress'; readonly run: RunId; readonly egress: EgressPolicy }
   /** Removes logs and artifacts of finished runs. */
   | { readonly order: 'forget'; readonly runs: readonly RunId[] }
   /** Removes a session's workspace; its live runs are stopped first. */
@@ -89,6 +108,8 @@ export type OrderAnswers = {
   start: null;
   stop: null;
   acknowledge: null;
+  recorded: null;
+  egress: null;
   forget: null;
   'remove-session': null;
   'remove-upload': null;

@@ -1,10 +1,12 @@
 import { z } from 'zod';
+import { egressDenials, egressModes, egressProtocols } from '../model/egress.ts';
 import { type Id, type IdKind, parseId } from '../model/ids.ts';
 import { type LimitMeans, runLimitBounds } from '../model/limits.ts';
 import { failureCauses, runPhases } from '../model/run.ts';
 import { scopes } from '../model/scopes.ts';
 import { sessionPhases } from '../model/session.ts';
 import { apiLimits } from './limits.ts';
+import { policyDocument } from './policy.ts';
 
 /**
  * The shapes of every request and answer. The server validates with them, the OpenAPI document is generated
@@ -36,6 +38,30 @@ export const name = z
     message: 'has control characters or outer white space',
   })
   .refine((text) => text.isWellFormed(), { message: 'is not well-formed Unicode' });
+
+/** Why somebody does something, for whoever reads the record. */
+export const reason = z
+  .string()
+  .min(1)
+  .max(apiLimits.reasonCharactersMax)
+  .refine((text) => text.isWellFormed() && !/[\p{Cc}\u2028\u2029]/u.test(text) && text.trim() === text, {
+    message: 'has control characters or outer white space',
+  });
+
+export const egressFull = 'full';
+
+/** Whether each of them exists is for control to say. */
+const egressNames = z
+  .array(z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, 'is not the name of a preset or policy'))
+  .max(apiLimits.egressNamesMax)
+  .refine((names) => new Set(names).size === names.length, { message: 'names one twice' })
+  .refine((names) => names.length < 2 || !names.includes(egressFull), { message: 'has more beside full' })
+  .meta({
+    description:
+      'Presets and policies whose rules, in this order, say what it may reach; nothing where absent. ' +
+      '`full` alone is every public address, and needs control:write and egressReason',
+    example: ['npm', 'web'],
+  });
 
 const noNul = (text: string) => !text.includes('\0') && text.isWellFormed();
 const bytesAtMost = (max: number) => (text: string) => Buffer.byteLength(text) <= max;
@@ -123,6 +149,9 @@ export const createRun = z.strictObject({
   strict: z.boolean().optional(),
   /** Whether the change of the workspace is collected when the command ends; true where absent. */
   diff: z.boolean().optional(),
+  egress: egressNames.optional(),
+  /** Due with `full`, and taken with nothing else. */
+  egressReason: reason.optional(),
 });
 
 /** `env` is due where the parent had one: its values were dropped when it started. */
@@ -169,6 +198,9 @@ export const run = z.object({
   timeoutSeconds: z.int(),
   priority: z.int(),
   strict: z.boolean(),
+  egress: z
+    .object({ names: z.array(z.string()), mode: z.enum(egressModes) })
+    .meta({ description: 'What it may reach: presets and policies by name, in their order' }),
   phase: z.enum(runPhases),
   cause: z.enum(failureCauses).nullable(),
   reason: z.string().nullable(),
@@ -219,6 +251,57 @@ export const token = z.object({
 /** The only answer that ever holds the secret; it is stored hashed. */
 export const createdToken = token.extend({ token: z.string() });
 
+export const putPolicy = z.strictObject({ document: policyDocument, reason: reason.optional() });
+
+/** One generation of a policy, without its document. */
+export const policySummary = z.object({
+  name: z.string(),
+  generation: z.int(),
+  author: z.string(),
+  reason: z.string().nullable(),
+  createdAt: time,
+  removed: z.boolean(),
+});
+
+export const policy = policySummary.omit({ removed: true }).extend({ document: policyDocument });
+
+export const preset = z.object({
+  name: z.string(),
+  source: z.string().meta({ description: 'The public page that says which hosts these are' }),
+  rules: z.array(z.object({ host: z.string(), ports: z.array(z.int()), protocol: z.enum(egressProtocols) })),
+});
+
+/** Hosts, addresses, methods and paths are the sandbox's own words: untrusted text. */
+export const egressFlow = z.object({
+  id: z.int(),
+  at: time,
+  host: z.string().nullable(),
+  address: z.string().nullable(),
+  port: z.int(),
+  protocol: z.enum([...egressProtocols, 'dns']).nullable(),
+  method: z.string().nullable(),
+  path: z.string().nullable(),
+  verdict: z.enum(['allowed', 'denied']),
+  rule: z.string().nullable(),
+  denial: z.enum(egressDenials).nullable(),
+  generation: z.int(),
+  count: z.int().meta({ description: 'How many like it this stands for' }),
+  end: z
+    .object({
+      at: time,
+      outcome: z.enum(['closed', 'reset', 'cut', 'timed-out', 'unreachable']),
+      bytesOut: z.int(),
+      bytesIn: z.int(),
+    })
+    .nullable()
+    .meta({ description: 'How an allowed flow ended; null until that is known' }),
+});
+
+export const egressCounts = z
+  .object({ allowed: z.int(), denied: z.int(), bytesOut: z.int(), bytesIn: z.int() })
+  .nullable()
+  .meta({ description: 'Of the whole run; null on pages after the first' });
+
 export const pageQuery = z.strictObject({
   cursor: z.string().max(512).optional(),
   limit: z.coerce.number().int().min(1).max(apiLimits.pageMax).optional(),
@@ -234,6 +317,15 @@ export const runQuery = pageQuery.extend({
   phase: z.enum(runPhases).optional(),
   name: z.string().max(256).optional(),
 });
+
+/** `after` is the id of the last flow seen, for whoever follows a live run. */
+export const egressQuery = pageQuery.extend({
+  after: z.coerce.number().int().min(0).optional(),
+  verdict: z.enum(['allowed', 'denied']).optional(),
+  host: z.string().min(1).max(253).optional(),
+});
+
+export const policyQuery = z.strictObject({ generation: z.coerce.number().int().min(1).optional() });
 
 export const auditQuery = pageQuery.extend({
   action: z.string().max(128).optional(),
@@ -285,5 +377,11 @@ export type CreateRun = z.infer<typeof createRun>;
 export type ResumeRun = z.infer<typeof resumeRun>;
 export type CreateToken = z.infer<typeof createToken>;
 export type CreatedToken = z.infer<typeof createdToken>;
+export type PutPolicy = z.infer<typeof putPolicy>;
+export type PolicyView = z.infer<typeof policy>;
+export type PolicySummaryView = z.infer<typeof policySummary>;
+export type PresetView = z.infer<typeof preset>;
+export type EgressFlowView = z.infer<typeof egressFlow>;
+export type EgressCountsView = z.infer<typeof egressCounts>;
 export type Problem = z.infer<typeof problem>;
 export type LogEnd = z.infer<typeof logEnd>;

@@ -4,6 +4,12 @@ import type {
   CreateRun,
   CreateSession,
   CreateToken,
+  EgressCountsView,
+  EgressFlowView,
+  PolicySummaryView,
+  PolicyView,
+  PresetView,
+  PutPolicy,
   ResumeRun,
   RunView,
   SessionView,
@@ -89,6 +95,37 @@ export type Control = {
     finished(caller: Caller, id: RunId, signal: AbortSignal): Promise<RunView>;
     /** Progress of a start, newest last; for people watching. */
     steps(caller: Caller, id: RunId): Promise<readonly { step: string; at: number }[]>;
+    /** What it reached for, in the order of the verdicts; `after` is the id of the last flow seen. */
+    egress(
+      caller: Caller,
+      id: RunId,
+      query: PageRequest & {
+        after?: number | undefined;
+        verdict?: 'allowed' | 'denied' | undefined;
+        host?: string | undefined;
+      },
+    ): Promise<Page<EgressFlowView> & { readonly counts: EgressCountsView }>;
+  };
+  /** They belong to the cluster: whoever holds the scope reads or writes them all. */
+  readonly policies: {
+    /**
+     * A new generation, told to the live runs that name it. `ifMatch` is the generation that the caller read; null
+     * makes a policy that is not there, and throws `precondition.required` where it is.
+     */
+    put(
+      caller: Caller,
+      name: string,
+      request: PutPolicy,
+      ifMatch: number | null,
+    ): Promise<Versioned<PolicyView>>;
+    /** The policy as it is, or one generation of it that had a document. */
+    get(caller: Caller, name: string, generation?: number): Promise<Versioned<PolicyView>>;
+    list(caller: Caller, query: PageRequest): Promise<Page<PolicySummaryView>>;
+    /** Its history stays. Live runs that name it lose its rules. */
+    remove(caller: Caller, name: string): Promise<void>;
+    /** Newest first, of removed policies too. */
+    history(caller: Caller, name: string, query: PageRequest): Promise<Page<PolicySummaryView>>;
+    presets(caller: Caller): Promise<readonly PresetView[]>;
   };
   readonly uploads: {
     /** Streams to the runner; nothing is kept when the stream fails. The bytes are untrusted and unparsed. */

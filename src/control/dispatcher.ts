@@ -5,6 +5,9 @@ import type { RunFinished, RunnerEvent, RunnerStatus, RunSpec } from '../contrac
 import type { RunId, SessionId } from '../model/ids.ts';
 import { type Ending, isTerminal, type RunChange, type RunState } from '../model/run.ts';
 import type { RunRecord, RunWrite, Store } from '../store/store.ts';
+import type { EgressOrders } from './egress-orders.ts';
+import { compileEgress, usesStoredPolicies } from './egress-policies.ts';
+import type { EgressRecords } from './egress-records.ts';
 import type { Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
 import type { LiveRun, LiveRuns, StartSource } from './live-runs.ts';
@@ -19,6 +22,8 @@ export type DispatcherParts = {
   readonly live: LiveRuns;
   readonly scheduler: Scheduler;
   readonly link: RunnerLink;
+  readonly egressOrders: EgressOrders;
+  readonly egressRecords: EgressRecords;
   readonly writer: StateWriter;
   readonly gate: Gate;
   readonly clock: Clock;
@@ -95,6 +100,10 @@ export class Dispatcher {
   }
 
   onEvent(event: RunnerEvent): void {
+    if (event.event === 'egress') {
+      this.#parts.egressRecords.take(event);
+      return;
+    }
     const live = this.#parts.live.get(event.run);
     if (event.event === 'finished') this.#go(this.#finished(event, live));
     else if (live === null || live.ending) return;
@@ -128,6 +137,7 @@ export class Dispatcher {
 
   /** Those who wait for a run look whether it still has a runner. */
   onDisconnected(): void {
+    this.#parts.egressRecords.forget();
     this.#parts.scheduler.setOpen(false);
     for (const live of this.#parts.live.all()) this.#parts.live.changed(live);
   }
@@ -171,7 +181,7 @@ export class Dispatcher {
     const { link } = this.#parts;
     try {
       const spec = await this.#specOf(live);
-      if (spec === null) return await this.#end(live, environmentLost);
+      if ('phase' in spec) return await this.#end(live, spec);
       // The stop may have come meanwhile, and with its session's end an order that this one must not follow.
       if (live.stopRequested) return await this.#end(live, cancelledBeforeStart);
       live.delivery = 'sent';
@@ -179,6 +189,7 @@ export class Dispatcher {
       live.delivery = 'accepted';
       live.source = null;
       this.#parts.live.changed(live);
+      if (live.egressGeneration !== spec.egress.generation) this.#parts.egressOrders.send(live);
       if (live.stopRequested) this.#orderStop(live);
     } catch (error) {
       if (error instanceof LinkLost) return link.reset();
@@ -192,13 +203,17 @@ export class Dispatcher {
     }
   }
 
-  /** Null where values of the environment are gone. */
-  async #specOf(live: LiveRun): Promise<RunSpec | null> {
+  /** The ending of a run that cannot be what was asked for any more. */
+  async #specOf(live: LiveRun): Promise<RunSpec | Ending> {
     const { id, session, spec } = live.record;
     const { env, repo } = live.source ?? (await this.#sourceOf(id, session));
-    if (spec.envNames.some((name) => !Object.hasOwn(env, name))) return null;
+    if (spec.envNames.some((name) => !Object.hasOwn(env, name))) return environmentLost;
+    const asked = { names: live.record.egress.names, generation: live.egressGeneration };
+    const { policy: egress, unenforced } = await compileEgress(this.#parts.store.policies, asked);
+    if (unenforced[0] !== undefined)
+      return { phase: 'failed', cause: 'policy', reason: unenforced[0], exit: neverRan };
     const { command, cwd, limits, strict, diff } = spec;
-    return { run: id, session, repo, command, env, cwd, limits, strict, diff };
+    return { run: id, session, repo, command, env, cwd, limits, strict, diff, egress };
   }
 
   async #sourceOf(run: RunId, session: SessionId): Promise<StartSource> {
@@ -258,6 +273,7 @@ export class Dispatcher {
     }
     if (live.ending) return;
     live.ending = true;
+    await this.#parts.egressRecords.settled();
     try {
       await this.#write(live, {
         changes: (state) => changesTo(state, event),
@@ -311,6 +327,7 @@ export class Dispatcher {
       return;
     }
     live.delivery = 'accepted';
+    if (usesStoredPolicies(live.record.egress)) this.#parts.egressOrders.send(live);
     if (hosted.phase === 'running' && live.record.state.phase === 'starting')
       this.#go(this.#running(live, hosted.runningAt ?? this.#parts.clock.now(), hosted.heldBy));
     this.#parts.live.changed(live);

@@ -44,6 +44,8 @@ export type Gate = {
   refuse(caller: Caller, act: Act, denial: Denial): Promise<Fault>;
   /** Something that happened by itself; owed like an outcome. */
   note(event: SystemNote): void;
+  /** Something that must be on record before it goes on: durable once it resolves. Throws Fault `audit.unavailable`. */
+  record(event: SystemNote): Promise<void>;
   health(): { readonly ok: boolean; readonly detail?: string };
   /** Events that could not be written yet, and events on their way to the disk that nobody waits for. */
   owed(): number;
@@ -117,18 +119,13 @@ class AuditGate implements Gate {
   }
 
   note(event: SystemNote): void {
-    const written: NewEvent = {
-      action: event.action,
-      actor: { id: event.actor.id, kind: actorKind(event.actor.id) },
-      resource: eventResource(event.resource),
-      decision: { allow: event.outcome !== 'denied', rule: event.rule },
-      phase: 'note',
-      outcome: event.outcome,
-      ...(event.request === undefined ? {} : { request: event.request }),
-      ...(event.data === undefined ? {} : { data: event.data }),
-    };
+    const written = noteOf(event);
     if (event.countAs === undefined) void this.#owed.append(written);
     else void this.#denials.record(event.actor.id, event.countAs, written);
+  }
+
+  async record(event: SystemNote): Promise<void> {
+    await this.#audit.append(noteOf(event));
   }
 
   health(): { ok: boolean; detail?: string } {
@@ -205,6 +202,19 @@ class AuditGate implements Gate {
       of === null ? { phase: 'note' as const, outcome } : { phase: 'outcome' as const, outcome, of };
     void this.#owed.append(eventOf(caller, ended, stage, rule));
   }
+}
+
+function noteOf(event: SystemNote): NewEvent {
+  return {
+    action: event.action,
+    actor: { id: event.actor.id, kind: actorKind(event.actor.id) },
+    resource: eventResource(event.resource),
+    decision: { allow: event.outcome !== 'denied', rule: event.rule },
+    phase: 'note',
+    outcome: event.outcome,
+    ...(event.request === undefined ? {} : { request: event.request }),
+    ...(event.data === undefined ? {} : { data: event.data }),
+  };
 }
 
 type Stage =

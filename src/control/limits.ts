@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { auditLimits } from '../audit/limits.ts';
+import { egressBatchMax } from '../contract/gateway.ts';
 
 /** Bounds of control. Counts, bytes and milliseconds as the names say. */
 export const controlLimits = {
@@ -28,6 +30,14 @@ export const controlLimits = {
   /** How long closing a session waits for its end before the rest goes on behind. */
   closeWaitMs: 10_000,
   stepsMax: 64,
+  /** How long the end of a run waits at most for its verdicts to be recorded. */
+  egressSettleMs: 1_000,
+  /** Batches of verdicts that wait for the disk; past it they are told again on a new connection. */
+  egressBatchesMax: 64,
+  /** Verdicts after which no further batch joins a commit; fewer than the log lets wait. */
+  egressFlowsPerCommit: 1_024,
+  /** What one run may reach, in compiled rules. The runner takes no more. */
+  egressRulesMax: 2_000,
   uploadChunkBytes: 1024 * 1024,
   idempotencyKeptMs: 24 * 3600 * 1000,
   sweepRunsMax: 256,
@@ -41,3 +51,4 @@ export const controlLimits = {
 assert(controlLimits.reconnectMinMs <= controlLimits.reconnectMaxMs);
 assert(controlLimits.owedRetryMinMs <= controlLimits.owedRetryMaxMs);
 assert(controlLimits.statusTimeoutMs <= controlLimits.orderTimeoutMs);
+assert(controlLimits.egressFlowsPerCommit + egressBatchMax <= auditLimits.pendingEventsMax);

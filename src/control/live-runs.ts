@@ -19,6 +19,8 @@ export type LiveRun = {
   /** Kept until the runner has accepted the run; null where only the store holds it. */
   source: StartSource | null;
   delivery: Delivery;
+  /** Of what it may reach, with every change that the store holds; the record may be older. */
+  egressGeneration: number;
   stopRequested: boolean;
   /** Its end has been reported and is on its way to the store. */
   ending: boolean;
@@ -37,6 +39,7 @@ export class LiveRuns {
       record,
       source,
       delivery,
+      egressGeneration: record.egress.generation,
       stopRequested: record.stopRequestedAt !== null,
       ending: false,
       ended: false,

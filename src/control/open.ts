@@ -9,10 +9,13 @@ import type { Store } from '../store/store.ts';
 import { type AuditTrail, auditUseCases } from './audit-trail.ts';
 import type { Caller, Control } from './control.ts';
 import { Dispatcher } from './dispatcher.ts';
+import { EgressOrders } from './egress-orders.ts';
+import { EgressRecords } from './egress-records.ts';
 import { type Gate, openGate } from './gate.ts';
 import { LiveRuns } from './live-runs.ts';
 import type { Logger } from './logger.ts';
 import { openMetrics } from './metrics.ts';
+import { policyUseCases } from './policies.ts';
 import { Readings } from './readiness.ts';
 import { RunnerLink } from './runner-link.ts';
 import { runUseCases } from './runs.ts';
@@ -72,6 +75,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
       uploadBytesMax: Math.min(config.uploadBytesMax, apiLimits.uploadBytesMax),
     }),
     tokens: tokenUseCases({ ...parts, tokens }),
+    policies: policyUseCases(parts),
     audit: auditUseCases({ gate, trail: options.trail }),
     authenticate: (bearer, request) => authenticate({ tokens, gate }, bearer, request),
     readiness: () => readings.readiness(),
@@ -86,7 +90,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     close: async () => {
       // At once: a sweep may wait for an answer of the runner, and a closing session for the end of a run.
       await Promise.all([sweeper.close(), closer.close(), link.close()]);
-      await dispatcher.close();
+      await Promise.all([dispatcher.close(), parts.egressOrders.close(), parts.egressRecords.close()]);
       await gate.close();
     },
   };
@@ -109,11 +113,15 @@ function assemble({ store, audit, runner, clock, config, logger }: ControlOption
     },
     onDisconnected: () => dispatcher.onDisconnected(),
   });
+  const egressOrders = new EgressOrders({ store, live, link, logger });
+  const egressRecords = new EgressRecords({ store, live, link, gate, logger });
   const dispatcher: Dispatcher = new Dispatcher({
     store,
     live,
     scheduler,
     link,
+    egressOrders,
+    egressRecords,
     writer,
     gate,
     clock,
@@ -131,6 +139,8 @@ function assemble({ store, audit, runner, clock, config, logger }: ControlOption
     scheduler,
     link,
     dispatcher,
+    egressOrders,
+    egressRecords,
     closer,
     sweeper,
     readings,

@@ -7,6 +7,23 @@ import { controlLimits } from './limits.ts';
 
 const position = z.tuple([z.int().min(0), z.string().min(1).max(64)]);
 
+/** Where a page of a list of another order starts: the two values that `positionCursor` held. */
+export function storePosition({ cursor, limit }: PageRequest): {
+  limit: number;
+  after: readonly [number, string] | null;
+} {
+  const { after, limit: wanted } = storePage({ cursor, limit });
+  return { limit: wanted, after: after === null ? null : [after.createdAt, after.id] };
+}
+
+/** The cursor of a page, or null where it is the last. */
+export function positionCursor(
+  more: boolean,
+  position: readonly [number, string] | undefined,
+): string | null {
+  return more && position !== undefined ? cursorOf({ createdAt: position[0], id: position[1] }) : null;
+}
+
 /** Where a page starts. Throws Fault `request.invalid` for a cursor that no answer of ours held. */
 export function storePage({ cursor, limit }: PageRequest): StorePage {
   const wanted = Math.min(Math.max(limit ?? apiLimits.pageDefault, 1), apiLimits.pageMax);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Fault, type FaultCode, faultTable } from '../contract/faults.ts';
+import { egressBatchMax, egressFlow, egressFlowEnd } from '../contract/gateway.ts';
 import {
   type AnswerFrame,
   endingSchema,
@@ -31,6 +32,10 @@ const artifactInfo = z.object({
   sha256: z.string().max(64),
 });
 
+/** The last millisecond that a date can tell. */
+const timeMax = 8.64e15;
+const isTime = ({ at }: { readonly at: number }) => at <= timeMax;
+
 const event: z.ZodType<RunnerEvent> = z.discriminatedUnion('event', [
   z.object({
     event: z.literal('step'),
@@ -48,6 +53,12 @@ const event: z.ZodType<RunnerEvent> = z.discriminatedUnion('event', [
     heldBy: heldBy.nullable(),
     usage: usage.nullable(),
     artifacts: z.array(artifactInfo).max(64),
+  }),
+  z.object({
+    event: z.literal('egress'),
+    batch: z.int().min(0),
+    flows: z.array(egressFlow.refine(isTime)).max(egressBatchMax),
+    ends: z.array(egressFlowEnd.refine(isTime)).max(egressBatchMax),
   }),
 ]);
 

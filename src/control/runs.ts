@@ -1,22 +1,24 @@
 import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
-import type { RunView } from '../contract/schemas.ts';
+import { type CreateRun, egressFull, type RunView } from '../contract/schemas.ts';
 import { newId, type RunId } from '../model/ids.ts';
 import type { RunLimits } from '../model/limits.ts';
 import { isTerminal, type RunState } from '../model/run.ts';
-import type { Claim, RunRecord, SessionRecord, Store, StoredSpec } from '../store/store.ts';
+import { holds } from '../model/scopes.ts';
+import type { Claim, RunEgress, RunRecord, SessionRecord, Store, StoredSpec } from '../store/store.ts';
 import { openArtifact } from './artifact-stream.ts';
 import type { Caller, Control, Creation, Versioned } from './control.ts';
 import { claimOf, replayed } from './creation.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import type { Gate } from './gate.ts';
+import { invalidEgress, requireEgress } from './egress-policies.ts';
+import type { Act, Gate } from './gate.ts';
 import type { LiveRuns } from './live-runs.ts';
 import { openLogs } from './log-stream.ts';
-import { storePage, viewPage } from './paging.ts';
+import { positionCursor, storePage, storePosition, viewPage } from './paging.ts';
 import { findRun, readableRun, runAct } from './run-access.ts';
 import type { RunnerLink } from './runner-link.ts';
 import type { Scheduler } from './scheduler.ts';
-import { runView } from './views.ts';
+import { flowView, runView } from './views.ts';
 
 export type RunParts = {
   readonly store: Store;
@@ -56,6 +58,7 @@ export function runUseCases(parts: RunParts): Control['runs'] {
       await parts.gate.read(caller, runAct('run.read', 'run:read', record));
       return [...(parts.live.get(id)?.steps ?? [])];
     },
+    egress: (caller, id, query) => egress(parts, caller, id, query),
   };
 }
 
@@ -68,6 +71,7 @@ type NewRun = {
   readonly priority: number;
   readonly spec: StoredSpec;
   readonly env: Readonly<Record<string, string>>;
+  readonly egress: RunEgress;
 };
 
 async function create(
@@ -95,8 +99,20 @@ async function create(
     priority,
     spec,
     env,
+    egress: egressOf(request),
   } as const;
   return await make(parts, caller, session, creation, made);
+}
+
+/** `full` is a right of its own, so it is asked for with a reason. */
+function egressOf({ egress: names = [], egressReason }: CreateRun): RunEgress {
+  const reason = egressReason ?? null;
+  const full = names.includes(egressFull);
+  if (full && reason === null)
+    throw invalidEgress('/egressReason', 'Egress full needs a reason of 1 to 500 characters.');
+  if (!full && reason !== null)
+    throw invalidEgress('/egressReason', 'A reason is taken with egress full alone.');
+  return { names, reason, generation: 1 };
 }
 
 function limitsOf(
@@ -145,6 +161,7 @@ async function resume(
     priority,
     spec,
     env,
+    egress: { ...parent.egress, generation: 1 },
   } as const;
   return await make(parts, caller, session, creation, made);
 }
@@ -162,20 +179,34 @@ async function make(
 ): Promise<Versioned<RunView>> {
   const { store, gate, clock } = parts;
   const id = newId('run', clock.now());
+  const { names, reason } = made.egress;
   const act = {
     ...runAct(made.action, 'run:write', { id, session: session.id, owner: session.owner }),
     data: {
       parent: made.parent,
       program: made.spec.command[0] ?? '',
       arguments: made.spec.command.length - 1,
+      ...(names.length === 0 ? {} : { egress: names }),
+      ...(reason === null ? {} : { egressReason: reason }),
     },
   };
   await maskedAsSession(gate.read(caller, act));
+  if (names.includes(egressFull)) await requireFull(parts, caller, act);
   const claim = claimOf(caller, made.about, creation);
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));
   if (before !== null) return runView(await findRun(store, before as RunId));
   if (session.phase !== 'pending' && session.phase !== 'active') throw closed();
+  if (names.length > 0) await requireEgress(store.policies, names);
   return await gate.act(caller, act, () => commit(parts, caller, session, id, claim, made));
+}
+
+async function requireFull({ gate }: RunParts, caller: Caller, act: Act): Promise<void> {
+  if (holds(caller.actor.scopes, 'control:write')) return;
+  throw await gate.refuse(caller, act, {
+    rule: 'scope:control:write:missing',
+    detail: 'Egress full needs the scope control:write, which your token does not hold.',
+    required: 'control:write',
+  });
 }
 
 /** What the caller named is the session, so that is what seems absent. */
@@ -196,13 +227,14 @@ async function commit(
   made: NewRun,
 ): Promise<Versioned<RunView>> {
   const { store, scheduler, dispatcher, clock, livePerOwnerMax } = parts;
-  const { parent, name, priority, spec, env } = made;
+  const { parent, name, priority, spec, env, egress } = made;
   const now = clock.now();
   const reserved = scheduler.tryReserve(id, session.id);
   const state: RunState = reserved
     ? { phase: 'starting', queuedAt: now, startingAt: now }
     : { phase: 'queued', queuedAt: now };
-  const run = { id, session: session.id, parent, name, owner: caller.actor.id, spec, priority, state };
+  const owner = caller.actor.id;
+  const run = { id, session: session.id, parent, name, owner, spec, egress, priority, state };
   try {
     const created = await store.runs.create(run, { env, claim, livePerOwnerMax });
     if (created.outcome === 'created') {
@@ -283,6 +315,24 @@ async function stop(parts: RunParts, caller: Caller, id: RunId): Promise<RunView
     if (running !== null) await dispatcher.stop(running);
   });
   return runView(await findRun(store, id)).view;
+}
+
+async function egress(
+  parts: RunParts,
+  ...[caller, id, { after: seen, verdict, host, ...query }]: Parameters<Control['runs']['egress']>
+): ReturnType<Control['runs']['egress']> {
+  await readableRun(parts, caller, id, 'run.egress');
+  const { flows } = parts.store;
+  const { after: before, limit } = storePosition(query);
+  const isFirst = before === null && seen === undefined;
+  const after = isFirst ? null : Math.max(before?.[0] ?? 0, seen ?? 0);
+  const [{ records, more }, counts] = await Promise.all([
+    flows.list(id, { verdict, host }, { after, limit }),
+    isFirst ? flows.countsOf(id) : null,
+  ]);
+  const last = records.at(-1);
+  const position = last === undefined ? undefined : ([last.id, last.run] as const);
+  return { items: records.map(flowView), nextCursor: positionCursor(more, position), counts };
 }
 
 async function finished(

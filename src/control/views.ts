@@ -1,5 +1,22 @@
-import type { RunView, SessionView, TokenView, UploadView } from '../contract/schemas.ts';
-import type { RunRecord, SessionRecord, TokenRecord, UploadRecord } from '../store/store.ts';
+import {
+  type EgressFlowView,
+  egressFull,
+  type PolicySummaryView,
+  type PolicyView,
+  type RunView,
+  type SessionView,
+  type TokenView,
+  type UploadView,
+} from '../contract/schemas.ts';
+import type {
+  CurrentPolicy,
+  FlowRecord,
+  PolicySummary,
+  RunRecord,
+  SessionRecord,
+  TokenRecord,
+  UploadRecord,
+} from '../store/store.ts';
 import type { Versioned } from './control.ts';
 
 /** What callers see of records. Values of environments and hashes of secrets never leave here. */
@@ -36,6 +53,10 @@ export function runView(record: RunRecord): Versioned<RunView> {
     timeoutSeconds,
     priority,
     strict: spec.strict,
+    egress: {
+      names: [...record.egress.names],
+      mode: record.egress.names.includes(egressFull) ? 'full' : 'restricted',
+    },
     phase: state.phase,
     cause: finished?.cause ?? null,
     reason: finished === null || finished.reason === '' ? null : finished.reason,
@@ -69,6 +90,20 @@ export function tokenView(record: TokenRecord): TokenView {
     expiresAt: timeOrNull(record.expiresAt),
     lastUsedAt: timeOrNull(record.lastUsedAt),
   };
+}
+
+export function policyView(record: CurrentPolicy): Versioned<PolicyView> {
+  const { name, generation, document, author, reason, createdAt } = record;
+  const view = { name, generation, author, reason, createdAt: timeText(createdAt), document };
+  return { view, version: generation };
+}
+
+export function policySummaryView(record: PolicySummary): PolicySummaryView {
+  return { ...record, createdAt: timeText(record.createdAt) };
+}
+
+export function flowView({ run: _run, end, at, ...flow }: FlowRecord): EgressFlowView {
+  return { ...flow, at: timeText(at), end: end === null ? null : { ...end, at: timeText(end.at) } };
 }
 
 function timeText(time: number): string {

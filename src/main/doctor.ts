@@ -225,6 +225,7 @@ async function sandbox(): Promise<Finding> {
       mode,
       probeUid: mode === 'root' ? runnerLimits.firstSessionUid - 1 : null,
       workerUrl: new URL('./namespace-worker.js', import.meta.url),
+      gateway: null,
     });
     await backend.close();
     const means = Object.entries(backend.heldBy).map(([limit, held]) => `${limit} by ${held}`);

@@ -15,6 +15,8 @@ import { tryLock } from '../base/libc.ts';
 
 /** The host uid that control becomes when started as root: nobody else's by convention, and in no /etc/passwd. */
 export const controlUid = 2_000_000_000;
+/** The user that root's gateway becomes: nobody else's, and it owns nothing. */
+export const gatewayUid = 2_000_000_001;
 
 /**
  * The data folder. Each process owns just its part: control its store, keys and audit streams; the runner its

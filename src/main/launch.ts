@@ -57,6 +57,7 @@ async function firstReadiness(stream: Readable, name: string): Promise<Record<st
 const runnerCapabilities = {
   sys_admin: 'network namespaces, entering them',
   net_admin: 'routes in the namespaces it makes',
+  net_bind_service: 'ports below 1024 in the namespaces it makes',
   setuid: 'becoming a session',
   setgid: 'becoming a session',
   chown: 'giving a session its files',

@@ -1,12 +1,16 @@
 import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { listenChannel } from '../base/channel.ts';
 import { systemClock } from '../base/clock.ts';
+import { EgressRelay } from '../runner/egress-relay.ts';
+import { GatewayProcess } from '../runner/gateway-process.ts';
 import { runnerLimits } from '../runner/limits.ts';
 import { Runner } from '../runner/runner.ts';
 import { serveControl } from '../runner/serve.ts';
 import { openLocalBackend } from '../sandbox/local/open.ts';
 import { endOnSignals, readConfiguration, reportFatal, reportReady } from './child.ts';
+import { gatewayUid } from './home.ts';
 import { openProcessLog } from './process-log.ts';
 
 /** What `up` tells the runner. */
@@ -17,6 +21,8 @@ export type RunnerConfiguration = {
   readonly controlUid: number | null;
   readonly instance: string;
   readonly logLevel: string;
+  /** DNS servers that the gateway asks, `address` or `address:port`; the machine's own where empty. */
+  readonly resolvers: readonly string[];
 };
 
 async function main(): Promise<void> {
@@ -36,14 +42,22 @@ async function main(): Promise<void> {
   const sandboxFolder = join(folder, 'sandbox');
   mkdirSync(sandboxFolder, { recursive: true });
   chmodSync(sandboxFolder, 0o755);
+  const egress = new EgressRelay();
+  const gateway = await GatewayProcess.start({
+    words: gatewayWords(mode),
+    configuration: { logLevel: configuration.logLevel, resolvers: configuration.resolvers },
+    relay: egress,
+    log,
+  });
   const backend = await openLocalBackend({
     folder: sandboxFolder,
+    gateway,
     instance,
     mode,
     probeUid: mode === 'root' ? runnerLimits.firstSessionUid - 1 : null,
     workerUrl: new URL('./namespace-worker.js', import.meta.url),
   });
-  const runner = new Runner({ folder, backend, clock: systemClock, log });
+  const runner = new Runner({ folder, backend, clock: systemClock, log, egress });
   const path = join(folder, 'runner.sock');
   rmSync(path, { force: true });
   const server = await listenChannel({
@@ -56,9 +70,20 @@ async function main(): Promise<void> {
   close = async () => {
     server.close();
     await runner.close();
+    await gateway.close();
   };
   log.info({ backend: backend.name, mode, heldBy: backend.heldBy }, 'the runner is ready');
   reportReady({ mode, heldBy: backend.heldBy });
+}
+
+/** The gateway is nobody: as root a user of its own, otherwise this user without capabilities. */
+function gatewayWords(mode: 'root' | 'user'): string[] {
+  const confined =
+    mode === 'root'
+      ? [`--reuid=${gatewayUid}`, `--regid=${gatewayUid}`, '--clear-groups', '--inh-caps=-all']
+      : ['--bounding-set=-all', '--inh-caps=-all'];
+  const script = fileURLToPath(new URL('./gateway.js', import.meta.url));
+  return ['/usr/bin/setpriv', ...confined, '--no-new-privs', '--', process.execPath, script];
 }
 
 main().catch(reportFatal);

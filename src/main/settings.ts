@@ -86,6 +86,12 @@ export const settingTable = {
     rateClasses.signIn,
     'Refused credentials from one address a minute.',
   ),
+  resolvers: {
+    fallback: [] as readonly string[],
+    shape: 'a comma-separated list of addresses, each with or without a port',
+    about: 'The DNS servers that the gateway asks for allowed names; those of the machine where absent.',
+    read: readResolvers,
+  } satisfies Setting<readonly string[]>,
   strict: choice(
     ['no', 'yes'],
     'no',
@@ -193,6 +199,18 @@ function readListen(text: string): Listen | null {
   if (host === undefined || port > 65_535) return null;
   if (host === 'localhost') return { host: '127.0.0.1', port };
   return isIP(host) === 0 ? null : { host, port };
+}
+
+function readResolvers(text: string): readonly string[] | null {
+  const items = text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+  const fits = items.every((item) => {
+    const [, inner, bare, port] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(item) ?? [];
+    return isIP(item) !== 0 || (isIP(inner ?? bare ?? '') !== 0 && Number(port ?? 53) <= 65_535);
+  });
+  return fits ? items : null;
 }
 
 function readAddresses(text: string): readonly string[] | null {

@@ -56,7 +56,7 @@ function copyProgram({ dist, modules, node }: Program, target: string): void {
   makeReadable(target);
 }
 
-const stagedPrograms = ['control.js', 'runner.js', 'namespace-worker.js'] as const;
+const stagedPrograms = ['control.js', 'runner.js', 'namespace-worker.js', 'gateway.js'] as const;
 
 /** Dependencies with native parts, which a bundle cannot hold. */
 const nativeModules = [

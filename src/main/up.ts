@@ -176,6 +176,7 @@ function describeParts(context: {
     controlUid: asRoot ? controlUid : null,
     instance: home.instance,
     logLevel: settings.logLevel,
+    resolvers: settings.resolvers,
   };
   checkSocketPath(control.runnerSocket);
   checkSocketPath(join(seen.control, 'local.sock'));

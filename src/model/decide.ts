@@ -3,7 +3,7 @@ import { type GrantableScope, holds } from './scopes.ts';
 
 /** What an act touches. `owner` is the actor that made it; absent for things that belong to nobody. */
 export type Resource = {
-  readonly kind: 'session' | 'run' | 'upload' | 'token' | 'audit' | 'cluster';
+  readonly kind: 'session' | 'run' | 'upload' | 'token' | 'policy' | 'audit' | 'cluster';
   readonly id?: string;
   readonly session?: string;
   readonly owner?: ActorId;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Fault } from '../contract/faults.ts';
+import { egressPolicy } from '../contract/gateway.ts';
 import type { OrderFrame, Purpose, RunnerOrder } from '../contract/runner.ts';
 import {
   command,
@@ -28,12 +29,15 @@ const runSpec = z.strictObject({
   limits: limits.required().extend({ timeoutSeconds }),
   strict: z.boolean(),
   diff: z.boolean(),
+  egress: egressPolicy,
 });
 
 const order: z.ZodType<RunnerOrder> = z.discriminatedUnion('order', [
   z.strictObject({ order: z.literal('start'), spec: runSpec }),
   z.strictObject({ order: z.literal('stop'), run: runId, as: z.literal('cancelled') }),
   z.strictObject({ order: z.literal('acknowledge'), run: runId }),
+  z.strictObject({ order: z.literal('recorded'), batch: z.int().min(0) }),
+  z.strictObject({ order: z.literal('egress'), run: runId, egress: egressPolicy }),
   z.strictObject({ order: z.literal('forget'), runs: z.array(runId) }),
   z.strictObject({ order: z.literal('remove-session'), session: sessionId }),
   z.strictObject({ order: z.literal('remove-upload'), upload: uploadId }),

@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
 import type { ArtifactInfo, RunFinished, RunnerEvent, RunSpec, RunStep } from '../contract/runner.ts';
+import type { EgressPolicy } from '../model/egress.ts';
 import type { HeldBy, Usage } from '../model/limits.ts';
 import { type Ending, exitFromStatus, type FailureCause } from '../model/run.ts';
 import type { Backend, Mount, Overrun, Sandbox, SandboxEnd, SandboxRequest } from '../sandbox/backend.ts';
@@ -51,12 +52,21 @@ export class HostedRun {
   runningAt: number | null = null;
   readonly #host: RunHost;
   #interrupted: Interruption | null = null;
+  #egress: EgressPolicy;
   #current: Sandbox | null = null;
 
   constructor(host: RunHost, spec: RunSpec, spool: Spool) {
     this.#host = host;
     this.spec = spec;
     this.spool = spool;
+    this.#egress = spec.egress;
+  }
+
+  /** What it may reach from now on; resolves when that is in force. */
+  async changeEgress(policy: EgressPolicy): Promise<void> {
+    if (policy.generation <= this.#egress.generation) return;
+    this.#egress = policy;
+    await this.#current?.changeEgress(policy);
   }
 
   /** Asks the processes to end, then ends them; before the command runs it never starts. */
@@ -230,14 +240,17 @@ export class HostedRun {
             mounts: what.mounts,
           }
         : what;
+    const policy = this.#egress;
     const sandbox = await backend.create({
       ...request,
       uid,
       limits,
       strict: strict && this.spec.strict,
+      egress: 'script' in what ? null : { run: this.spec.run, policy },
       diskFolders: [folders.workspace(session), folders.home(session), folders.scratch(session)],
     });
     this.#current = sandbox;
+    if (this.#egress !== policy) await sandbox.changeEgress(this.#egress);
     if (!afterEnd && this.#interrupted !== null) sandbox.stop(runnerLimits.graceMs);
     return sandbox;
   }

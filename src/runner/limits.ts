@@ -16,6 +16,13 @@ export const runnerLimits = {
   /** What is still read of an upload after it was refused. */
   drainBytesMax: 64 * 1024 ** 2,
   readBytes: 256 * 1024,
+  /** How soon, and at most how much later, a gateway that ended is started again. */
+  gatewayRestartMs: 50,
+  gatewayRestartMostMs: 5_000,
+  /** How long the start of a run waits for a gateway that is being started. */
+  gatewayWaitMs: 5_000,
+  /** How long a gateway may take to end by itself. */
+  gatewayEndMs: 1_000,
   /** Host uids that sessions get as root: nobody else's by convention, and none of them is in /etc/passwd. */
   firstSessionUid: 2_000_000_100,
   sessionUids: 100_000_000,

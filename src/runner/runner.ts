@@ -14,6 +14,7 @@ import type {
 } from '../contract/runner.ts';
 import type { RunId, SessionId } from '../model/ids.ts';
 import type { Backend } from '../sandbox/backend.ts';
+import type { EgressRelay } from './egress-relay.ts';
 import { type Folders, runnerFolders } from './folders.ts';
 import { HostedRun, type RunHost } from './hosted-run.ts';
 import { Results } from './results.ts';
@@ -30,6 +31,8 @@ export type RunnerOptions = {
   readonly backend: Backend;
   readonly clock: Clock;
   readonly log: RunnerLog;
+  /** Verdicts of the gateway on their way to control. */
+  readonly egress: EgressRelay;
 };
 
 /** Hosts runs: takes orders, reports events to whoever is connected, and owes each result until it is acknowledged. */
@@ -43,11 +46,14 @@ export class Runner {
   readonly #live = new Map<RunId, { readonly hosted: HostedRun; readonly done: Promise<void> }>();
   readonly #listeners = new Set<(event: RunnerEvent) => void>();
   readonly #closing = new AbortController();
+  readonly #egress: EgressRelay;
 
   constructor(options: RunnerOptions) {
     this.folders = prepareFolders(options.folder);
     this.#backend = options.backend;
     this.#log = options.log;
+    this.#egress = options.egress;
+    this.#egress.onBatch((batch) => this.#emit(batch));
     this.#results = new Results(this.folders);
     this.#results.loseUnfinished(options.clock);
     this.#sessions = new SessionFolders(this.folders, options.backend.mode);
@@ -61,8 +67,9 @@ export class Runner {
     };
   }
 
-  /** Follows events, beginning with every result that is still owed. */
+  /** Follows events, beginning with every verdict and every result that is still owed. */
   subscribe(listener: (event: RunnerEvent) => void): () => void {
+    for (const batch of this.#egress.owed()) listener(batch);
     for (const result of this.#results.owed()) listener(result);
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -77,6 +84,12 @@ export class Runner {
         return null;
       case 'acknowledge':
         this.#results.acknowledge(order.run);
+        return null;
+      case 'recorded':
+        this.#egress.recorded(order.batch);
+        return null;
+      case 'egress':
+        await this.#live.get(order.run)?.hosted.changeEgress(order.egress);
         return null;
       case 'forget':
         await removeTree(

@@ -12,6 +12,7 @@ import type { AnswerFrame, RunSpec } from '../contract/runner.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits, type HeldBy } from '../model/limits.ts';
 import type { Backend, Sandbox, SandboxEnd } from '../sandbox/backend.ts';
+import { EgressRelay } from './egress-relay.ts';
 import { Runner } from './runner.ts';
 import { serveControl } from './serve.ts';
 
@@ -41,13 +42,23 @@ class IdleBackend implements Backend {
     const kill = () => {
       control.kills += 1;
     };
-    return { heldBy, stdout: Readable.from([]), stderr: Readable.from([]), ended, stop: kill, kill };
+    return {
+      heldBy,
+      stdout: Readable.from([]),
+      stderr: Readable.from([]),
+      ended,
+      stop: kill,
+      kill,
+      changeEgress: async () => undefined,
+    };
   }
 
   async close(): Promise<void> {
     for (const sandbox of this.live) sandbox.end();
   }
 }
+
+const noEgress = { mode: 'restricted', generation: 1, rules: [] } as const;
 
 let root: string;
 let folder: string;
@@ -63,7 +74,7 @@ beforeEach(async () => {
   mkdirSync(folder);
   backend = new IdleBackend();
   const log = { info: () => undefined, warn: () => undefined };
-  runner = new Runner({ folder, backend, clock: systemClock, log });
+  runner = new Runner({ folder, backend, clock: systemClock, log, egress: new EgressRelay() });
   const [path, key] = [join(root, 'socket'), randomBytes(32)];
   const serve = (connection: Channel) => serveControl(runner, connection);
   server = await listenChannel({ path, key, serve, onError: () => undefined });
@@ -81,7 +92,15 @@ afterEach(async () => {
 
 function spec(): RunSpec {
   const [run, session] = [newId('run', 1), newId('session', 1)];
-  const given = { repo: null, command: ['true'], env: {}, cwd: null, strict: false, diff: true };
+  const given = {
+    repo: null,
+    command: ['true'],
+    env: {},
+    cwd: null,
+    strict: false,
+    diff: true,
+    egress: noEgress,
+  };
   return { run, session, ...given, limits: defaultRunLimits };
 }
 

@@ -27,6 +27,7 @@ export function requestOf(
     limits: { ...defaultRunLimits, timeoutSeconds: 60 },
     strict: false,
     diskFolders: [bench.workspace],
+    egress: null,
     ...more,
   };
 }

@@ -1,4 +1,6 @@
 import type { Readable } from 'node:stream';
+import type { EgressPolicy } from '../model/egress.ts';
+import type { RunId } from '../model/ids.ts';
 import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
 
 /** A folder of the host that the sandbox sees. Everything else of the host is read-only system files or absent. */
@@ -17,6 +19,8 @@ export type SandboxRequest = {
   readonly strict: boolean;
   /** Host folders whose bytes together count against `limits.diskBytes`. */
   readonly diskFolders: readonly string[];
+  /** Whose flows they are and what it may reach; null for no network at all. */
+  readonly egress: { readonly run: RunId; readonly policy: EgressPolicy } | null;
 };
 
 /** Which limit ended a sandbox, when one did. */
@@ -43,6 +47,8 @@ export type Sandbox = {
   stop(graceMs: number): void;
   /** SIGKILL to every process inside, at once. */
   kill(): void;
+  /** What it may reach from when this resolves on; what is open and no longer allowed is cut. */
+  changeEgress(policy: EgressPolicy): Promise<void>;
 };
 
 /** Makes sandboxes. One implementation a folder. */

@@ -12,6 +12,7 @@ import type { InFlight } from './in-flight.ts';
 import { jsonBodyParser } from './json-body.ts';
 import { metricsRoutes } from './metrics.ts';
 import { describeApi, openapiRoutes } from './openapi.ts';
+import { policyRoutes } from './policies/routes.ts';
 import { InvalidInput, problemMediaType, problemOf } from './problem.ts';
 import { runRoutes } from './runs/routes.ts';
 import { sessionRoutes } from './sessions/routes.ts';
@@ -120,6 +121,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   sessionRoutes(app, context);
   runRoutes(app, context);
   tokenRoutes(app, context);
+  policyRoutes(app, context);
   auditRoutes(app, context);
   await app.register(async (scope) => uploadRoutes(scope as App, context));
 }

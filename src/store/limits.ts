@@ -10,6 +10,8 @@ export const storeLimits = {
   preparedStatementsMax: 500,
   /** Writes that one commit carries at most. */
   batchWritesMax: 256,
+  /** Ids of flows that one statement looks up. */
+  flowLookupMax: 32,
 } as const;
 
 assert(storeLimits.pageSpecBytesMax >= 1024 * 1024, 'the largest request fits a page');

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import fc from 'fast-check';
+import type { PolicyDocument } from '../contract/policy.ts';
 import type { ActorId } from '../model/actor.ts';
+import type { EgressFlow, EgressFlowEnd } from '../model/egress.ts';
 import { newId, type RunId, type SessionId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import { advanceRun, type Ending, type RunChange, type RunState } from '../model/run.ts';
@@ -32,6 +34,8 @@ export function storeConformance(
     claimPromises(() => store);
     uploadPromises(() => store);
     tokenPromises(() => store);
+    policyPromises(() => store);
+    flowPromises(() => store);
     pagingPromises(() => store);
   });
 }
@@ -65,6 +69,7 @@ function newRun(session: SessionId, createdAt: number, state: RunState, command:
     name: null,
     owner: ann,
     spec: { command, envNames: ['A'], cwd: null, limits: defaultRunLimits, strict: false, diff: true },
+    egress: { names: [], reason: null, generation: 1 },
     priority: 0,
     state,
   };
@@ -455,6 +460,205 @@ function tokenPromises(using: Using): void {
     assert.equal(await tokens.lastExpiryOf('identity:write', 1000), Number.POSITIVE_INFINITY);
     await tokens.revoke(endless.id, 1000);
     assert.equal(await tokens.lastExpiryOf('identity:write', 1000), 6000);
+  });
+}
+
+const web: PolicyDocument = { rules: [{ host: 'example.com' }] };
+
+function policyPromises(using: Using): void {
+  const put = async (current: number | null, document = web, name = 'web') =>
+    await using().policies.put({ name, document, author: ann, reason: 'why', createdAt: 1000 }, current);
+  const remove = async (name = 'web') =>
+    await using().policies.remove({ name, author: bob, reason: null, createdAt: 2000 });
+
+  it('gives back a policy as it was put, and every put is a new generation', async () => {
+    const first = await put(null);
+    assert(first.outcome === 'written');
+    const expected = {
+      name: 'web',
+      generation: 1,
+      document: web,
+      author: ann,
+      reason: 'why',
+      createdAt: 1000,
+    };
+    assert.deepEqual(first.record, expected);
+    assert.deepEqual(await using().policies.get('web'), expected);
+    const second = await put(1, { rules: [] });
+    assert(second.outcome === 'written' && second.record.generation === 2);
+    assert.deepEqual((await using().policies.get('web'))?.document, { rules: [] });
+    assert.deepEqual((await using().policies.getGeneration('web', 1))?.document, web);
+    assert.equal(await using().policies.getGeneration('web', 3), null);
+  });
+
+  it('writes only over the generation that was read', async () => {
+    assert.equal((await put(1)).outcome, 'stale', 'there is none');
+    assert.equal((await put(null)).outcome, 'written');
+    assert.equal((await put(null)).outcome, 'stale', 'there is one');
+    const both = await Promise.all([put(1), put(1)]);
+    assert.deepEqual(both.map(({ outcome }) => outcome).sort(), ['stale', 'written']);
+  });
+
+  it('keeps what a removed policy was, and goes on counting when it is made again', async () => {
+    assert.equal((await remove()).outcome, 'absent');
+    await put(null);
+    const removed = await remove();
+    assert(removed.outcome === 'written');
+    assert.deepEqual([removed.record.generation, removed.record.document], [2, null]);
+    assert.equal((await remove()).outcome, 'absent');
+    assert.equal(await using().policies.get('web'), null);
+    assert.deepEqual(await using().policies.getAll(['web', 'other']), []);
+    assert.equal((await put(2)).outcome, 'stale', 'a removal is nothing to write over');
+    const again = await put(null);
+    assert(again.outcome === 'written' && again.record.generation === 3);
+    const { records } = await using().policies.history('web', { before: null, limit: 9 });
+    assert.deepEqual(
+      records.map(({ generation, removed, author }) => [generation, removed, author]),
+      [
+        [3, false, ann],
+        [2, true, bob],
+        [1, false, ann],
+      ],
+    );
+  });
+
+  it('lists the policies that there are by name, and their history, page by page', async () => {
+    for (const name of ['c', 'a', 'd', 'b']) await put(null, web, name);
+    await remove('d');
+    const names: string[] = [];
+    for (let after: string | null = null; ; ) {
+      const page = await using().policies.list({ after, limit: 2 });
+      names.push(...page.records.map(({ name }) => name));
+      after = names.at(-1)!;
+      if (!page.more) break;
+    }
+    assert.deepEqual(names, ['a', 'b', 'c']);
+    const newest = await using().policies.history('d', { before: null, limit: 1 });
+    assert(newest.more && newest.records[0]?.generation === 2);
+    const oldest = await using().policies.history('d', { before: 2, limit: 1 });
+    assert(!oldest.more && oldest.records[0]?.generation === 1);
+    const all = await using().policies.getAll(['a', 'd', 'c']);
+    assert.deepEqual(all.map(({ name }) => name).sort(), ['a', 'c']);
+  });
+
+  it('counts on for the live runs that name a policy, in the same commit, and for no others', async () => {
+    const session = await sessionIn(using());
+    const make = async (names: string[]) => {
+      const egress = { names, reason: '"web"', generation: 1 };
+      const run = { ...newRun(session, 1000, { phase: 'queued', queuedAt: 1000 }), egress };
+      const made = await using().runs.create(run, { env: {}, claim: null, livePerOwnerMax: 100 });
+      assert(made.outcome === 'created');
+      return made.record.id;
+    };
+    const uses = await make(['npm', 'web']);
+    const over = await make(['web']);
+    await make(['web2', 'the-web']);
+    await make([]);
+    await change(using(), over, ended(1500));
+    const first = await put(null);
+    assert(first.outcome === 'written');
+    assert.deepEqual(first.affected, [{ run: uses, generation: 2 }]);
+    const removed = await remove();
+    assert(removed.outcome === 'written');
+    assert.deepEqual(removed.affected, [{ run: uses, generation: 3 }]);
+    assert.deepEqual((await using().runs.get(uses))?.egress, {
+      names: ['npm', 'web'],
+      reason: '"web"',
+      generation: 3,
+    });
+    assert.equal((await using().runs.get(uses))?.version, 1, 'nothing that a caller sees has changed');
+  });
+}
+
+function flowPromises(using: Using): void {
+  const flow = (run: RunId, id: number, more: Partial<EgressFlow> = {}): EgressFlow => ({
+    ...{ id, run, at: 1000 + id, host: 'a.example', address: '192.0.2.1', port: 443, protocol: 'https' },
+    ...{ method: null, path: null, verdict: 'allowed', rule: 'web#1', denial: null },
+    ...{ generation: 1, count: 1, ...more },
+  });
+  const denied = { verdict: 'denied', rule: null, denial: 'no-rule' } as const;
+  const listed = async (
+    run: RunId,
+    filter: { verdict?: 'allowed' | 'denied'; host?: string } = {},
+    page = { after: null as number | null, limit: 9 },
+  ) => await using().flows.list(run, filter, page);
+  const ids = async (...of: Parameters<typeof listed>) => (await listed(...of)).records.map(({ id }) => id);
+
+  it('gives back flows as they were told, in the order of the verdicts', async () => {
+    const run = await runIn(using(), await sessionIn(using()));
+    const odd = { host: null, address: null, protocol: null, ...denied, port: 0, count: 7 };
+    const request = { method: 'GET', path: '/\0x', protocol: 'http', host: 'b\u202e' } as const;
+    const flows = [flow(run, 3, odd), flow(run, 1), flow(run, 2, request)];
+    await using().flows.record(flows, []);
+    const expected = [flows[1], flows[2], flows[0]].map((told) => ({ ...told, end: null }));
+    assert.deepEqual((await listed(run)).records, expected);
+  });
+
+  it('takes a batch again without doubling anything, and the first word stays', async () => {
+    const run = await runIn(using(), await sessionIn(using()));
+    const end: EgressFlowEnd = { id: 1, run, at: 2000, bytesOut: 5, bytesIn: 7, outcome: 'closed' };
+    await using().flows.record([flow(run, 1), flow(run, 1, denied)], [end]);
+    await using().flows.record(
+      [flow(run, 1, denied), flow(run, 2, denied)],
+      [
+        { ...end, bytesOut: 99, outcome: 'cut' },
+        { ...end, id: 9 },
+      ],
+    );
+    const { records } = await listed(run);
+    assert.deepEqual(
+      records.map(({ id, verdict }) => [id, verdict]),
+      [
+        [1, 'allowed'],
+        [2, 'denied'],
+      ],
+    );
+    assert.deepEqual(records[0]?.end, { at: 2000, bytesOut: 5, bytesIn: 7, outcome: 'closed' });
+  });
+
+  it('tells runs apart: ids are unique within one', async () => {
+    const session = await sessionIn(using());
+    const [one, two] = [await runIn(using(), session), await runIn(using(), session)];
+    await using().flows.record([flow(one, 1), flow(two, 1), flow(two, 40)], []);
+    assert.deepEqual([await ids(one), await ids(two)], [[1], [1, 40]]);
+    const many = Array.from({ length: 100 }, (_, id) => id);
+    assert.deepEqual([...(await using().flows.known(two, many))].sort(), [1, 40]);
+    assert.equal((await using().flows.known(two, [])).size, 0);
+  });
+
+  it('lists by verdict and host, page by page', async () => {
+    const run = await runIn(using(), await sessionIn(using()));
+    const hosts = ['a.example', 'b.example', 'a.example', '%', 'a.example'];
+    await using().flows.record(
+      hosts.map((host, id) => flow(run, id, { host, ...(id % 2 === 0 ? {} : denied) })),
+      [],
+    );
+    assert.deepEqual(await ids(run, { verdict: 'denied' }), [1, 3]);
+    assert.deepEqual(await ids(run, { host: 'a.example' }), [0, 2, 4]);
+    assert.deepEqual(await ids(run, { host: '%' }), [3]);
+    assert.deepEqual(await ids(run, {}, { after: null, limit: 2 }), [0, 1]);
+    assert((await listed(run, {}, { after: 1, limit: 2 })).more);
+    assert.deepEqual(await ids(run, {}, { after: 3, limit: 2 }), [4]);
+  });
+
+  it('counts what records stand for', async () => {
+    const run = await runIn(using(), await sessionIn(using()));
+    const none = { allowed: 0, denied: 0, bytesOut: 0, bytesIn: 0 };
+    assert.deepEqual(await using().flows.countsOf(run), none);
+    const end = { run, at: 2000, bytesOut: 5, bytesIn: 7, outcome: 'closed' } as const;
+    await using().flows.record(
+      [flow(run, 1), flow(run, 2), flow(run, 3, { ...denied, count: 40 })],
+      [
+        { ...end, id: 1 },
+        { ...end, id: 2 },
+      ],
+    );
+    assert.deepEqual(await using().flows.countsOf(run), {
+      allowed: 2,
+      denied: 40,
+      bytesOut: 10,
+      bytesIn: 14,
+    });
   });
 }
 

@@ -1,5 +1,7 @@
+import type { PolicyDocument } from '../contract/policy.ts';
 import type { ArtifactInfo } from '../contract/runner.ts';
 import type { ActorId } from '../model/actor.ts';
+import type { EgressFlow, EgressFlowEnd } from '../model/egress.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
 import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
 import type { RunChange, RunPhase, RunState } from '../model/run.ts';
@@ -18,6 +20,8 @@ export type Store = {
   readonly runs: RunStore;
   readonly uploads: UploadStore;
   readonly tokens: TokenStore;
+  readonly policies: PolicyStore;
+  readonly flows: FlowStore;
   readonly idempotency: {
     find(claim: Claim): Promise<ClaimFound>;
     /** Forgets claims made before `time`; a key may then be used anew. */
@@ -52,6 +56,15 @@ export type StoredSpec = {
   readonly diff: boolean;
 };
 
+/** What a run may reach, as it was asked for: names of presets and stored policies in order, or `full` alone. */
+export type RunEgress = {
+  readonly names: readonly string[];
+  /** Why `full` was asked for; null for everything else. */
+  readonly reason: string | null;
+  /** The generation of the compiled policy, from 1; grows with every change of a policy that a live run names. */
+  readonly generation: number;
+};
+
 export type RunRecord = {
   readonly id: RunId;
   readonly session: SessionId;
@@ -59,6 +72,7 @@ export type RunRecord = {
   readonly name: string | null;
   readonly owner: ActorId;
   readonly spec: StoredSpec;
+  readonly egress: RunEgress;
   readonly priority: number;
   readonly state: RunState;
   /** Set when somebody asked for the end of a live run; the order is given again until the run has ended. */
@@ -92,6 +106,26 @@ export type TokenRecord = {
   readonly expiresAt: number | null;
   readonly lastUsedAt: number | null;
 };
+
+/** One generation of a policy; a null document is its removal. */
+export type PolicyRecord = {
+  readonly name: string;
+  /** From 1, without gaps; a policy that is made again after its removal goes on counting. */
+  readonly generation: number;
+  readonly document: PolicyDocument | null;
+  readonly author: ActorId;
+  readonly reason: string | null;
+  readonly createdAt: number;
+};
+
+/** A policy as it is now. */
+export type CurrentPolicy = PolicyRecord & { readonly document: PolicyDocument };
+
+/** One generation without its document, which may be large. */
+export type PolicySummary = Omit<PolicyRecord, 'document'> & { readonly removed: boolean };
+
+/** A verdict as it was told, and how the flow ended once that is known. */
+export type FlowRecord = EgressFlow & { readonly end: Omit<EgressFlowEnd, 'id' | 'run'> | null };
 
 /** A caller's idempotency key. `digest` stands for the request; `resource` is what it made. */
 export type Claim = { readonly actor: ActorId; readonly key: string; readonly digest: string };
@@ -219,4 +253,60 @@ export type TokenStore = {
   touch(id: TokenId, at: number): Promise<void>;
   /** When the last token that holds the scope expires; null where none does after `now`. */
   lastExpiryOf(scope: GrantableScope, now: number): Promise<number | null>;
+};
+
+/** The generation of the compiled policy of each live run that names a changed policy. */
+export type Affected = readonly { readonly run: RunId; readonly generation: number }[];
+
+export type PolicyStore = {
+  /**
+   * Adds a generation, and one to the compiled policy of every live run that names it, in one commit. `current`
+   * is the generation that the writer read; null where it read that there is no such policy.
+   */
+  put(
+    policy: Omit<CurrentPolicy, 'generation'>,
+    current: number | null,
+  ): Promise<
+    | { readonly outcome: 'written'; readonly record: CurrentPolicy; readonly affected: Affected }
+    | { readonly outcome: 'stale' }
+  >;
+  /** Adds a generation without a document; `absent` where there is no such policy. */
+  remove(
+    policy: Omit<PolicyRecord, 'generation' | 'document'>,
+  ): Promise<
+    | { readonly outcome: 'written'; readonly record: PolicyRecord; readonly affected: Affected }
+    | { readonly outcome: 'absent' }
+  >;
+  /** Null for absent and removed policies. */
+  get(name: string): Promise<CurrentPolicy | null>;
+  /** Null where the name never had such a generation. */
+  getGeneration(name: string, generation: number): Promise<PolicyRecord | null>;
+  /** The current ones of these names, in no order. */
+  getAll(names: readonly string[]): Promise<readonly CurrentPolicy[]>;
+  /** Current ones, by name. */
+  list(page: { after: string | null; limit: number }): Promise<Listed<PolicySummary>>;
+  /** Newest first; `before` is the last generation of the page before. */
+  history(name: string, page: { before: number | null; limit: number }): Promise<Listed<PolicySummary>>;
+};
+
+export type FlowCounts = {
+  /** Flows, with those that one record stands for. */
+  readonly allowed: number;
+  readonly denied: number;
+  readonly bytesOut: number;
+  readonly bytesIn: number;
+};
+
+export type FlowStore = {
+  /** One commit. A flow that is there already stays as it is, and so does an end; an end of no flow is dropped. */
+  record(flows: readonly EgressFlow[], ends: readonly EgressFlowEnd[]): Promise<void>;
+  /** Which of these flows of a run are there. */
+  known(run: RunId, ids: readonly number[]): Promise<ReadonlySet<number>>;
+  /** In the order of the verdicts; `after` is the id of the last flow of the page before. */
+  list(
+    run: RunId,
+    filter: { verdict?: EgressFlow['verdict'] | undefined; host?: string | undefined },
+    page: { after: number | null; limit: number },
+  ): Promise<Listed<FlowRecord>>;
+  countsOf(run: RunId): Promise<FlowCounts>;
 };

@@ -237,6 +237,8 @@ test('values of every kind in every field are refused or taken, and never break 
       priority: value,
       strict: value,
       diff: value,
+      egress: value,
+      egressReason: value,
       other: value,
     },
     { requiredKeys: ['command'] },
@@ -290,6 +292,9 @@ test('ids that are none of ours are absent or refused, on every route that takes
     '/runs/ID/diff',
     '/runs/ID/artifacts/diff',
     '/runs/ID/wait',
+    '/runs/ID/egress',
+    '/policies/ID',
+    '/policies/ID/history',
     '/tokens/ID',
     '/uploads/ID',
   ];

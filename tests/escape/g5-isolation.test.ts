@@ -684,6 +684,7 @@ function networkTests(scene: () => { client: Client; bait: Bait; instance: Insta
     }
   `;
 
+  // At the gateway's own ports a connection is taken and then refused in words: tests/escape/g4-egress.test.ts.
   test('no listener of the host and of another session can be reached, and every address refuses at once', async () => {
     const { client, bait, instance } = scene();
     const script = `${connecting} my ($port4, $port6, $udp, $path, $name, @api) = @ARGV; my $began = time;
@@ -693,9 +694,9 @@ function networkTests(scene: () => { client: Client; bait: Bait; instance: Insta
       say('udp', udp(pack_sockaddr_in($udp, inet_aton('127.0.0.1'))));
       say('victim tcp', reach(tcp4('127.0.0.1', 7001))); say('victim abstract', reach(unix("\\0victim")));
       say('path', reach(unix($path . "\\0"))); say('abstract', reach(unix("\\0$name")));
-      say("far $_->[0]", reach(tcp4(@$_))) for ['8.8.8.8', 53], ['169.254.169.254', 80], ['10.0.0.1', 22], ['192.168.1.1', 443], ['100.64.0.1', 80], ['224.0.0.1', 80], ['255.255.255.255', 80];
-      say("far $_->[0]", reach(tcp6(@$_))) for ['2606:4700::1111', 443], ['fe80::1', 80], ['fd00::1', 80], ['64:ff9b::808:808', 53];
-      say('far udp', udp(pack_sockaddr_in(53, inet_aton('8.8.8.8')))); say('far udp6', udp(Socket::pack_sockaddr_in6(53, Socket::inet_pton(AF_INET6, '2001:4860:4860::8888'))));
+      say("far $_->[0]", reach(tcp4(@$_))) for ['8.8.8.8', 853], ['169.254.169.254', 8080], ['10.0.0.1', 2222], ['192.168.1.1', 8443], ['100.64.0.1', 8080], ['224.0.0.1', 8080], ['255.255.255.255', 8080];
+      say("far $_->[0]", reach(tcp6(@$_))) for ['2606:4700::1111', 8443], ['fe80::1', 8080], ['fd00::1', 8080], ['64:ff9b::808:808', 853];
+      say('far udp', udp(pack_sockaddr_in(853, inet_aton('8.8.8.8')))); say('far udp6', udp(Socket::pack_sockaddr_in6(853, Socket::inet_pton(AF_INET6, '2001:4860:4860::8888'))));
       say('seconds', time - $began);`;
     const apiPort = new URL(instance.url).port;
     const words = [bait.port4, bait.port6, bait.udpPort, bait.socketPath, bait.abstractName, apiPort].map(

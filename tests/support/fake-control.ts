@@ -2,7 +2,14 @@ import { createHash } from 'node:crypto';
 import { absent, Fault } from '../../src/contract/faults.ts';
 import type { LogRecord, RecordKind } from '../../src/contract/log-record.ts';
 import { recordHeaderBytes } from '../../src/contract/log-record.ts';
-import type { RunView, SessionView, TokenView, UploadView } from '../../src/contract/schemas.ts';
+import type {
+  EgressFlowView,
+  PolicyView,
+  RunView,
+  SessionView,
+  TokenView,
+  UploadView,
+} from '../../src/contract/schemas.ts';
 import type { Caller, Control, LogReader, Page, Readiness, Versioned } from '../../src/control/control.ts';
 import type { Actor } from '../../src/model/actor.ts';
 import { decide, type Resource } from '../../src/model/decide.ts';
@@ -22,6 +29,8 @@ export type FakeControl = Control & {
   /** Ends a run; followers of its log and waiters see it. */
   readonly finish: (run: string, ending?: Partial<RunView>) => void;
   readonly artifacts: Map<string, Buffer>;
+  /** What runs reached for. */
+  readonly flows: Map<string, EgressFlowView[]>;
   readonly uploads: Control['uploads'] & { readonly kept: Map<string, Buffer> };
   ready: Readiness;
   /** What the next read of a run or session throws, for failures from below. */
@@ -109,6 +118,7 @@ export function openFakeControl(): FakeControl {
     actors: state.actors,
     authentications: state.authentications,
     artifacts: state.artifacts,
+    flows: state.flows,
     logsOf: (run) => state.logsOf(run),
     finish: (run, ending) => state.finish(run, ending),
     ready: { ready: true, checks: { store: { ok: true }, audit: { ok: true }, runner: { ok: true } } },
@@ -122,6 +132,7 @@ export function openFakeControl(): FakeControl {
     runs: fakeRuns(state),
     uploads: { ...fakeUploads(state, uploadsKept), kept: uploadsKept },
     tokens: fakeTokens(state),
+    policies: fakePolicies(state),
     audit: {
       list: async (caller) => {
         state.gate(caller, 'audit:read', { kind: 'audit' });
@@ -152,6 +163,9 @@ class FakeState {
   readonly sessions = new Map<string, Entry<SessionView>>();
   readonly runs = new Map<string, Entry<RunView>>();
   readonly tokens = new Map<string, TokenView>();
+  /** Every generation of a name; null is a removal. */
+  readonly policies = new Map<string, (PolicyView | null)[]>();
+  readonly flows = new Map<string, EgressFlowView[]>();
   readonly keys = new Map<string, string>();
   failure: unknown = null;
   readonly #logs = new Map<string, FakeLog>();
@@ -257,7 +271,8 @@ function fakeRuns(state: FakeState): Control['runs'] {
       state.gate(caller, 'run:write', { kind: 'run' });
       state.find(state.sessions, caller, 'run:write', 'session', request.session);
       const view = { ...emptyRun, ...request, env: undefined, diff: undefined } as unknown as RunView;
-      return addRun(state, { ...view, owner: caller.actor.id, limits: emptyRun.limits });
+      const egress = { names: request.egress ?? [], mode: 'restricted' } as const;
+      return addRun(state, { ...view, egress, owner: caller.actor.id, limits: emptyRun.limits });
     },
     async list(caller, { cursor, limit = 50 }) {
       state.gate(caller, 'run:read', { kind: 'run' });
@@ -307,6 +322,14 @@ function fakeRuns(state: FakeState): Control['runs'] {
     async steps(caller, id) {
       find(caller, 'run:read', id);
       return [...state.logsOf(id).steps];
+    },
+    async egress(caller, id, { cursor, limit = 50, after = -1, verdict, host }) {
+      find(caller, 'run:read', id);
+      const flows = (state.flows.get(id) ?? [])
+        .filter((flow) => flow.id > after)
+        .filter((flow) => verdict === undefined || flow.verdict === verdict)
+        .filter((flow) => host === undefined || flow.host === host);
+      return { ...pageOf(flows, cursor, limit), counts: null };
     },
   };
 }
@@ -367,6 +390,61 @@ function fakeTokens(state: FakeState): Control['tokens'] {
   };
 }
 
+function fakePolicies(state: FakeState): Control['policies'] {
+  const gate = (caller: Caller, needs: GrantableScope, name?: string) =>
+    state.gate(caller, needs, { kind: 'policy', ...(name === undefined ? {} : { id: name }) });
+  const current = (name: string) => state.policies.get(name)?.at(-1) ?? null;
+  const summaries = (name: string) =>
+    (state.policies.get(name) ?? []).map((view, index) => {
+      const { author = 'user:owner', reason = null, createdAt = now } = view ?? {};
+      return { name, generation: index + 1, author, reason, createdAt, removed: view === null };
+    });
+  return {
+    async put(caller, name, { document, reason = null }, ifMatch) {
+      gate(caller, 'policy:write', name);
+      const before = current(name);
+      if ((before?.generation ?? null) !== ifMatch)
+        throw new Fault(ifMatch === null ? 'precondition.required' : 'precondition.failed', {
+          detail: 'No.',
+        });
+      const generations = state.policies.get(name) ?? [];
+      const generation = generations.length + 1;
+      const view = { name, generation, author: caller.actor.id, reason, createdAt: now, document };
+      state.policies.set(name, [...generations, view]);
+      return { view, version: generation };
+    },
+    async get(caller, name, generation) {
+      gate(caller, 'policy:read', name);
+      const view = generation === undefined ? current(name) : state.policies.get(name)?.[generation - 1];
+      if (view === null || view === undefined) throw absent('policy');
+      return { view, version: view.generation };
+    },
+    async list(caller, { cursor, limit = 50 }) {
+      gate(caller, 'policy:read');
+      const newest = [...state.policies.keys()].sort().flatMap((name) => summaries(name).slice(-1));
+      return pageOf(
+        newest.filter(({ removed }) => !removed),
+        cursor,
+        limit,
+      );
+    },
+    async remove(caller, name) {
+      gate(caller, 'policy:write', name);
+      if (current(name) === null) throw absent('policy');
+      state.policies.get(name)!.push(null);
+    },
+    async history(caller, name, { cursor, limit = 50 }) {
+      gate(caller, 'policy:read', name);
+      if (!state.policies.has(name)) throw absent('policy');
+      return pageOf(summaries(name).reverse(), cursor, limit);
+    },
+    async presets(caller) {
+      gate(caller, 'policy:read');
+      return [{ name: 'npm', source: '', rules: [] }];
+    },
+  };
+}
+
 const { timeoutSeconds, ...limits } = defaultRunLimits;
 const emptyRun = {
   parent: null,
@@ -377,6 +455,7 @@ const emptyRun = {
   timeoutSeconds,
   priority: 0,
   strict: false,
+  egress: { names: [], mode: 'restricted' },
   phase: 'queued',
   cause: null,
   reason: null,

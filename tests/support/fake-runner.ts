@@ -3,6 +3,7 @@ import { type Channel, listenChannel } from '../../src/base/channel.ts';
 import { recordHeader } from '../../src/contract/log-record.ts';
 import type {
   ArtifactInfo,
+  EgressBatch,
   OrderFrame,
   Purpose,
   RunFinished,
@@ -11,6 +12,7 @@ import type {
   RunnerStatus,
   RunSpec,
 } from '../../src/contract/runner.ts';
+import type { EgressFlow, EgressFlowEnd, EgressPolicy } from '../../src/model/egress.ts';
 import type { RunId, UploadId } from '../../src/model/ids.ts';
 import type { HeldBy } from '../../src/model/limits.ts';
 import type { Ending } from '../../src/model/run.ts';
@@ -28,6 +30,8 @@ const cancelled: Ending = { phase: 'cancelled', reason: 'stopped', exit: { code:
 
 type FakeRun = {
   readonly spec: RunSpec;
+  /** What it may reach, by the last order. */
+  egress: EgressPolicy;
   phase: 'starting' | 'running';
   runningAt: number | null;
   starts: number;
@@ -48,6 +52,8 @@ export class FakeRunner {
   readonly #options: FakeRunnerOptions;
   readonly live = new Map<RunId, FakeRun>();
   readonly unacknowledged = new Map<RunId, RunFinished>();
+  /** Batches of verdicts by number, kept until they are recorded. */
+  readonly unrecorded = new Map<number, EgressBatch>();
   readonly output = new Map<RunId, Buffer>();
   readonly artifacts = new Map<RunId, { info: ArtifactInfo; bytes: Buffer }[]>();
   readonly uploads = new Map<UploadId, Buffer>();
@@ -67,6 +73,7 @@ export class FakeRunner {
   /** Uploads are left unread until their connection ends. */
   holdUploads = false;
   heldUploads = 0;
+  #lastBatch = 0;
   readonly #channels = new Set<Channel>();
   #ordersChannel: Channel | null = null;
   #server: Server | null = null;
@@ -100,6 +107,7 @@ export class FakeRunner {
   forgetAll(): void {
     this.live.clear();
     this.unacknowledged.clear();
+    this.unrecorded.clear();
   }
 
   cut(): void {
@@ -159,6 +167,15 @@ export class FakeRunner {
     this.#emit(event);
   }
 
+  /** Tells verdicts, now and on every connection until they are recorded. Gives the batch's number. */
+  tell(flows: readonly EgressFlow[], ends: readonly EgressFlowEnd[] = []): number {
+    const batch = ++this.#lastBatch;
+    const told: EgressBatch = { event: 'egress', batch, flows, ends };
+    this.unrecorded.set(batch, told);
+    this.#emit(told);
+    return batch;
+  }
+
   countOf(order: RunnerOrder['order']): number {
     return this.orders.filter((given) => given.order === order).length;
   }
@@ -192,6 +209,7 @@ export class FakeRunner {
   async #serveOrders(channel: Channel): Promise<void> {
     this.#ordersChannel = channel;
     for (const finished of this.unacknowledged.values()) await channel.sendJson(finished);
+    for (const batch of this.unrecorded.values()) await channel.sendJson(batch);
     for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
       if (frame.kind !== 'json') return;
       const { id, ...order } = frame.value as OrderFrame;
@@ -216,6 +234,14 @@ export class FakeRunner {
       case 'acknowledge':
         this.unacknowledged.delete(order.run);
         return { ok: null };
+      case 'recorded':
+        this.unrecorded.delete(order.batch);
+        return { ok: null };
+      case 'egress': {
+        const hosted = this.live.get(order.run);
+        if (hosted !== undefined) hosted.egress = order.egress;
+        return { ok: null };
+      }
       case 'remove-session':
         for (const [run, { spec }] of this.live)
           if (spec.session === order.session) this.finish(run, cancelled);
@@ -234,7 +260,13 @@ export class FakeRunner {
   #start(spec: RunSpec): { ok: unknown } | { fault: { code: string; detail: string } } {
     if (this.refuseStarts !== null) return { fault: this.refuseStarts };
     if (this.live.has(spec.run) || this.unacknowledged.has(spec.run)) return { ok: null };
-    this.live.set(spec.run, { spec, phase: 'starting', runningAt: null, starts: 1 });
+    this.live.set(spec.run, {
+      spec,
+      egress: spec.egress,
+      phase: 'starting',
+      runningAt: null,
+      starts: 1,
+    });
     this.begun.set(spec.run, (this.begun.get(spec.run) ?? 0) + 1);
     return { ok: null };
   }

@@ -47,7 +47,11 @@ export const homes: readonly Home[] = [
     ],
     why: 'untrusted data is parsed where it enters, and only there',
   },
-  { dependency: 'yaml', folders: ['src/main/settings'], why: 'config.yaml' },
+  {
+    dependency: 'yaml',
+    folders: ['src/main/settings', 'src/cli/policy-file'],
+    why: 'config.yaml, and policies that people write',
+  },
   { dependency: 'commander', folders: ['src/cli', 'src/main'], why: 'reads command lines' },
   { dependency: 'fast-check', folders: [], why: 'property tests' },
   { dependency: 'esbuild', folders: [], why: 'bundles dist/' },

@@ -43,6 +43,11 @@ export const walls: readonly Wall[] = [
     why: 'holds untrusted programs: there must be no way from here to the store, the keys or the API',
   },
   {
+    folder: 'src/gateway',
+    mayImport: foundation,
+    why: 'parses what sandboxes send; taken over, it must find neither credentials nor a way to the record',
+  },
+  {
     folder: 'src/runner',
     mayImport: [...foundation, 'src/sandbox'],
     why: 'makes namespaces and hosts runs; taken over, it must not be able to open the store or the record',

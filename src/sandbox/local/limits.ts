@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 
 export const localLimits = {
-  /** Starts kept ready: each is a shell of 150 KiB of its own, a network namespace and twelve file descriptors. */
+  /** Starts kept ready: each is a shell of 150 KiB of its own, a network namespace and some twenty file descriptors. */
   preparedStarts: 32,
+  /** Connections that wait to be accepted at one port of a sandbox. */
+  listenBacklog: 512,
   /** How long after a start was taken the next ones are prepared. */
   refillDelayMs: 30,
   /** Processes of bubblewrap's own in a control group, beside the workload's. */

@@ -16,6 +16,7 @@ import { Fault } from '../../contract/faults.ts';
 import { type Bench, backendConformance, requestOf, runIn } from '../backend.conformance.ts';
 import { systemView } from './bubblewrap.ts';
 import { groupFolder, readGroupMounts } from './cgroup/mounts.ts';
+import { openControlGroups } from './cgroup/open.ts';
 import { LocalBackend } from './local-backend.ts';
 import { NamespaceMaker } from './namespaces.ts';
 import { openLocalBackend } from './open.ts';
@@ -33,6 +34,7 @@ const open = (instance: string, bubblewrap?: string) =>
     instance: `sealwright-test-${process.pid}-${instance}`,
     mode: 'root',
     probeUid: uid,
+    gateway: null,
     workerUrl: new URL('./namespace-worker.ts', import.meta.url),
     ...(bubblewrap === undefined ? {} : { bubblewrap }),
   });
@@ -99,7 +101,13 @@ test('a strict run is taken where control groups hold its limits', { skip }, asy
 
 test('a strict run is refused where a limit is held by weaker means, naming them', { skip }, async () => {
   const namespaces = new NamespaceMaker(new URL('./namespace-worker.ts', import.meta.url));
-  const preparation = { bubblewrap: '/usr/bin/bwrap', seccompFile: '/dev/null', groups: null, namespaces };
+  const preparation = {
+    bubblewrap: '/usr/bin/bwrap',
+    seccompFile: '/dev/null',
+    groups: null,
+    namespaces,
+    gateway: null,
+  };
   const weak = new LocalBackend({ mode: 'user', system: systemView('/etc'), preparation });
   const refused = weak.create(requestOf(bench, ['true'], { strict: true }));
   await assert.rejects(
@@ -133,4 +141,12 @@ test('closing ends every sandbox and leaves no control group and no namespace', 
   const pids = groupFolder(readGroupMounts(), 'pids') ?? groupFolder(readGroupMounts(), 'unified')!;
   assert.equal(existsSync(join(pids, `sealwright-test-${process.pid}-closing`)), false);
   assert.ok(!readFileSync('/proc/self/mounts', 'utf8').includes(folder));
+});
+
+test('control groups that a sweep had to leave go with the instance', { skip }, async (t) => {
+  const groups = openControlGroups(`sealwright-test-${process.pid}-left`);
+  if (groups === null) return t.skip('no control groups for root here');
+  const left = await groups.create('start-1');
+  groups.close();
+  assert.throws(() => left.remove(), { code: 'ENOENT' });
 });

@@ -64,6 +64,8 @@ export class LocalBackend implements Backend {
     let enforcement: Enforcement | null = null;
     try {
       enforcement = enforce(workload.prepared.group, request, workload.initPid, () => killWorkload(workload));
+      if (request.egress !== null)
+        await workload.prepared.network.admit(request.egress.run, request.egress.policy);
       await workload.release();
     } catch (error) {
       killWorkload(workload);
@@ -76,14 +78,14 @@ export class LocalBackend implements Backend {
         cause: error,
       });
     }
-    const sandbox = this.#sandbox(workload, enforcement);
+    const sandbox = this.#sandbox(request, workload, enforcement);
     this.#live.add(sandbox);
     sandbox.ended.finally(() => this.#live.delete(sandbox));
     return sandbox;
   }
 
-  #sandbox(workload: Workload, enforcement: Enforcement): Sandbox {
-    const { stdout, stderr, exited } = workload.prepared;
+  #sandbox({ egress }: SandboxRequest, workload: Workload, enforcement: Enforcement): Sandbox {
+    const { stdout, stderr, exited, network } = workload.prepared;
     const kill = () => killWorkload(workload);
     let grace: NodeJS.Timeout | null = null;
     return {
@@ -95,6 +97,9 @@ export class LocalBackend implements Backend {
         if (grace !== null) return;
         grace = setTimeout(kill, graceMs);
         terminateInside(workload);
+      },
+      changeEgress: async (policy) => {
+        if (egress !== null) await network.admit(egress.run, policy);
       },
       ended: exited.then(async (code) => {
         if (grace !== null) clearTimeout(grace);
@@ -123,6 +128,7 @@ async function finish(
   enforcement.stop();
   await untilEmpty(workload.initFd);
   closeDescriptors(workload);
+  await workload.prepared.network.close();
   const overrun = enforcement.overrun();
   const usage = await enforcement
     .usage()

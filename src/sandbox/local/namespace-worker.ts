@@ -1,20 +1,44 @@
-import { openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { namespaceFlags, unshare } from '../../base/libc.ts';
+import { bindEverywhere, enterNetwork, listenEverywhere } from '../../base/sockets.ts';
+import { dnsPort, type Listener } from '../gateway.ts';
 import { makeEveryAddressLocal } from './any-ip.ts';
+import { localLimits } from './limits.ts';
+import type { NamespaceAnswer, NamespaceOrder } from './namespaces.ts';
 
 /**
- * A thread of the runner that makes network namespaces: for each message it moves itself into a new one,
- * makes every address local there and answers with a file descriptor of it. File descriptors belong to the
- * process, so the main thread uses and closes them. Started with `trackUnmanagedFds: false`, or Node would
- * close them with the thread.
+ * A thread of the runner that makes network namespaces: it moves itself into a new one, makes every address
+ * local there, makes the sockets that are to wait there and answers with file descriptors. File descriptors
+ * belong to the process, so the main thread uses and closes them. Started with `trackUnmanagedFds: false`, or
+ * Node would close them with the thread.
  */
-parentPort?.on('message', (id: number) => {
+parentPort?.on('message', ({ id, namespace, ports }: NamespaceOrder) => {
+  const made: number[] = [];
+  let answer: NamespaceAnswer;
   try {
-    unshare(namespaceFlags.net);
-    makeEveryAddressLocal();
-    parentPort?.postMessage({ id, fd: openSync('/proc/thread-self/ns/net', 'r') });
+    if (namespace === null) {
+      unshare(namespaceFlags.net);
+      makeEveryAddressLocal();
+    } else {
+      enterNetwork(namespace);
+    }
+    const listeners = ports.flatMap((port) => listenAt(port, made));
+    const fd = namespace ?? openSync('/proc/thread-self/ns/net', 'r');
+    answer = { id, fd, listeners };
   } catch (error) {
-    parentPort?.postMessage({ id, problem: error instanceof Error ? error.message : String(error) });
+    for (const fd of made) closeSync(fd);
+    answer = { id, problem: error instanceof Error ? error.message : String(error) };
   }
+  parentPort?.postMessage(answer);
 });
+
+function listenAt(port: number, made: number[]): Listener[] {
+  const listeners: Listener[] = [
+    { transport: 'tcp', port, fd: listenEverywhere(port, localLimits.listenBacklog) },
+  ];
+  made.push(listeners[0]!.fd);
+  if (port === dnsPort) listeners.push({ transport: 'udp', port, fd: bindEverywhere(port) });
+  made.push(listeners.at(-1)!.fd);
+  return listeners;
+}

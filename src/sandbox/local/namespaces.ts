@@ -1,26 +1,40 @@
 import { Worker } from 'node:worker_threads';
+import type { Listener } from '../gateway.ts';
 
-/** Makes network namespaces in which every address is local, in a thread of its own. */
+/** To the thread: listen at ports in a namespace that is there, or, for null, in a new one. */
+export type NamespaceOrder = {
+  readonly id: number;
+  readonly namespace: number | null;
+  readonly ports: readonly number[];
+};
+
+export type NamespaceAnswer =
+  | { readonly id: number; readonly fd: number; readonly listeners: readonly Listener[] }
+  | { readonly id: number; readonly problem: string };
+
+type Made = Extract<NamespaceAnswer, { fd: number }>;
+type Waiting = { resolve: (made: Made) => void; reject: (error: Error) => void };
+
+/** Makes network namespaces in which every address is local, and sockets in them, in a thread of its own. */
 export class NamespaceMaker {
   readonly #worker: Worker;
-  readonly #waiting = new Map<number, { resolve: (fd: number) => void; reject: (error: Error) => void }>();
+  readonly #waiting = new Map<number, Waiting>();
   #next = 0;
 
   constructor(workerUrl: URL) {
     this.#worker = new Worker(workerUrl, { trackUnmanagedFds: false });
-    this.#worker.on('message', (answer: { id: number; fd?: number; problem?: string }) =>
-      this.#settle(answer),
-    );
+    this.#worker.on('message', (answer: NamespaceAnswer) => this.#settle(answer));
     this.#worker.on('error', (error) => this.#fail(error));
   }
 
-  /** A file descriptor of a fresh namespace, which the caller closes. Rejects when the kernel refuses one. */
-  make(): Promise<number> {
-    const id = this.#next++;
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
-      this.#worker.postMessage(id);
-    });
+  /** A fresh namespace and its listeners, all of which the caller closes. Rejects when the kernel refuses one. */
+  make(ports: readonly number[]): Promise<Pick<Made, 'fd' | 'listeners'>> {
+    return this.#order(null, ports);
+  }
+
+  /** More listeners in a namespace, which the caller closes. Rejects when one of the ports is taken there. */
+  async listen(namespaceFd: number, ports: readonly number[]): Promise<readonly Listener[]> {
+    return (await this.#order(namespaceFd, ports)).listeners;
   }
 
   async close(): Promise<void> {
@@ -28,10 +42,18 @@ export class NamespaceMaker {
     this.#fail(new Error('the maker of namespaces was closed'));
   }
 
-  #settle(answer: { id: number; fd?: number; problem?: string }): void {
+  #order(namespace: number | null, ports: readonly number[]): Promise<Made> {
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.#worker.postMessage({ id, namespace, ports } satisfies NamespaceOrder);
+    });
+  }
+
+  #settle(answer: NamespaceAnswer): void {
     const waiting = this.#waiting.get(answer.id);
     this.#waiting.delete(answer.id);
-    if (answer.fd !== undefined) waiting?.resolve(answer.fd);
+    if ('fd' in answer) waiting?.resolve(answer);
     else waiting?.reject(new Error(answer.problem));
   }
 

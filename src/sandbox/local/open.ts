@@ -5,6 +5,7 @@ import { keepDescriptorsFromChildren } from '../../base/libc.ts';
 import { Fault } from '../../contract/faults.ts';
 import { defaultRunLimits } from '../../model/limits.ts';
 import type { Backend } from '../backend.ts';
+import type { Gateway } from '../gateway.ts';
 import { systemView } from './bubblewrap.ts';
 import { openControlGroups } from './cgroup/open.ts';
 import { meansOf } from './enforcement.ts';
@@ -22,6 +23,8 @@ export type LocalOptions = {
   /** A uid that a first, empty sandbox is tried with. */
   readonly probeUid: number | null;
   readonly workerUrl: URL;
+  /** Where sandboxes find their way out; null for none. */
+  readonly gateway: Gateway | null;
   /** The program that makes sandboxes; the machine's own where absent. */
   readonly bubblewrap?: string;
 };
@@ -44,7 +47,8 @@ export async function openLocalBackend(options: LocalOptions): Promise<Backend> 
   writeFileSync(seccompFile, compileSeccomp(architecture(), affinity), { mode: 0o644 });
   groups?.sweep();
   const namespaces = new NamespaceMaker(options.workerUrl);
-  const preparation = { bubblewrap, seccompFile, groups, namespaces };
+  const { gateway } = options;
+  const preparation = { bubblewrap, seccompFile, groups, namespaces, gateway };
   const backend = new LocalBackend({ mode: options.mode, system: systemView(etc), preparation });
   try {
     await tryBackend(backend, options.probeUid);
@@ -65,6 +69,7 @@ async function tryBackend(backend: Backend, uid: number | null): Promise<void> {
     limits: { ...defaultRunLimits, timeoutSeconds: 10 },
     strict: false,
     diskFolders: [],
+    egress: null,
   });
   const [said, complaint] = await Promise.all([text(sandbox.stdout), text(sandbox.stderr)]);
   const end = await sandbox.ended;

@@ -3,11 +3,13 @@ import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { pipe } from '../../base/libc.ts';
 import { posixSpawn, reap } from '../../base/posix-spawn.ts';
+import type { Gateway } from '../gateway.ts';
 import type { ControlGroup, ControlGroups } from './cgroup/control-groups.ts';
 import { removeWhenEmpty } from './cgroup/remove.ts';
 import { launcherScript } from './launcher.ts';
 import { localLimits } from './limits.ts';
 import type { NamespaceMaker } from './namespaces.ts';
+import { SandboxNetwork } from './network.ts';
 
 /** The file descriptors of a start, as bubblewrap sees them. */
 export const startFds = { args: 3, seccomp: 4, status: 5, block: 6, launcher: 7, start: 8 } as const;
@@ -22,6 +24,7 @@ export type Prepared = {
   readonly stdout: Readable;
   readonly stderr: Readable;
   readonly group: ControlGroup | null;
+  readonly network: SandboxNetwork;
   /** The runner's ends; bubblewrap's numbers are `startFds`. */
   readonly args: Writable;
   readonly status: Readable;
@@ -35,8 +38,6 @@ export type Prepared = {
   kill(): void;
   /** Lends the output pipes to a host uid and lets the shell go on as it; null keeps the runner's own user. */
   begin(uid: number | null): void;
-  /** Frees what only the start needed; the process goes on. */
-  settle(): void;
   /** Ends the process and frees everything. */
   discard(): Promise<void>;
 };
@@ -48,6 +49,8 @@ export type Preparation = {
   readonly seccompFile: string;
   readonly groups: ControlGroups | null;
   readonly namespaces: NamespaceMaker;
+  /** Null for sandboxes without any network. */
+  readonly gateway: Gateway | null;
 };
 
 /** Waits for the uid, or nothing, then becomes bubblewrap in the namespace. Ends when the runner is gone. */
@@ -61,15 +64,20 @@ exec /usr/bin/nsenter --net="$net" \${uid:+--setuid "$uid" --setgid "$uid"} -- "
 let made = 0;
 
 export async function prepareStart(preparation: Preparation): Promise<Prepared> {
-  const namespaceFd = await preparation.namespaces.make();
-  const child = startShell(preparation, namespaceFd);
-  const settle = onlyOnce(() => closeSync(namespaceFd));
+  const network = await SandboxNetwork.make(preparation.namespaces, preparation.gateway);
+  let child: ReturnType<typeof startShell>;
+  try {
+    child = startShell(preparation, network.namespaceFd);
+  } catch (error) {
+    await network.close();
+    throw error;
+  }
   let group: ControlGroup | null = null;
   const discard = async () => {
-    settle();
     child.kill();
     await child.exited;
     for (const stream of Object.values(child.streams)) stream.destroy();
+    await network.close();
     if (group !== null) await removeWhenEmpty(group);
   };
   try {
@@ -83,10 +91,10 @@ export async function prepareStart(preparation: Preparation): Promise<Prepared> 
   return {
     ...streams,
     group,
+    network,
     exited,
     alive,
     kill,
-    settle,
     discard,
     begin: (uid) => {
       // Programs that open /dev/stdout open the pipe itself, so it must be theirs.

@@ -37,7 +37,6 @@ export async function startWorkload(
     const initPid = await begin(system, request, prepared);
     initFd = openProcess(initPid);
     const pidNamespaceFd = openPidNamespace(initPid);
-    prepared.settle();
     const release = () => releaseLauncher(request, prepared).finally(() => clearTimeout(timer));
     return { prepared, initPid, initFd, pidNamespaceFd, release };
   } catch (error) {

@@ -12,6 +12,7 @@ import {
   sendEmpty,
 } from '../responses.ts';
 import { artifactRoutes } from './artifacts.ts';
+import { egressRoutes } from './egress.ts';
 import { logRoutes } from './logs.ts';
 import { waitRoutes } from './wait.ts';
 
@@ -26,6 +27,7 @@ export function runRoutes(app: App, context: ServerContext): void {
   waitRoutes(app, context);
   logRoutes(app, context);
   artifactRoutes(app, context);
+  egressRoutes(app, context);
 }
 
 function createRoute(app: App, { control }: ServerContext): void {

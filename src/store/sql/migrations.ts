@@ -8,6 +8,7 @@ import type { Tables } from './tables.ts';
  */
 const migrations: Record<string, Migration> = {
   '0001-foundation': { up: foundation },
+  '0002-egress': { up: egress },
 };
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations };
@@ -147,4 +148,75 @@ async function idempotency(db: Kysely<Tables>): Promise<void> {
     .addPrimaryKeyConstraint('idempotency_key', ['actor', 'key'])
     .execute();
   await db.schema.createIndex('idempotency_by_age').on('idempotency').columns(['created_at']).execute();
+}
+
+async function egress(db: Kysely<Tables>): Promise<void> {
+  await runsEgress(db);
+  await policies(db);
+  await flows(db);
+}
+
+/** Runs from before have asked for nothing, so that is what they reach. */
+async function runsEgress(db: Kysely<Tables>): Promise<void> {
+  await db.schema
+    .alterTable('runs')
+    .addColumn('egress_names', 'text', (column) => column.notNull().defaultTo('[]'))
+    .execute();
+  await db.schema.alterTable('runs').addColumn('egress_reason', 'text').execute();
+  await db.schema
+    .alterTable('runs')
+    .addColumn('egress_generation', 'integer', (column) => column.notNull().defaultTo(1))
+    .execute();
+}
+
+async function policies(db: Kysely<Tables>): Promise<void> {
+  await db.schema
+    .createTable('policies')
+    .addColumn('name', 'text', (column) => column.notNull())
+    .addColumn('generation', 'integer', (column) => column.notNull())
+    .addColumn('current', 'integer', (column) => column.notNull())
+    .addColumn('document', 'text')
+    .addColumn('author', 'text', (column) => column.notNull())
+    .addColumn('reason', 'text')
+    .addColumn('created_at', 'bigint', (column) => column.notNull())
+    .addPrimaryKeyConstraint('policies_key', ['name', 'generation'])
+    .execute();
+  await db.schema
+    .createIndex('policies_current')
+    .unique()
+    .on('policies')
+    .columns(['name'])
+    .where(sql<boolean>`current = 1`)
+    .execute();
+}
+
+async function flows(db: Kysely<Tables>): Promise<void> {
+  await db.schema
+    .createTable('flows')
+    .addColumn('run', 'text', (column) => column.notNull().references('runs.id'))
+    .addColumn('id', 'bigint', (column) => column.notNull())
+    .addColumn('at', 'bigint', (column) => column.notNull())
+    .addColumn('host', 'text')
+    .addColumn('address', 'text')
+    .addColumn('port', 'integer', (column) => column.notNull())
+    .addColumn('protocol', 'text')
+    .addColumn('method', 'text')
+    .addColumn('path', 'text')
+    .addColumn('verdict', 'text', (column) => column.notNull())
+    .addColumn('rule', 'text')
+    .addColumn('denial', 'text')
+    .addColumn('generation', 'integer', (column) => column.notNull())
+    .addColumn('count', 'integer', (column) => column.notNull())
+    .addColumn('ended_at', 'bigint')
+    .addColumn('bytes_out', 'bigint')
+    .addColumn('bytes_in', 'bigint')
+    .addColumn('outcome', 'text')
+    .addPrimaryKeyConstraint('flows_key', ['run', 'id'])
+    .execute();
+  await db.schema
+    .createIndex('flows_denied')
+    .on('flows')
+    .columns(['run', 'id'])
+    .where(sql<boolean>`verdict = 'denied'`)
+    .execute();
 }

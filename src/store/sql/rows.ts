@@ -1,12 +1,21 @@
 import assert from 'node:assert/strict';
 import type { ActorId } from '../../model/actor.ts';
+import type { EgressFlow, EgressFlowEnd } from '../../model/egress.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../../model/ids.ts';
 import type { FailureCause, RunPhase, RunState } from '../../model/run.ts';
 import { isTerminal } from '../../model/run.ts';
 import type { GrantableScope } from '../../model/scopes.ts';
 import type { SessionPhase } from '../../model/session.ts';
-import type { RunRecord, SessionRecord, TokenRecord, UploadRecord } from '../store.ts';
-import type { RunRow, SessionRow, TokenRow, UploadRow } from './tables.ts';
+import type {
+  FlowRecord,
+  PolicyRecord,
+  PolicySummary,
+  RunRecord,
+  SessionRecord,
+  TokenRecord,
+  UploadRecord,
+} from '../store.ts';
+import type { FlowRow, PolicyRow, RunRow, SessionRow, TokenRow, UploadRow } from './tables.ts';
 
 /** Rows were written by this program, so their text columns are trusted to hold what their types say. */
 
@@ -32,6 +41,11 @@ export function runOf(row: RunRow): RunRecord {
     name: row.name,
     owner: row.owner as ActorId,
     spec: JSON.parse(row.spec),
+    egress: {
+      names: row.egress_names === '[]' ? [] : JSON.parse(row.egress_names),
+      reason: row.egress_reason,
+      generation: row.egress_generation,
+    },
     priority: row.priority,
     state: stateOf(row),
     stopRequestedAt: row.stop_requested_at,
@@ -106,5 +120,38 @@ export function tokenOf(row: TokenRow): TokenRecord {
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     lastUsedAt: row.last_used_at,
+  };
+}
+
+export function policyOf(row: PolicyRow): PolicyRecord {
+  return {
+    name: row.name,
+    generation: row.generation,
+    document: row.document === null ? null : JSON.parse(row.document),
+    author: row.author as ActorId,
+    reason: row.reason,
+    createdAt: row.created_at,
+  };
+}
+
+export function policySummaryOf(row: Omit<PolicyRow, 'document'> & { removed: number }): PolicySummary {
+  const { name, generation, reason } = row;
+  const author = row.author as ActorId;
+  return { name, generation, author, reason, createdAt: row.created_at, removed: Number(row.removed) === 1 };
+}
+
+export function flowOf(row: FlowRow): FlowRecord {
+  const { ended_at, bytes_out, bytes_in, outcome, ...flow } = row;
+  const ended = ended_at !== null && outcome !== null;
+  return {
+    ...(flow as unknown as EgressFlow),
+    end: ended
+      ? {
+          at: ended_at,
+          bytesOut: Number(bytes_out),
+          bytesIn: Number(bytes_in),
+          outcome: outcome as EgressFlowEnd['outcome'],
+        }
+      : null,
   };
 }

@@ -7,6 +7,8 @@ export type Tables = {
   uploads: UploadsTable;
   tokens: TokensTable;
   idempotency: IdempotencyTable;
+  policies: PoliciesTable;
+  flows: FlowsTable;
 };
 
 type Fixed<T> = ColumnType<T, T, never>;
@@ -30,6 +32,9 @@ export type RunsTable = {
   owner: Fixed<string>;
   spec: Fixed<string>;
   env: string | null;
+  egress_names: Fixed<string>;
+  egress_reason: Fixed<string | null>;
+  egress_generation: number;
   priority: Fixed<number>;
   phase: string;
   created_at: Fixed<number>;
@@ -79,7 +84,41 @@ export type IdempotencyTable = {
   created_at: Fixed<number>;
 };
 
+export type PoliciesTable = {
+  name: Fixed<string>;
+  generation: Fixed<number>;
+  /** 1 for the newest generation of a name, 0 for the others. */
+  current: number;
+  document: Fixed<string | null>;
+  author: Fixed<string>;
+  reason: Fixed<string | null>;
+  created_at: Fixed<number>;
+};
+
+export type FlowsTable = {
+  run: Fixed<string>;
+  id: Fixed<number>;
+  at: Fixed<number>;
+  host: Fixed<string | null>;
+  address: Fixed<string | null>;
+  port: Fixed<number>;
+  protocol: Fixed<string | null>;
+  method: Fixed<string | null>;
+  path: Fixed<string | null>;
+  verdict: Fixed<string>;
+  rule: Fixed<string | null>;
+  denial: Fixed<string | null>;
+  generation: Fixed<number>;
+  count: Fixed<number>;
+  ended_at: number | null;
+  bytes_out: number | null;
+  bytes_in: number | null;
+  outcome: string | null;
+};
+
 export type RunRow = Omit<Selectable<RunsTable>, 'env' | 'removed_at'>;
 export type SessionRow = Selectable<SessionsTable> & { live_runs: number | null };
 export type UploadRow = Selectable<UploadsTable>;
 export type TokenRow = Omit<Selectable<TokensTable>, 'revoked_at'>;
+export type PolicyRow = Omit<Selectable<PoliciesTable>, 'current'>;
+export type FlowRow = Selectable<FlowsTable>;

@@ -5,8 +5,10 @@ import { Migrator } from 'kysely/migration';
 import { Fault } from '../../contract/faults.ts';
 import { storeLimits } from '../limits.ts';
 import { claimQueries } from '../sql/claims.ts';
+import { flowQueries } from '../sql/flow-queries.ts';
 import { GroupCommit } from '../sql/group-commit.ts';
 import { migrationProvider } from '../sql/migrations.ts';
+import { policyQueries } from '../sql/policy-queries.ts';
 import { runQueries } from '../sql/run-queries.ts';
 import { sessionQueries } from '../sql/session-queries.ts';
 import type { Tables } from '../sql/tables.ts';
@@ -42,6 +44,8 @@ export async function openSqliteStore(options: { file: string }): Promise<Store>
     runs: runQueries(reader, commits),
     uploads: uploadQueries(reader, commits),
     tokens: tokenQueries(reader, commits),
+    policies: policyQueries(reader, commits),
+    flows: flowQueries(reader, commits),
     idempotency: claimQueries(reader, commits),
     check: () => check(reader, writer),
     close: async () => {

@@ -4,8 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import SqliteFile from 'better-sqlite3';
+import { Kysely, SqliteDialect } from 'kysely';
+import { Migrator } from 'kysely/migration';
 import { Fault } from '../../contract/faults.ts';
 import { newId } from '../../model/ids.ts';
+import { migrationProvider } from '../sql/migrations.ts';
+import type { Tables } from '../sql/tables.ts';
 import { storeConformance } from '../store.conformance.ts';
 import { openSqliteStore } from './open.ts';
 
@@ -74,6 +78,31 @@ describe('SQLite file', () => {
       );
     }));
 
+  it('of the version before keeps its rows, whose runs then reach nothing', () =>
+    inFolder(async (file) => {
+      const provider = await migrationProvider.getMigrations();
+      const raw = new SqliteFile(file);
+      const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: raw }) });
+      const foundation = { '0001-foundation': provider['0001-foundation']! };
+      const migrator = new Migrator({ db, provider: { getMigrations: async () => foundation } });
+      assert.equal((await migrator.migrateToLatest()).error, undefined);
+      const session = newId('session', 1);
+      const run = newId('run', 1);
+      raw
+        .prepare('insert into sessions (id, phase, owner, created_at, version) values (?, ?, ?, 1, 1)')
+        .run(session, 'pending', 'user:ann');
+      raw
+        .prepare(
+          "insert into runs (id, session, owner, priority, phase, created_at, artifacts, files_expired, version, spec) values (?, ?, ?, 0, 'queued', 1, '[]', 0, 1, '{}')",
+        )
+        .run(run, session, 'user:ann');
+      await db.destroy();
+      const store = await openSqliteStore({ file });
+      assert.deepEqual((await store.runs.get(run))?.egress, { names: [], reason: null, generation: 1 });
+      assert.equal((await store.sessions.get(session))?.liveRuns, 1);
+      await store.close();
+    }));
+
   it('answers its check while it works and not afterwards', () =>
     inFolder(async (file) => {
       const store = await openSqliteStore({ file });
@@ -101,9 +130,10 @@ describe('SQLite file', () => {
       const id = newId('run', 1);
       const limits = { cpus: 1, memoryBytes: 1, pids: 1, diskBytes: 1, outputBytes: 1, timeoutSeconds: 1 };
       const spec = { command: ['x'], envNames: ['A'], cwd: null, limits, strict: false, diff: true };
+      const egress = { names: [], reason: null, generation: 1 };
       const state = { phase: 'starting', queuedAt: 1, startingAt: 1 } as const;
       await store.runs.create(
-        { id, session, parent: null, name: null, owner: 'user:ann', spec, priority: 0, state },
+        { id, session, parent: null, name: null, owner: 'user:ann', spec, egress, priority: 0, state },
         { env: { A: 'the-secret-value' }, claim: null, livePerOwnerMax: 9 },
       );
       await store.runs.write([{ run: id, changes: () => [{ to: 'running', at: 2 }] }]);

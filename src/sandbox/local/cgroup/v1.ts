@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ControlGroup, ControlGroups } from './control-groups.ts';
-import { type GroupMount, groupFolder, killMembers } from './mounts.ts';
+import { type GroupMount, groupFolder } from './mounts.ts';
+import { removeLeftover, removeLeftovers } from './remove.ts';
 
 const controllers = ['memory', 'pids', 'cpu', 'cpuacct'] as const;
 type Controller = (typeof controllers)[number];
@@ -25,25 +26,15 @@ export function openControlGroupsV1(mounts: readonly GroupMount[], instance: str
     means: 'cgroup-v1',
     create: (name) => createGroup(folders, name),
     sweep: () => {
-      for (const folder of folders.values()) {
-        for (const entry of readdirSync(folder, { withFileTypes: true })) {
-          if (entry.isDirectory()) removeLeftover(join(folder, entry.name));
-        }
-      }
+      for (const folder of folders.values()) removeLeftovers(folder);
     },
     close: () => {
-      for (const folder of new Set(folders.values())) removeLeftover(folder);
+      for (const folder of new Set(folders.values())) {
+        removeLeftovers(folder);
+        removeLeftover(folder);
+      }
     },
   };
-}
-
-function removeLeftover(folder: string): void {
-  killMembers(folder);
-  try {
-    rmdirSync(folder);
-  } catch {
-    // Its last process is still dying; the next sweep removes it.
-  }
 }
 
 async function createGroup(folders: ReadonlyMap<Controller, string>, name: string): Promise<ControlGroup> {

@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ControlGroup, ControlGroups } from './control-groups.ts';
-import { type GroupMount, groupFolder, killMembers } from './mounts.ts';
+import { type GroupMount, groupFolder } from './mounts.ts';
+import { removeLeftover, removeLeftovers } from './remove.ts';
 import { counter } from './v1.ts';
 
 const controllers = ['cpu', 'memory', 'pids'] as const;
@@ -29,12 +30,11 @@ export function openControlGroupsV2(mounts: readonly GroupMount[], instance: str
   return {
     means: 'cgroup-v2',
     create: (name) => createGroup(join(folder, name)),
-    sweep: () => {
-      for (const entry of readdirSync(folder, { withFileTypes: true })) {
-        if (entry.isDirectory()) removeLeftover(join(folder, entry.name));
-      }
+    sweep: () => removeLeftovers(folder),
+    close: () => {
+      removeLeftovers(folder);
+      removeLeftover(folder);
     },
-    close: () => removeLeftover(folder),
   };
 }
 
@@ -51,17 +51,6 @@ function delegate(own: string, leaf: string): void {
       writeFileSync(join(own, leaf, 'cgroup.procs'), pid);
     }
     enableControllers(own);
-  }
-}
-
-function removeLeftover(folder: string): void {
-  const killFile = join(folder, 'cgroup.kill');
-  if (existsSync(killFile)) writeFileSync(killFile, '1');
-  else killMembers(folder);
-  try {
-    rmdirSync(folder);
-  } catch {
-    // Its last process is still dying; the next sweep removes it.
   }
 }
 

@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { ApiError } from '../client/api-error.ts';
+import type { EgressFlowView } from '../contract/schemas.ts';
+import { parsePolicyText } from './policy-file.ts';
+import { buildProgram, runProgram } from './program.ts';
+import { ended, TestServer, testContext } from './test-api.ts';
+import { type TestEnvironment, testEnvironment } from './test-environment.ts';
+
+let environment: TestEnvironment;
+let server: TestServer;
+beforeEach(() => {
+  environment = testEnvironment();
+  server = new TestServer();
+});
+afterEach(() => environment.dispose());
+
+async function sealwright(...words: string[]) {
+  environment.stdout.chunks.length = 0;
+  environment.stderr.chunks.length = 0;
+  const context = testContext(environment, server);
+  const program = buildProgram(context, () => {});
+  const status = await runProgram(program, words, context);
+  return { status, out: environment.stdout.text, err: environment.stderr.text };
+}
+
+function flow(id: number, more: Partial<EgressFlowView> = {}): EgressFlowView {
+  return {
+    ...{ id, at: '2026-01-02T03:04:05.678Z', host: 'a.example', address: '192.0.2.1', port: 443 },
+    ...{ protocol: 'https', method: null, path: null, verdict: 'allowed', rule: 'web#1', denial: null },
+    ...{ generation: 1, count: 1, end: null, ...more },
+  };
+}
+
+const denied = { verdict: 'denied', rule: null, denial: 'no-rule', address: null } as const;
+
+describe('egress log', () => {
+  it('prints one line a flow, and nothing of it drives a terminal', async () => {
+    server.run('r');
+    server.flows.push(
+      flow(1, { end: { at: '2026-01-02T03:04:06.000Z', outcome: 'closed', bytesOut: 10, bytesIn: 2048 } }),
+      flow(2, { protocol: 'http', port: 80, method: 'GET', path: '/\u001b[2J\n' }),
+      flow(3, { ...denied, host: 'evil\u202e.example', protocol: 'dns', count: 3 }),
+      flow(4, { ...denied, host: null, address: '2001:db8::1', protocol: null }),
+    );
+    const { status, out } = await sealwright('egress', 'log', 'r');
+    assert.equal(status, 0);
+    assert.deepEqual(out.trimEnd().split('\n'), [
+      '2026-01-02T03:04:05.678Z  allowed  a.example:443  https  web#1  closed, 10 B out, 2.0 KiB in',
+      '2026-01-02T03:04:05.678Z  allowed  a.example:80  http  GET /\\e[2J\\n  web#1',
+      '2026-01-02T03:04:05.678Z  denied   evil\\u{202e}.example (lookup)  no-rule  3 times',
+      '2026-01-02T03:04:05.678Z  denied   [2001:db8::1]:443  no-rule',
+    ]);
+    const only = await sealwright('egress', 'log', 'r', '--denied', '--json');
+    assert.deepEqual(
+      only.out
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line)),
+      server.flows.slice(2),
+    );
+  });
+
+  it('follows a live run to its end and prints every flow once', async () => {
+    const run = server.run('r', { phase: 'running' });
+    server.flows.push(flow(0));
+    let waits = 0;
+    server.onWait = () => {
+      waits += 1;
+      server.flows.push(flow(waits));
+      if (waits === 3) server.runs[0] = { ...run, phase: 'succeeded' };
+    };
+    const { out } = await sealwright('egress', 'log', '-f', '--json', 'r');
+    assert.deepEqual(
+      out
+        .trimEnd()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as EgressFlowView).id),
+      [0, 1, 2, 3, 4],
+    );
+  });
+});
+
+describe('egress suggest', () => {
+  it('writes a policy that can be put, from every page', async () => {
+    server.run('r');
+    for (let id = 0; id < 450; id += 1)
+      server.flows.push(flow(id, { ...denied, host: `h${id % 3}.example` }));
+    const { out } = await sealwright('egress', 'suggest', 'r');
+    assert.match(
+      out,
+      /^# What run_\w+ reached for, from 450 recorded flows\. Read it before you allow it\.\n/,
+    );
+    const read = parsePolicyText(out, 'web');
+    assert('document' in read, JSON.stringify(read));
+    const rules = [{ host: 'h0.example' }, { host: 'h1.example' }, { host: 'h2.example' }];
+    assert.deepEqual(read.document, { rules });
+    assert.deepEqual(JSON.parse((await sealwright('egress', 'suggest', 'r', '--json')).out), { rules });
+  });
+
+  it('of a run that reached for nothing is the policy that lets nothing through', async () => {
+    server.run('r');
+    const read = parsePolicyText((await sealwright('egress', 'suggest', 'r')).out, 'web');
+    assert('document' in read);
+    assert.deepEqual(read.document, { rules: [] });
+  });
+});
+
+describe('run', () => {
+  it('hands over what it may reach, and why', async () => {
+    await sealwright('run', '--egress', 'npm', '--egress', 'web', '--', 'x');
+    await sealwright('run', '--egress', 'full', '--reason', 'an incident', '--', 'x');
+    const requests = server.calls
+      .filter((call) => call.startsWith('runs.create'))
+      .map((call) => JSON.parse(call.slice(12)));
+    assert.deepEqual(
+      requests.map(({ egress, egressReason }) => [egress, egressReason]),
+      [
+        [['npm', 'web'], undefined],
+        [['full'], 'an incident'],
+      ],
+    );
+  });
+
+  it('names the hosts that were denied in one line, each once, and ends as the command did', async () => {
+    server.logs = [[ended(7)]];
+    assert.equal((await sealwright('run', '--', 'x')).err, '');
+    server.flows.push(flow(1), flow(2, { ...denied, host: 'a\u001b[2J' }), flow(3, { ...denied, host: 'b' }));
+    server.flows.push(flow(4, { ...denied, host: 'b' }));
+    const two = await sealwright('run', '--', 'x');
+    assert.equal(two.status, 7);
+    assert.match(
+      two.err,
+      /^sealwright: 2 hosts were denied: a\\e\[2J, b; see sealwright egress suggest run_\w+\n$/,
+    );
+    server.flows.splice(0, 3);
+    assert.match((await sealwright('run', '--', 'x')).err, /^sealwright: 1 host was denied: b; /);
+    for (let id = 10; id < 1_500; id += 1) server.flows.push(flow(id, { ...denied, host: `h${id}` }));
+    assert.match((await sealwright('run', '--', 'x')).err, /more than 1000 hosts .*, h15, h16, …; see/);
+    assert.equal((await sealwright('run', '--json', '--', 'x')).err, '');
+  });
+
+  it('that may not read its flows ends all the same', async () => {
+    server.logs = [[ended(3)]];
+    const refused = new ApiError({ status: 403, code: 'access.denied', detail: 'no' });
+    const api = { ...server.api, runs: { ...server.api.runs, egress: async () => Promise.reject(refused) } };
+    const context = { ...testContext(environment, server), connect: async () => api };
+    const program = buildProgram(context, () => {});
+    assert.equal(await runProgram(program, ['run', '--', 'x'], context), 3);
+    assert.equal(environment.stderr.text, '');
+  });
+});

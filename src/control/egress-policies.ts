@@ -1,0 +1,69 @@
+import { Fault } from '../contract/faults.ts';
+import { compileRules } from '../contract/policy.ts';
+import { egressFull } from '../contract/schemas.ts';
+import type { EgressPolicy, EgressRule } from '../model/egress.ts';
+import { isPresetName, presetRules } from '../model/egress-presets.ts';
+import type { RunEgress, Store } from '../store/store.ts';
+import { controlLimits } from './limits.ts';
+
+/** `unenforced` says in one sentence each what of it cannot be enforced, and is not among the rules. */
+export type Compiled = { readonly policy: EgressPolicy; readonly unenforced: readonly string[] };
+
+/** Whether a change of stored policies can change what it compiles to. */
+export function usesStoredPolicies({ names }: Pick<RunEgress, 'names'>): boolean {
+  return storedAmong(names).length > 0;
+}
+
+function storedAmong(names: readonly string[]): string[] {
+  return names.filter((name) => name !== egressFull && !isPresetName(name));
+}
+
+/**
+ * Refuses what no run can be made with: throws Fault `request.invalid` that names the first name that is neither a
+ * preset nor a stored policy, and for more rules together than a run takes.
+ */
+export async function requireEgress(policies: Store['policies'], names: readonly string[]): Promise<void> {
+  const known = new Set((await policies.getAll(storedAmong(names))).map(({ name }) => name));
+  const index = names.findIndex((name) => name !== egressFull && !isPresetName(name) && !known.has(name));
+  if (index >= 0)
+    throw invalidEgress(`/egress/${index}`, `There is no preset or policy with the name ${names[index]}.`);
+  const { unenforced } = await compileEgress(policies, { names, generation: 1 });
+  if (unenforced[0] !== undefined) throw invalidEgress('/egress', unenforced[0]);
+}
+
+export function invalidEgress(path: string, message: string): Fault {
+  return new Fault('request.invalid', {
+    detail: message,
+    extra: { in: 'body', errors: [{ path, message }] },
+  });
+}
+
+/**
+ * The rules of all names in their order. What is gone or cannot be enforced lets nothing through: a removed policy
+ * has no rules, and past `egressRulesMax` there are none at all.
+ */
+export async function compileEgress(
+  policies: Store['policies'],
+  { names, generation }: Pick<RunEgress, 'names' | 'generation'>,
+): Promise<Compiled> {
+  if (names.includes(egressFull)) return { policy: { mode: 'full', generation, rules: [] }, unenforced: [] };
+  const stored = new Map((await policies.getAll(storedAmong(names))).map((record) => [record.name, record]));
+  const unenforced: string[] = [];
+  const rules = names.flatMap((name): readonly EgressRule[] => {
+    if (isPresetName(name)) return presetRules(name);
+    const record = stored.get(name);
+    if (record === undefined) return [];
+    const compiled = compileRules(name, record.document);
+    if ('rules' in compiled) return compiled.rules;
+    const [problem] = compiled.problems;
+    unenforced.push(`The policy ${name} can no longer be enforced: ${problem?.path} ${problem?.message}.`);
+    return [];
+  });
+  const { egressRulesMax } = controlLimits;
+  if (rules.length <= egressRulesMax)
+    return { policy: { mode: 'restricted', generation, rules }, unenforced };
+  unenforced.push(
+    `Its policies have ${rules.length} rules together, of which a run takes ${egressRulesMax}.`,
+  );
+  return { policy: { mode: 'restricted', generation, rules: [] }, unenforced };
+}

@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { canonicalJson, type JsonValue } from '../base/canonical-json.ts';
+import type { Clock } from '../base/clock.ts';
+import { absent, Fault } from '../contract/faults.ts';
+import { compileRules, formatDocument, type PolicyDocument } from '../contract/policy.ts';
+import type { PolicySummaryView, PolicyView, PresetView } from '../contract/schemas.ts';
+import { egressPresets, presetNames, presetRules } from '../model/egress-presets.ts';
+import type { GrantableScope } from '../model/scopes.ts';
+import type { PolicySummary, Store } from '../store/store.ts';
+import type { Caller, Control, Page, Versioned } from './control.ts';
+import type { EgressOrders } from './egress-orders.ts';
+import type { Act, Gate } from './gate.ts';
+import { positionCursor, storePosition } from './paging.ts';
+import { policySummaryView, policyView } from './views.ts';
+
+export type PolicyParts = {
+  readonly store: Store;
+  readonly gate: Gate;
+  readonly clock: Clock;
+  readonly egressOrders: EgressOrders;
+};
+
+export function policyUseCases(parts: PolicyParts): Control['policies'] {
+  const { gate } = parts;
+  return {
+    put: (caller, name, request, ifMatch) => put(parts, caller, name, request, ifMatch),
+    get: (caller, name, generation) => get(parts, caller, name, generation),
+    list: (caller, query) => list(parts, caller, query),
+    remove: (caller, name) => remove(parts, caller, name),
+    history: (caller, name, query) => history(parts, caller, name, query),
+    presets: async (caller) => {
+      await gate.read(caller, policyAct('policy.list', 'policy:read'));
+      return presetNames.map(presetView);
+    },
+  };
+}
+
+function policyAct(action: string, needs: GrantableScope, name?: string): Act {
+  return { action, needs, resource: { kind: 'policy', ...(name === undefined ? {} : { id: name }) } };
+}
+
+function presetView(name: (typeof presetNames)[number]): PresetView {
+  const rules = presetRules(name).map(({ target, ports, protocol }) => {
+    assert('host' in target, 'presets name hosts');
+    return { host: target.host, ports: [...ports], protocol };
+  });
+  return { name, source: egressPresets[name].source, rules };
+}
+
+/** Stored in its one form, so that equal policies are equal documents. */
+async function put(
+  { store, gate, clock, egressOrders }: PolicyParts,
+  ...[caller, name, request, ifMatch]: Parameters<Control['policies']['put']>
+): Promise<Versioned<PolicyView>> {
+  const { reason = null } = request;
+  const asked = policyAct('policy.put', 'policy:write', name);
+  await gate.read(caller, asked);
+  refuseUnenforceable(name, request.document);
+  const document = formatDocument(request.document);
+  const act: Act = {
+    ...asked,
+    data: { reason, current: ifMatch, rules: document.rules.length, sha256: digestOf(document) },
+  };
+  return await gate.act(caller, act, async () => {
+    const policy = { name, document, author: caller.actor.id, reason, createdAt: clock.now() };
+    const written = await store.policies.put(policy, ifMatch);
+    if (written.outcome === 'stale') throw stale(ifMatch);
+    egressOrders.changed(written.affected);
+    return policyView(written.record);
+  });
+}
+
+/** What the log holds of a document: the store keeps every generation, and this tells whether it still is that one. */
+function digestOf(document: PolicyDocument): string {
+  return hash('sha256', canonicalJson(JSON.parse(JSON.stringify(document)) as JsonValue), 'hex');
+}
+
+function refuseUnenforceable(name: string, document: PolicyDocument): void {
+  const compiled = compileRules(name, document);
+  if ('rules' in compiled) return;
+  const errors = compiled.problems.map(({ path, message }) => ({
+    path: `/document${pointerOf(path)}`,
+    message,
+  }));
+  throw new Fault('request.invalid', {
+    detail: `In body ${errors[0]?.path}: ${errors[0]?.message}`,
+    extra: { in: 'body', errors: errors.slice(0, 32) },
+  });
+}
+
+/** `rules[2].ports` as `/rules/2/ports` (RFC 6901). */
+function pointerOf(path: string): string {
+  return path === '' ? '' : `/${path.replaceAll('[', '/').replaceAll(']', '').replaceAll('.', '/')}`;
+}
+
+function stale(ifMatch: number | null): Fault {
+  if (ifMatch === null)
+    return new Fault('precondition.required', {
+      detail:
+        'The policy exists. Send If-Match with the ETag that you read, so that nobody else’s change is lost.',
+    });
+  return new Fault('precondition.failed', {
+    detail: 'The policy changed since it was read. Read it again.',
+  });
+}
+
+async function get(
+  { store, gate }: PolicyParts,
+  ...[caller, name, generation]: Parameters<Control['policies']['get']>
+): Promise<Versioned<PolicyView>> {
+  await gate.read(caller, policyAct('policy.read', 'policy:read', name));
+  const { policies } = store;
+  const record =
+    generation === undefined ? await policies.get(name) : await policies.getGeneration(name, generation);
+  if (record === null || record.document === null) throw absent('policy');
+  return policyView({ ...record, document: record.document });
+}
+
+async function list(
+  { store, gate }: PolicyParts,
+  ...[caller, query]: Parameters<Control['policies']['list']>
+): Promise<Page<PolicySummaryView>> {
+  await gate.read(caller, policyAct('policy.list', 'policy:read'));
+  const { after, limit } = storePosition(query);
+  return pageOf(await store.policies.list({ after: after?.[1] ?? null, limit }));
+}
+
+async function history(
+  { store, gate }: PolicyParts,
+  ...[caller, name, query]: Parameters<Control['policies']['history']>
+): Promise<Page<PolicySummaryView>> {
+  await gate.read(caller, policyAct('policy.read', 'policy:read', name));
+  const { after, limit } = storePosition(query);
+  const listed = await store.policies.history(name, { before: after?.[0] ?? null, limit });
+  if (listed.records.length === 0 && after === null) throw absent('policy');
+  return pageOf(listed);
+}
+
+function pageOf({ records, more }: { records: readonly PolicySummary[]; more: boolean }) {
+  const last = records.at(-1);
+  const position = last === undefined ? undefined : ([last.generation, last.name] as const);
+  return { items: records.map(policySummaryView), nextCursor: positionCursor(more, position) };
+}
+
+/** Takes rights away, so it happens even where nothing can be recorded. */
+async function remove(
+  { store, gate, clock, egressOrders }: PolicyParts,
+  caller: Caller,
+  name: string,
+): Promise<void> {
+  await gate.contain(caller, policyAct('policy.remove', 'policy:write', name), async () => {
+    const policy = { name, author: caller.actor.id, reason: null, createdAt: clock.now() };
+    const removed = await store.policies.remove(policy);
+    if (removed.outcome === 'absent') throw absent('policy');
+    egressOrders.changed(removed.affected);
+  });
+}

@@ -1,0 +1,211 @@
+import type { Socket } from 'node:net';
+import type {
+  EgressDenial,
+  EgressFlow,
+  EgressFlowEnd,
+  EgressProtocol,
+  EgressRule,
+} from '../../model/egress.ts';
+import { protocolOfPort } from '../../model/egress-decide.ts';
+import { canonicalHost } from '../../model/host-name.ts';
+import { formatAddress, type IpAddress, parseAddress, unmapped } from '../../model/ip-address.ts';
+import type { RequestHead } from '../http/head.ts';
+import { Inlet } from '../inlet.ts';
+import { gatewayLimits } from '../limits.ts';
+import { type Destination, type SandboxDoor, seenOf } from '../sandbox-door.ts';
+import { ClientHelloReader } from '../tls/client-hello.ts';
+import { allowedPath, serveHttp } from './http.ts';
+import { refuse } from './refusal.ts';
+import { splice } from './splice.ts';
+
+/** An upstream connection whose address was checked. */
+export type Opened = { readonly socket: Socket; readonly address: string };
+
+/**
+ * One connection of a sandbox, on its way through: destination, rule, what the bytes say they are, addresses,
+ * record, and only then the first byte upstream (DESIGN §7). Never rejects.
+ */
+export class Connection {
+  readonly door: SandboxDoor;
+  readonly client: Socket;
+  readonly inlet: Inlet;
+  readonly destination: Destination;
+  /** The request that is on its way, on a connection whose rule looks at requests. */
+  request: RequestHead | null = null;
+  readonly #upstreams = new Map<Socket, IpAddress>();
+  #isCut = false;
+
+  constructor(door: SandboxDoor, client: Socket, destination: Destination) {
+    this.door = door;
+    this.client = client;
+    this.inlet = new Inlet(client);
+    this.destination = destination;
+  }
+
+  /** True once the policy that let it through is gone; both ends are then, too. */
+  get isCut(): boolean {
+    return this.#isCut;
+  }
+
+  async serve(): Promise<void> {
+    this.client.on('error', () => undefined);
+    const decision = this.door.decide(this.destination);
+    if ('denial' in decision) return this.deny(decision.denial, protocolOfPort(this.destination.port));
+    const { rule } = decision;
+    const untrack = this.door.track({ isAllowed: () => this.#isAllowed(rule), cut: () => this.#cut() });
+    try {
+      if (rule.protocol === 'https') await this.#serveTls(rule);
+      else if (rule.protocol === 'http') await serveHttp(this, rule);
+      else await this.#serveRaw(rule);
+    } finally {
+      untrack();
+    }
+  }
+
+  deny(
+    denial: EgressDenial,
+    protocol = protocolOfPort(this.destination.port),
+    more: Partial<EgressFlow> = {},
+  ): void {
+    this.door.deny(denial, seenOf(this.destination, { protocol, ...more }));
+    refuse(this.client, protocol, this.destination, denial);
+  }
+
+  /** A connection to the destination's checked addresses, or why there is none. */
+  async open(): Promise<Opened | EgressDenial | 'unreachable'> {
+    const { host, address, port } = this.destination;
+    const addresses = host === null ? [address] : await this.door.upstreams.resolve(host);
+    if (this.#isCut) return 'no-rule';
+    if (addresses.length === 0) return 'unresolved';
+    const dialable = this.door.dialable(addresses, port);
+    if (dialable.length === 0) return 'address-class';
+    const dialled = await this.door.upstreams.dial(dialable, port);
+    if (dialled === null) return 'unreachable';
+    const { socket } = dialled;
+    socket.on('error', () => undefined);
+    if (this.#isCut || this.client.destroyed) {
+      socket.destroy();
+      return this.#isCut ? 'no-rule' : 'unreachable';
+    }
+    this.#upstreams.set(socket, dialled.address);
+    socket.once('close', () => this.#upstreams.delete(socket));
+    return { socket, address: formatAddress(dialled.address) };
+  }
+
+  /** The flow's number once its verdict is durable, null where nothing may follow. */
+  async allow(rule: EgressRule, address: string, more: Partial<EgressFlow> = {}): Promise<number | null> {
+    const flow = await this.door.allow(rule, {
+      ...seenOf(this.destination, { protocol: rule.protocol, ...more }),
+      address,
+    });
+    if (flow === null || !this.#isCut) return flow;
+    this.ended(flow, { bytesIn: 0, bytesOut: 0, outcome: 'cut' });
+    return null;
+  }
+
+  /** Nothing may be sent: the verdict is not durable, unless what was recorded is cut already. */
+  notAllowed(protocol: EgressProtocol, more: Partial<EgressFlow> = {}): void {
+    if (!this.#isCut) this.deny('no-record', protocol, more);
+  }
+
+  ended(flow: number, end: Pick<EgressFlowEnd, 'bytesIn' | 'bytesOut' | 'outcome'>): void {
+    this.door.ended(flow, this.#isCut ? { ...end, outcome: 'cut' } : end);
+  }
+
+  #cut(): void {
+    this.#isCut = true;
+    for (const socket of [this.client, ...this.#upstreams.keys()]) socket.resetAndDestroy();
+  }
+
+  /** Whether the policy of now allows what is open: the destination, the addresses behind it and the request. */
+  #isAllowed(first: EgressRule): boolean {
+    const decision = this.door.decide(this.destination);
+    if ('denial' in decision || decision.rule.protocol !== first.protocol) return false;
+    const dialled = [...this.#upstreams.values()];
+    if (this.door.dialable(dialled, this.destination.port).length < dialled.length) return false;
+    return this.request === null || allowedPath(decision.rule, this.request) !== null;
+  }
+
+  /** The name that the hello asks for must be the one that was looked up; the bytes then pass untouched. */
+  async #serveTls(rule: EgressRule): Promise<void> {
+    const reader = new ClientHelloReader();
+    const timer = setTimeout(() => this.client.destroy(), gatewayLimits.firstBytesMs);
+    const hello = await this.#readHello(reader).finally(() => clearTimeout(timer));
+    if (hello === null) return void this.client.destroy();
+    if (hello.state === 'invalid') return this.deny(hello.isTls ? 'malformed' : 'protocol', 'https');
+    const { host } = this.destination;
+    const asked = hello.serverName === null ? null : canonicalHost(hello.serverName);
+    // The name inside an encrypted hello is nobody's to see, and a rule must see it.
+    const fits = host === null || (asked === host && hello.ech === 'none');
+    if (!fits) return this.deny('name-mismatch', 'https');
+    await this.#tunnel(rule, reader.bytes);
+  }
+
+  async #readHello(reader: ClientHelloReader) {
+    let first = true;
+    let isTls = true;
+    for (let chunk = await this.inlet.next(); chunk !== null; chunk = await this.inlet.next()) {
+      if (first) isTls = chunk[0] === tlsHandshake;
+      first = false;
+      const step = reader.push(chunk);
+      if (step.state === 'hello') return { state: 'hello', ...step.hello } as const;
+      if (step.state === 'invalid') return { state: 'invalid', isTls } as const;
+    }
+    return null;
+  }
+
+  async #serveRaw(rule: EgressRule): Promise<void> {
+    if (rule.protocol !== 'ssh') return await this.#tunnel(rule, Buffer.alloc(0));
+    // The program's banner may come before the server's or after it (RFC 4253 §4.2), so it is asked for first.
+    const timer = setTimeout(() => this.client.destroy(), gatewayLimits.firstBytesMs);
+    let seen = Buffer.alloc(0);
+    while (seen.length < sshBanner.length) {
+      const chunk = await this.inlet.next();
+      if (chunk === null) break;
+      seen = Buffer.concat([seen, chunk]);
+    }
+    clearTimeout(timer);
+    if (!seen.subarray(0, sshBanner.length).equals(sshBanner)) return this.deny('protocol', 'ssh');
+    await this.#tunnel(rule, seen);
+  }
+
+  async #tunnel(rule: EgressRule, first: Buffer): Promise<void> {
+    const opened = await this.open();
+    if (typeof opened === 'string') return await this.notOpened(rule, opened);
+    const { socket, address } = opened;
+    const flow = await this.allow(rule, address);
+    if (flow === null) {
+      socket.destroy();
+      return this.notAllowed(rule.protocol);
+    }
+    if (first.length > 0) socket.write(first);
+    const outcome = await splice(this.client, socket);
+    this.ended(flow, { bytesOut: socket.bytesWritten, bytesIn: socket.bytesRead, outcome });
+  }
+
+  /** What there is to say and to record of a destination that was allowed and could not be reached. */
+  async notOpened(
+    rule: EgressRule,
+    why: EgressDenial | 'unreachable',
+    more: Partial<EgressFlow> = {},
+  ): Promise<void> {
+    if (why !== 'unreachable') return this.deny(why, rule.protocol, more);
+    const flow = await this.door.allow(rule, seenOf(this.destination, { protocol: rule.protocol, ...more }));
+    if (flow !== null) this.ended(flow, { bytesIn: 0, bytesOut: 0, outcome: 'unreachable' });
+    if (rule.protocol !== 'http') this.client.resetAndDestroy();
+  }
+}
+
+const tlsHandshake = 22;
+const sshBanner = Buffer.from('SSH-');
+
+/** Serves a connection that was accepted for `port` of a sandbox. */
+export function serveConnection(door: SandboxDoor, client: Socket, port: number): void {
+  const address = parseAddress(client.localAddress ?? '');
+  if (address === null || !door.isOpen || !door.enter(client)) {
+    client.resetAndDestroy();
+    return;
+  }
+  const destination = door.destination(unmapped(address), port);
+  new Connection(door, client, destination).serve().catch(() => client.destroy());
+}

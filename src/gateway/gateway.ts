@@ -1,0 +1,96 @@
+import type { Socket as DatagramSocket } from 'node:dgram';
+import { closeSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import type { Clock } from '../base/clock.ts';
+import type { GatewayOrder, PassedListeners } from '../contract/gateway.ts';
+import { serveDnsConnection, serveDnsDatagrams } from './dns/answering.ts';
+import { serveConnection } from './flow/connection.ts';
+import { type FlowBatch, Recorder } from './recorder.ts';
+import { SandboxDoor } from './sandbox-door.ts';
+import type { Upstreams } from './upstreams.ts';
+
+type Open = { readonly door: SandboxDoor; readonly listeners: (Server | DatagramSocket)[] };
+
+const dnsPort = 53;
+
+/** The way out of every sandbox of a host. It decides by the policies that the runner hands it and holds nothing else. */
+export class EgressGateway {
+  readonly #doors = new Map<number, Open>();
+  readonly #recorder: Recorder;
+  readonly #upstreams: Upstreams;
+  readonly #clock: Clock;
+
+  constructor(parts: { upstreams: Upstreams; clock: Clock; send: (batch: FlowBatch) => void }) {
+    this.#upstreams = parts.upstreams;
+    this.#clock = parts.clock;
+    this.#recorder = new Recorder(parts.send);
+  }
+
+  /**
+   * Resolves when an order is carried out; the descriptors are those of its listeners, in their order, and are the
+   * gateway's now. Orders take effect in the order of the calls.
+   */
+  async obey(order: GatewayOrder, descriptors: readonly number[]): Promise<void> {
+    switch (order.order) {
+      case 'open':
+        listen(this.#open(order.door), order.listeners, descriptors);
+        break;
+      case 'admit': {
+        const open = this.#doors.get(order.door);
+        // It was closed while the order was on its way.
+        if (open === undefined) {
+          for (const fd of descriptors) closeSync(fd);
+          return;
+        }
+        open.door.admit(order.run, order.policy, order.nextFlow);
+        listen(open, order.listeners, descriptors);
+        break;
+      }
+      case 'close':
+        await this.#close(order.door);
+        break;
+      case 'recorded':
+        this.#recorder.recorded(order.batch);
+    }
+  }
+
+  #open(number: number): Open {
+    const parts = { upstreams: this.#upstreams, recorder: this.#recorder, clock: this.#clock };
+    const open = { door: new SandboxDoor(parts), listeners: [] };
+    this.#doors.set(number, open);
+    return open;
+  }
+
+  async #close(number: number): Promise<void> {
+    const open = this.#doors.get(number);
+    if (open === undefined) return;
+    this.#doors.delete(number);
+    for (const listener of open.listeners) listener.close();
+    await open.door.close();
+    this.#recorder.flush();
+  }
+}
+
+function listen(open: Open, listeners: PassedListeners, descriptors: readonly number[]): void {
+  for (const [index, { transport, port }] of listeners.entries())
+    open.listeners.push(
+      transport === 'udp'
+        ? serveDnsDatagrams(open.door, descriptors[index]!)
+        : serveTcp(open.door, port, descriptors[index]!),
+    );
+}
+
+function serveTcp(door: SandboxDoor, port: number, fd: number): Server {
+  const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) => {
+    socket.on('error', () => undefined);
+    if (port === dnsPort) {
+      if (!door.enter(socket)) return void socket.resetAndDestroy();
+      socket.resume();
+      serveDnsConnection(door, socket);
+    } else {
+      serveConnection(door, socket, port);
+    }
+  });
+  server.on('error', () => undefined);
+  return server.listen({ fd });
+}

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+
+export const gatewayLimits = {
+  /** Names that one sandbox may look up; more are refused. */
+  namesMax: 10_000,
+  dnsTtlSeconds: 60,
+  /** A stub's socket takes no larger UDP answer. */
+  dnsUdpBytesMax: 1_232,
+  dnsConnectionMs: 10_000,
+  /** Until a connection has said what it is: its ClientHello, its request head, its banner. */
+  firstBytesMs: 15_000,
+  resolveTimeoutMs: 2_000,
+  resolveTries: 2,
+  /** How long an upstream's addresses are used again, whatever their TTL says. */
+  resolvedMostMs: 30_000,
+  /** How long a name that had no address, for whatever reason, is not asked for again. */
+  resolvedNoneMs: 1_000,
+  resolvedNamesMax: 10_000,
+  connectMs: 10_000,
+  /** How much later the next of several addresses is tried beside the first (RFC 8305). */
+  nextAddressMs: 250,
+  /** Silence in both directions; an agent may think for an hour. */
+  idleMs: 2 * 3600_000,
+  /** How long a refused program may take to read why. */
+  lingerMs: 500,
+  /** How long what was cut may take to end. */
+  cutMs: 500,
+  connectionsPerSandboxMax: 2_000,
+  flowsPerBatchMax: 256,
+  /** Batches on their way to the record at a time. */
+  batchesMax: 8,
+  /** Verdicts that wait for their turn; more are refused. */
+  flowsWaitingMax: 20_000,
+  recordTimeoutMs: 10_000,
+  /** Repeated denials are told one by one up to here and then counted, and the counts told this often. */
+  denialsToldMs: 10_000,
+  denialKindsMax: 1_000,
+  /** Addresses of the host itself are looked up again after this. */
+  ownAddressesMs: 5_000,
+} as const;
+
+assert(gatewayLimits.nextAddressMs < gatewayLimits.connectMs);

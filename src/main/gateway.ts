@@ -1,0 +1,44 @@
+import { Socket } from 'node:net';
+import { Channel } from '../base/channel.ts';
+import { systemClock } from '../base/clock.ts';
+import { receiveDescriptors } from '../base/sockets.ts';
+import type { GatewayOrder, GatewayWord } from '../contract/gateway.ts';
+import { EgressGateway } from '../gateway/gateway.ts';
+import { openUpstreams } from '../gateway/upstreams.ts';
+import { readConfiguration } from './child.ts';
+import { openProcessLog } from './process-log.ts';
+
+/** What the runner tells the gateway. */
+type GatewayConfiguration = { readonly logLevel: string; readonly resolvers: readonly string[] };
+
+const channelFd = 3;
+const passingFd = 4;
+
+async function main(): Promise<void> {
+  const { logLevel, resolvers } = await readConfiguration<GatewayConfiguration>(() => undefined);
+  const log = openProcessLog('gateway', logLevel);
+  process.on('unhandledRejection', (error) => log.error({ error: String(error) }, 'a promise was rejected'));
+  // The runner decides when it ends, by closing the channel.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+  const channel = new Channel(new Socket({ fd: channelFd, readable: true, writable: true }));
+  const say = (word: GatewayWord) => channel.sendJson(word).catch(() => undefined);
+  const gateway = new EgressGateway({
+    upstreams: openUpstreams(systemClock, resolvers),
+    clock: systemClock,
+    send: (batch) => void say({ word: 'flows', ...batch }),
+  });
+  await say({ word: 'ready' });
+  for (let frame = await channel.read(); frame?.kind === 'json'; frame = await channel.read()) {
+    const order = frame.value as GatewayOrder;
+    const passes = 'listeners' in order && order.listeners.length > 0;
+    // They were sent before the order was.
+    const obeyed = gateway.obey(order, passes ? receiveDescriptors(passingFd) : []);
+    if (order.order !== 'recorded') void obeyed.then(() => say({ word: 'done', id: order.id }));
+  }
+  process.exit(0);
+}
+
+main().catch((error: unknown) => {
+  console.error(String(error));
+  process.exit(1);
+});

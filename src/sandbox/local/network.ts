@@ -1,0 +1,66 @@
+import { closeSync } from 'node:fs';
+import type { EgressPolicy } from '../../model/egress.ts';
+import type { RunId } from '../../model/ids.ts';
+import { type Door, type Gateway, type Listener, standingPorts } from '../gateway.ts';
+import type { NamespaceMaker } from './namespaces.ts';
+
+/**
+ * One sandbox's network: a namespace in which every address is local, and the listeners in it. The descriptors
+ * are kept for as long as the sandbox lives, so that a gateway that was started anew gets them again.
+ */
+export class SandboxNetwork {
+  readonly namespaceFd: number;
+  readonly #namespaces: NamespaceMaker;
+  readonly #door: Door | null;
+  readonly #listeners: Listener[];
+  #changing: Promise<void> = Promise.resolve();
+  #closed: Promise<void> | null = null;
+
+  private constructor(
+    namespaces: NamespaceMaker,
+    namespaceFd: number,
+    listeners: readonly Listener[],
+    door: Door | null,
+  ) {
+    this.#namespaces = namespaces;
+    this.namespaceFd = namespaceFd;
+    this.#listeners = [...listeners];
+    this.#door = door;
+  }
+
+  /** Without a gateway nothing listens, and every connection is refused at once. */
+  static async make(namespaces: NamespaceMaker, gateway: Gateway | null): Promise<SandboxNetwork> {
+    const { fd, listeners } = await namespaces.make(gateway === null ? [] : standingPorts);
+    return new SandboxNetwork(namespaces, fd, listeners, gateway?.open(listeners) ?? null);
+  }
+
+  /** One policy after the other, in the order of the calls. */
+  admit(run: RunId, policy: EgressPolicy): Promise<void> {
+    const admitted = this.#changing.then(() => this.#admit(run, policy));
+    this.#changing = admitted.catch(() => undefined);
+    return admitted;
+  }
+
+  async #admit(run: RunId, policy: EgressPolicy): Promise<void> {
+    if (this.#door === null || this.#closed !== null) return;
+    const there = new Set(this.#listeners.map(({ port }) => port));
+    const missing = [...new Set(policy.rules.flatMap(({ ports }) => ports))].filter(
+      (port) => !there.has(port),
+    );
+    const fresh = missing.length === 0 ? [] : await this.#namespaces.listen(this.namespaceFd, missing);
+    this.#listeners.push(...fresh);
+    await this.#door.admit(run, policy, fresh);
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    await this.#changing;
+    await this.#door?.close();
+    for (const { fd } of this.#listeners) closeSync(fd);
+    closeSync(this.namespaceFd);
+  }
+}

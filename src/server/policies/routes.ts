@@ -1,0 +1,139 @@
+import { z } from 'zod';
+import { policyName } from '../../contract/policy.ts';
+import * as schemas from '../../contract/schemas.ts';
+import { type App, callerOf, type ServerContext } from '../context.ts';
+import { etagOf, requiredVersion, unchanged } from '../preconditions.ts';
+import { empty, ifMatchHeader, json, noQuery, problemResponses, sendEmpty } from '../responses.ts';
+
+const params = z.strictObject({ name: policyName });
+const url = '/api/v1/policies';
+
+export function policyRoutes(app: App, context: ServerContext): void {
+  readRoutes(app, context);
+  listRoutes(app, context);
+  changeRoutes(app, context);
+}
+
+function readRoutes(app: App, { control }: ServerContext): void {
+  app.route({
+    method: 'GET',
+    url: `${url}/:name`,
+    config: { needs: 'policy:read' },
+    schema: {
+      operationId: 'getPolicy',
+      summary: 'One egress policy as it is, or one generation of it',
+      tags: ['policies'],
+      params,
+      querystring: schemas.policyQuery,
+      response: {
+        200: json('The policy', schemas.policy),
+        304: empty('It is what If-None-Match names'),
+        ...problemResponses,
+      },
+    },
+    handler: async (request, reply) => {
+      const { name } = request.params;
+      const { view, version } = await control.policies.get(callerOf(request), name, request.query.generation);
+      const etag = etagOf(version);
+      reply.header('etag', etag);
+      if (unchanged(request.raw.headers, etag)) return sendEmpty(reply, 304);
+      return view;
+    },
+  });
+  app.route({
+    method: 'GET',
+    url: '/api/v1/presets',
+    config: { needs: 'policy:read' },
+    schema: {
+      operationId: 'listPresets',
+      summary: 'The presets that runs and policies may name, and their rules',
+      tags: ['policies'],
+      querystring: noQuery,
+      response: { 200: json('All of them', schemas.page(schemas.preset)), ...problemResponses },
+    },
+    handler: async (request) => ({
+      items: [...(await control.policies.presets(callerOf(request)))],
+      nextCursor: null,
+    }),
+  });
+}
+
+function listRoutes(app: App, { control }: ServerContext): void {
+  app.route({
+    method: 'GET',
+    url,
+    config: { needs: 'policy:read' },
+    schema: {
+      operationId: 'listPolicies',
+      summary: 'The egress policies by name, without their documents',
+      tags: ['policies'],
+      querystring: schemas.pageQuery,
+      response: { 200: json('A page', schemas.page(schemas.policySummary)), ...problemResponses },
+    },
+    handler: async (request) => {
+      const { items, nextCursor } = await control.policies.list(callerOf(request), request.query);
+      return { items: [...items], nextCursor };
+    },
+  });
+  app.route({
+    method: 'GET',
+    url: `${url}/:name/history`,
+    config: { needs: 'policy:read' },
+    schema: {
+      operationId: 'listPolicyHistory',
+      summary: 'Every generation of a policy, newest first, removals too',
+      tags: ['policies'],
+      params,
+      querystring: schemas.pageQuery,
+      response: { 200: json('A page', schemas.page(schemas.policySummary)), ...problemResponses },
+    },
+    handler: async (request) => {
+      const { name } = request.params;
+      const { items, nextCursor } = await control.policies.history(callerOf(request), name, request.query);
+      return { items: [...items], nextCursor };
+    },
+  });
+}
+
+function changeRoutes(app: App, { control }: ServerContext): void {
+  app.route({
+    method: 'PUT',
+    url: `${url}/:name`,
+    config: { rate: 'admin', needs: 'policy:write' },
+    schema: {
+      operationId: 'putPolicy',
+      summary: 'Make an egress policy, or with If-Match its next generation; live runs that name it follow',
+      tags: ['policies'],
+      params,
+      querystring: noQuery,
+      headers: ifMatchHeader,
+      body: schemas.putPolicy,
+      response: { 200: json('The policy', schemas.policy), ...problemResponses },
+    },
+    handler: async (request, reply) => {
+      const { headers } = request.raw;
+      const ifMatch = headers['if-match'] === undefined ? null : requiredVersion(headers);
+      const { name } = request.params;
+      const { view, version } = await control.policies.put(callerOf(request), name, request.body, ifMatch);
+      reply.header('etag', etagOf(version));
+      return view;
+    },
+  });
+  app.route({
+    method: 'DELETE',
+    url: `${url}/:name`,
+    config: { rate: 'admin', needs: 'policy:write' },
+    schema: {
+      operationId: 'removePolicy',
+      summary: 'Remove an egress policy; its history stays, and live runs that name it lose its rules',
+      tags: ['policies'],
+      params,
+      querystring: noQuery,
+      response: { 204: empty('It is gone'), ...problemResponses },
+    },
+    handler: async (request, reply) => {
+      await control.policies.remove(callerOf(request), request.params.name);
+      return sendEmpty(reply, 204);
+    },
+  });
+}

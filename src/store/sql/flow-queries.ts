@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { type Kysely, sql } from 'kysely';
+import type { EgressFlow, EgressFlowEnd } from '../../model/egress.ts';
+import type { RunId } from '../../model/ids.ts';
+import { storeLimits } from '../limits.ts';
+import type { FlowCounts, FlowStore } from '../store.ts';
+import type { GroupCommit } from './group-commit.ts';
+import { flowOf } from './rows.ts';
+import type { Tables } from './tables.ts';
+
+type Database = Kysely<Tables>;
+
+export function flowQueries(reader: Database, writer: GroupCommit): FlowStore {
+  return {
+    record: (flows, ends) => writer.do((db) => record(db, flows, ends)),
+    known: (run, ids) => known(reader, run, ids),
+    list: (run, filter, page) => list(reader, run, filter, page),
+    countsOf: (run) => countsOf(reader, run),
+  };
+}
+
+async function record(
+  db: Database,
+  flows: readonly EgressFlow[],
+  ends: readonly EgressFlowEnd[],
+): Promise<void> {
+  for (const flow of flows)
+    await db
+      .insertInto('flows')
+      .values(columnsOf(flow))
+      .onConflict((conflict) => conflict.columns(['run', 'id']).doNothing())
+      .execute();
+  for (const { run, id, at, bytesOut, bytesIn, outcome } of ends)
+    await db
+      .updateTable('flows')
+      .set({ ended_at: at, bytes_out: bytesOut, bytes_in: bytesIn, outcome })
+      .where('run', '=', run)
+      .where('id', '=', id)
+      .where('ended_at', 'is', null)
+      .execute();
+}
+
+function columnsOf(flow: EgressFlow) {
+  const { id, run, at, host, address, port, protocol, method, path } = flow;
+  const { verdict, rule, denial, generation, count } = flow;
+  return {
+    ...{ id, run, at, host, address, port, protocol, method, path },
+    ...{ verdict, rule, denial, generation, count },
+  };
+}
+
+/** Always the same number of parameters, so that its statement is prepared once. */
+async function known(db: Database, run: RunId, ids: readonly number[]): Promise<Set<number>> {
+  const found = new Set<number>();
+  const size = storeLimits.flowLookupMax;
+  for (let at = 0; at < ids.length; at += size) {
+    const part = ids.slice(at, at + size);
+    const padded = [...part, ...Array<number>(size - part.length).fill(part[0]!)];
+    const rows = await db
+      .selectFrom('flows')
+      .select('id')
+      .where('run', '=', run)
+      .where('id', 'in', padded)
+      .execute();
+    for (const { id } of rows) found.add(Number(id));
+  }
+  return found;
+}
+
+async function list(
+  db: Database,
+  ...[run, { verdict, host }, { after, limit }]: Parameters<FlowStore['list']>
+): ReturnType<FlowStore['list']> {
+  assert(limit >= 1 && limit <= storeLimits.pageRecordsMax, 'a page has a bounded size');
+  let query = db.selectFrom('flows').selectAll().where('run', '=', run);
+  if (verdict !== undefined) query = query.where('verdict', '=', verdict);
+  if (host !== undefined) query = query.where('host', '=', host);
+  if (after !== null) query = query.where('id', '>', after);
+  const rows = await query
+    .orderBy('id')
+    .limit(limit + 1)
+    .execute();
+  return { records: rows.slice(0, limit).map(flowOf), more: rows.length > limit };
+}
+
+async function countsOf(db: Database, run: RunId): Promise<FlowCounts> {
+  const row = await db
+    .selectFrom('flows')
+    .select([
+      sql<number>`coalesce(sum(case when verdict = 'allowed' then count else 0 end), 0)`.as('allowed'),
+      sql<number>`coalesce(sum(case when verdict = 'denied' then count else 0 end), 0)`.as('denied'),
+      sql<number>`coalesce(sum(bytes_out), 0)`.as('bytesOut'),
+      sql<number>`coalesce(sum(bytes_in), 0)`.as('bytesIn'),
+    ])
+    .where('run', '=', run)
+    .executeTakeFirstOrThrow();
+  const { allowed, denied, bytesOut, bytesIn } = row;
+  return {
+    allowed: Number(allowed),
+    denied: Number(denied),
+    bytesOut: Number(bytesOut),
+    bytesIn: Number(bytesIn),
+  };
+}
