@@ -48,6 +48,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
     response.writeHead(200, { 'content-type': 'text/event-stream' });
     return await writeLog(response, stop.promise);
   }
+  if (request.url?.includes('/egress?')) return json(200, { items: [], nextCursor: null, counts: null });
   if (request.url?.endsWith('/stop')) stop.resolve();
   json(
     request.method === 'GET' ? 200 : 201,
