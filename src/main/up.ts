@@ -303,7 +303,8 @@ async function writeOwnProfile(home: Home, address: string): Promise<void> {
       .slice(0, 63) || 'local';
   const created = await client.tokens.create({
     name: 'this machine',
-    scopes: [...roles.operator],
+    // Whoever owns the machine decides what its sandboxes reach.
+    scopes: [...roles.operator, 'policy:write'],
     actor: `user:${name}`,
     reach: 'all',
   });
