@@ -344,6 +344,27 @@ describe('G4', { skip }, () => {
     await live.ended;
   });
 
+  test('a program that holds a port of its own cannot keep a change of policy out', async () => {
+    await client.policies.put('held', { document: web });
+    const holding =
+      "perl -MSocket -e 'socket(S,PF_INET6,SOCK_STREAM,0);bind(S,Socket::pack_sockaddr_in6(9100,Socket::inet_pton(AF_INET6,q(::))))||die;listen(S,5);sleep 30' &";
+    const live = await startRun(
+      client,
+      sh(`${holding} ${curl} --max-time 30 -N http://site.example/slow & wait`),
+      { egress: ['held'] },
+    );
+    await live.shows(/tick/);
+    const other: PutPolicy['document'] = {
+      rules: [{ host: 'other.example', protocol: 'tcp', ports: [9100] }],
+    };
+    const changedAt = performance.now();
+    await client.policies.put('held', { document: other });
+    while ((await flowsOf(live.id)).every(({ end }) => end?.outcome !== 'cut'))
+      assert(performance.now() - changedAt < 5_000, 'it is cut');
+    await client.runs.stop(live.id);
+    await live.ended;
+  });
+
   test('full mode reaches public names and addresses, and still no private ones', async () => {
     const more = { egressReason: 'vendor installer' };
     const ran = await inSandbox(

@@ -13,6 +13,7 @@ export class SandboxNetwork {
   readonly #namespaces: NamespaceMaker;
   readonly #door: Door | null;
   readonly #listeners: Listener[];
+  #isAdmitted = false;
   #changing: Promise<void> = Promise.resolve();
   #closed: Promise<void> | null = null;
 
@@ -47,8 +48,15 @@ export class SandboxNetwork {
     const missing = [...new Set(policy.rules.flatMap(({ ports }) => ports))].filter(
       (port) => !there.has(port),
     );
-    const fresh = missing.length === 0 ? [] : await this.#namespaces.listen(this.namespaceFd, missing);
+    const tried = await Promise.allSettled(
+      missing.map((port) => this.#namespaces.listen(this.namespaceFd, [port])),
+    );
+    const fresh = tried.flatMap((port) => (port.status === 'fulfilled' ? port.value : []));
     this.#listeners.push(...fresh);
+    // Once it runs, the workload may hold a port itself: that must not keep the rest of a change from it.
+    const refused = tried.find((port) => port.status === 'rejected');
+    if (refused !== undefined && !this.#isAdmitted) throw refused.reason;
+    this.#isAdmitted = true;
     await this.#door.admit(run, policy, fresh);
   }
 
