@@ -24,6 +24,8 @@ export type GatewayOrder =
       readonly order: 'open';
       readonly id: number;
       readonly door: number;
+      /** How many gateways it has had before: no address of theirs comes to mean another name. */
+      readonly era: number;
       readonly listeners: PassedListeners;
     }
   /** Answered when the policy is in force. Numbers of flows go on from `nextFlow`. */

@@ -27,7 +27,7 @@ export class SandboxDoor {
   readonly upstreams: Upstreams;
   readonly #clock: Clock;
   readonly #recorder: Recorder;
-  readonly #names = new SyntheticNames();
+  readonly #names: SyntheticNames;
   readonly #live = new Set<Live>();
   readonly #connections = new Set<Socket>();
   readonly #denials: Denials;
@@ -36,10 +36,11 @@ export class SandboxDoor {
   #closed = false;
   #onEmpty: () => void = () => undefined;
 
-  constructor(parts: { upstreams: Upstreams; recorder: Recorder; clock: Clock }) {
+  constructor(parts: { upstreams: Upstreams; recorder: Recorder; clock: Clock; era: number }) {
     this.upstreams = parts.upstreams;
     this.#clock = parts.clock;
     this.#recorder = parts.recorder;
+    this.#names = new SyntheticNames(parts.era);
     this.#denials = new Denials(
       (facts) => this.#numbered(facts),
       (flow) => void this.#recorder.record(flow),

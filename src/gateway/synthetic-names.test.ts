@@ -12,7 +12,7 @@ function nameOf(names: SyntheticNames, address: string | null): string | null {
 }
 
 test('a name keeps its addresses, in both families, whatever is asked for after it', () => {
-  const names = new SyntheticNames();
+  const names = new SyntheticNames(0);
   const [four, six] = families.map((family) => names.addressOf('a.test', family));
   for (let index = 0; index < 1_000; index += 1) names.addressOf(`n${index}.test`, 4);
   assert.deepEqual(
@@ -24,7 +24,7 @@ test('a name keeps its addresses, in both families, whatever is asked for after 
 });
 
 test('every name up to the bound has an address of its own that means it, and the next name has none', () => {
-  const names = new SyntheticNames();
+  const names = new SyntheticNames(0);
   const seen = new Set<string>();
   for (let index = 0; index < gatewayLimits.namesMax; index += 1) {
     for (const family of families) {
@@ -44,7 +44,7 @@ test('every name up to the bound has an address of its own that means it, and th
 });
 
 test('two sandboxes give out the same numbers, and each for its own names', () => {
-  const [one, other] = [new SyntheticNames(), new SyntheticNames()];
+  const [one, other] = [new SyntheticNames(0), new SyntheticNames(0)];
   const address = one.addressOf('one.test', 4);
   assert.equal(nameOf(other, address), null);
   assert.equal(other.addressOf('other.test', 4), address);
@@ -53,7 +53,7 @@ test('two sandboxes give out the same numbers, and each for its own names', () =
 });
 
 test("the resolver's own network and everything beside the numbers that were given mean no name", () => {
-  const names = new SyntheticNames();
+  const names = new SyntheticNames(0);
   for (const family of families) names.addressOf('a.test', family);
   const others = ['198.18.0.0', '198.18.0.1', '198.18.0.255', '198.18.1.1', '198.19.1.0', '198.20.1.0'];
   const others6 = [
@@ -69,7 +69,7 @@ test("the resolver's own network and everything beside the numbers that were giv
 });
 
 test('no address but the ones that were given out means a name', () => {
-  const names = new SyntheticNames();
+  const names = new SyntheticNames(0);
   const given = new Map<string, string>();
   for (let index = 0; index < 300; index += 1)
     for (const family of families) given.set(names.addressOf(`n${index}.test`, family)!, `n${index}.test`);
@@ -87,4 +87,21 @@ test('no address but the ones that were given out means a name', () => {
     }),
     { numRuns: 2_000 },
   );
+});
+
+test('what an address meant to one gateway it means to none after it', () => {
+  const addresses = new Set<string>();
+  for (let era = 0; era < 20; era += 1) {
+    const names = new SyntheticNames(era);
+    for (const name of ['a.example', 'b.example']) {
+      const given = names.addressOf(name, 4);
+      if (given === null) continue;
+      assert(!addresses.has(given), given);
+      addresses.add(given);
+      assert.equal(names.nameOf(parseAddress(given)!), name);
+      assert.equal(new SyntheticNames(era + 1).nameOf(parseAddress(given)!), null);
+    }
+  }
+  assert(addresses.size >= 24, 'a dozen gateways have addresses to give, and then there are none');
+  assert.equal(new SyntheticNames(19).addressOf('a.example', 4), null);
 });

@@ -181,7 +181,12 @@ export class TestGate {
   constructor(t: TestContext, { rules, mode = 'restricted', site, byHand = false }: GateOptions) {
     this.byHand = byHand;
     this.recorder = new Recorder((batch) => this.#take(batch));
-    this.door = new SandboxDoor({ upstreams: this.upstreams, recorder: this.recorder, clock: systemClock });
+    this.door = new SandboxDoor({
+      upstreams: this.upstreams,
+      recorder: this.recorder,
+      clock: systemClock,
+      era: 0,
+    });
     this.upstreams.names.set(siteHost, [siteAddress]);
     this.upstreams.port = site?.port ?? null;
     this.admit(rules, mode);

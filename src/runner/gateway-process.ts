@@ -25,7 +25,12 @@ export type GatewayOptions = {
 
 type Admission = { readonly run: RunId; readonly policy: EgressPolicy };
 /** What is needed to tell a gateway that was started anew. */
-type OpenDoor = { readonly listeners: Listener[]; admission: Admission | null; nextFlow: number };
+type OpenDoor = {
+  readonly listeners: Listener[];
+  admission: Admission | null;
+  nextFlow: number;
+  era: number;
+};
 
 // An omission over each variant, where Omit would see their common members alone.
 type Numbered<T> = T extends { id: number } ? Omit<T, 'id'> : never;
@@ -61,9 +66,9 @@ export class GatewayProcess implements Gateway {
 
   open(listeners: readonly Listener[]): Door {
     const door = this.#nextDoor++;
-    const state: OpenDoor = { listeners: [...listeners], admission: null, nextFlow: 1 };
+    const state: OpenDoor = { listeners: [...listeners], admission: null, nextFlow: 1, era: 0 };
     this.#doors.set(door, state);
-    const opened = this.#life?.open(door, listeners).catch(() => undefined);
+    const opened = this.#life?.open(door, state).catch(() => undefined);
     return {
       admit: async (run, policy, more) => {
         await opened;
@@ -112,7 +117,8 @@ export class GatewayProcess implements Gateway {
     for (let left = this.#unopened(opened); left.length > 0; left = this.#unopened(opened)) {
       for (const [door, state] of left) {
         opened.add(door);
-        await life.open(door, state.listeners);
+        state.era += 1;
+        await life.open(door, state);
         if (state.admission !== null) await life.admit(door, state, []);
       }
     }
@@ -203,8 +209,8 @@ class GatewayLife {
       });
   }
 
-  async open(door: number, listeners: readonly Listener[]): Promise<void> {
-    await this.#pass({ order: 'open', door, listeners: passed(listeners) }, listeners);
+  async open(door: number, { listeners, era }: OpenDoor): Promise<void> {
+    await this.#pass({ order: 'open', door, era, listeners: passed(listeners) }, listeners);
   }
 
   async admit(

@@ -129,7 +129,7 @@ test('every other name does not exist, and is recorded once however often and fo
 test('a door that is not admitted refuses, records nothing and gives no address', async (t) => {
   const gate = new TestGate(t, { rules });
   const { upstreams, recorder } = gate;
-  const door = new SandboxDoor({ upstreams, recorder, clock: systemClock });
+  const door = new SandboxDoor({ upstreams, recorder, clock: systemClock, era: 0 });
   const { resolver } = await resolverOf(t, door);
   await assert.rejects(resolver.resolve4('site.test'), { code: 'EREFUSED' });
   await settled();
