@@ -55,15 +55,19 @@ if [ -n "$branch" ]; then
 else
   git update-ref --no-deref HEAD "$head"
 fi
-if [ -n "$dirty" ]; then git reset --quiet || true; else cp ${places.base}/index .git/index; fi
+if [ -n "$dirty" ]; then git reset --quiet || true; else cp -p ${places.base}/index .git/index; fi
 git config user.name agent
 git config user.email agent@sandbox.invalid
 `;
 
-/** Prints the patch from what was uploaded to the workspace as it is; exits with 3 when part of it could not be read. */
+/**
+ * Prints the patch from what was uploaded to the workspace as it is; exits with 3 when part of it could not be
+ * read. The copied index keeps its time: git reads a file again when it was written in the second of the index,
+ * so no change of the same size can hide in that second (git's "racy git" note).
+ */
 export const diffScript = `
 set -eu
-cp ${places.base}/index ${places.scratch}/index
+cp -p ${places.base}/index ${places.scratch}/index
 mkdir -p ${places.scratch}/objects
 export GIT_DIR=${places.base} GIT_WORK_TREE=/workspace GIT_INDEX_FILE=${places.scratch}/index
 export GIT_OBJECT_DIRECTORY=${places.scratch}/objects GIT_ALTERNATE_OBJECT_DIRECTORIES=${places.base}/objects

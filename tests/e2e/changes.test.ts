@@ -114,6 +114,25 @@ test('diff prints a patch of everything that changed, which git applies to the s
   assert(again.stdout.equals(patch), 'latest is the same run');
 });
 
+test('a change of the same size, made in the second of the upload, is told though it is collected later', async () => {
+  const script = `
+    uploaded=$(stat -c %Z text)
+    printf 'one\\n2wo\\nthree\\n' > text
+    [ "$uploaded" = "$(stat -c %Z text)" ] || exit 9
+    git diff --quiet && exit 8
+    sleep 1.1
+    git diff --quiet && exit 7
+    exit 0`;
+  let end: Said;
+  do {
+    const words = ['run', '--name', 'at-once', '--repo', '.', '--', 'bash', '-uc', script];
+    end = await sealwright(repository.path, ...words);
+  } while (end.status === 9);
+  assert.equal(end.status, 0, end.said);
+  const { out } = await sealwright(repository.path, 'diff', 'latest');
+  assert.match(out, /^\+2wo$/m);
+});
+
 test('apply shows what a run changed, applies all of it to the checkout and touches nothing else', async () => {
   const target = checkout('applied');
   const before = fileTree(join(target.path, '.git'));
