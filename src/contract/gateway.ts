@@ -102,6 +102,8 @@ export function parseGatewayWord(value: unknown): GatewayWord {
   return word.parse(value);
 }
 
+const limit = z.int().min(1).nullable();
+
 /** A compiled policy, as control sends it to the runner. */
 export const egressPolicy: z.ZodType<EgressPolicy> = z.strictObject({
   mode: z.enum(egressModes),
@@ -121,4 +123,9 @@ export const egressPolicy: z.ZodType<EgressPolicy> = z.strictObject({
       }),
     )
     .max(2_000),
+  limits: z.strictObject({
+    bytesOut: limit,
+    connections: limit,
+    requestsPerMinute: limit,
+  }),
 });

@@ -1,7 +1,7 @@
 import { Fault } from '../contract/faults.ts';
 import { compileRules } from '../contract/policy.ts';
 import { egressFull } from '../contract/schemas.ts';
-import type { EgressPolicy, EgressRule } from '../model/egress.ts';
+import { type EgressPolicy, type EgressRule, unlimitedEgress } from '../model/egress.ts';
 import { isPresetName, presetRules } from '../model/egress-presets.ts';
 import type { RunEgress, Store } from '../store/store.ts';
 import { controlLimits } from './limits.ts';
@@ -46,7 +46,8 @@ export async function compileEgress(
   policies: Store['policies'],
   { names, generation }: Pick<RunEgress, 'names' | 'generation'>,
 ): Promise<Compiled> {
-  if (names.includes(egressFull)) return { policy: { mode: 'full', generation, rules: [] }, unenforced: [] };
+  if (names.includes(egressFull))
+    return { policy: { mode: 'full', generation, rules: [], limits: unlimitedEgress }, unenforced: [] };
   const stored = new Map((await policies.getAll(storedAmong(names))).map((record) => [record.name, record]));
   const unenforced: string[] = [];
   const rules = names.flatMap((name): readonly EgressRule[] => {
@@ -61,9 +62,9 @@ export async function compileEgress(
   });
   const { egressRulesMax } = controlLimits;
   if (rules.length <= egressRulesMax)
-    return { policy: { mode: 'restricted', generation, rules }, unenforced };
+    return { policy: { mode: 'restricted', generation, rules, limits: unlimitedEgress }, unenforced };
   unenforced.push(
     `Its policies have ${rules.length} rules together, of which a run takes ${egressRulesMax}.`,
   );
-  return { policy: { mode: 'restricted', generation, rules: [] }, unenforced };
+  return { policy: { mode: 'restricted', generation, rules: [], limits: unlimitedEgress }, unenforced };
 }

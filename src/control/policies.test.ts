@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { actorOf, callerOf, TestControl, withCode } from '../../tests/support/test-control.ts';
 import type { PolicyDocument } from '../contract/policy.ts';
+import { unlimitedEgress } from '../model/egress.ts';
 import type { RunId, SessionId } from '../model/ids.ts';
 import { roles } from '../model/scopes.ts';
 
@@ -127,7 +128,12 @@ describe('a run with egress', () => {
   it('reaches nothing where it asks for nothing', async () => {
     await using test = await TestControl.open();
     const id = await hosted(test, []);
-    assert.deepEqual(test.runner.live.get(id)?.spec.egress, { mode: 'restricted', generation: 1, rules: [] });
+    assert.deepEqual(test.runner.live.get(id)?.spec.egress, {
+      mode: 'restricted',
+      generation: 1,
+      rules: [],
+      limits: unlimitedEgress,
+    });
     assert.deepEqual((await test.control.runs.get(ann, id)).view.egress, { names: [], mode: 'restricted' });
   });
 

@@ -2,7 +2,14 @@ import { EventEmitter, once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import { systemClock } from '../base/clock.ts';
-import type { EgressFlow, EgressFlowEnd, EgressPolicy, EgressRule } from '../model/egress.ts';
+import {
+  type EgressFlow,
+  type EgressFlowEnd,
+  type EgressLimits,
+  type EgressPolicy,
+  type EgressRule,
+  unlimitedEgress,
+} from '../model/egress.ts';
 import type { RunId } from '../model/ids.ts';
 import { formatAddress, type IpAddress, parseAddress, parseCidr } from '../model/ip-address.ts';
 import { Connection } from './flow/connection.ts';
@@ -207,9 +214,13 @@ export class TestGate {
     return this.batches.flatMap(({ ends }) => ends);
   }
 
-  admit(rules: readonly EgressRule[], mode: EgressPolicy['mode'] = 'restricted'): void {
+  admit(
+    rules: readonly EgressRule[],
+    mode: EgressPolicy['mode'] = 'restricted',
+    limits: EgressLimits = unlimitedEgress,
+  ): void {
     this.#generation += 1;
-    this.door.admit(run, { mode, generation: this.#generation, rules }, 1);
+    this.door.admit(run, { mode, generation: this.#generation, rules, limits }, 1);
   }
 
   /** Makes everything durable that was told. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import type { EgressPolicy, EgressRule } from './egress.ts';
+import { type EgressPolicy, type EgressRule, unlimitedEgress as limits } from './egress.ts';
 import {
   globMatches,
   isMethod,
@@ -28,9 +28,9 @@ const cloud: EgressRule = {
 };
 
 const rules = [web, wild, late, office, cloud];
-const restricted: EgressPolicy = { mode: 'restricted', generation: 1, rules };
-const full: EgressPolicy = { mode: 'full', generation: 1, rules };
-const nothing: EgressPolicy = { mode: 'restricted', generation: 1, rules: [] };
+const restricted: EgressPolicy = { mode: 'restricted', generation: 1, rules, limits };
+const full: EgressPolicy = { mode: 'full', generation: 1, rules, limits };
+const nothing: EgressPolicy = { mode: 'restricted', generation: 1, rules: [], limits };
 
 const ip = (text: string): IpAddress => parseAddress(text)!;
 const own = [parseCidr('203.0.112.7/32')!, parseCidr('2a00::/16')!];
@@ -161,7 +161,7 @@ describe('mayDial', () => {
       ports: [443],
       protocol: 'tcp',
     };
-    const policy: EgressPolicy = { mode: 'restricted', generation: 1, rules: [named] };
+    const policy: EgressPolicy = { mode: 'restricted', generation: 1, rules: [named], limits };
     assert.ok(mayDial(policy, ip('203.0.112.7'), 443, own));
     assert.ok(!mayDial(policy, ip('203.0.112.7'), 80, own));
   });

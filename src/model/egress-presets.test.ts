@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { unlimitedEgress } from './egress.ts';
 import { portsOf, ruleForName } from './egress-decide.ts';
 import { egressPresets, isPresetName, presetNames, presetRules } from './egress-presets.ts';
 import { canonicalHost } from './host-name.ts';
@@ -17,7 +18,7 @@ for (const name of presetNames) {
   });
 
   test(`every rule of ${name} is the one that decides its host`, () => {
-    const policy = { mode: 'restricted', generation: 1, rules } as const;
+    const policy = { mode: 'restricted', generation: 1, rules, limits: unlimitedEgress } as const;
     for (const rule of rules) {
       assert.ok('host' in rule.target);
       for (const port of rule.ports) assert.equal(ruleForName(policy, rule.target.host, port), rule);
@@ -35,7 +36,10 @@ for (const name of presetNames) {
 
 test('github is reached by https and ssh, debian by https and http, and the others by https alone', () => {
   const ports = presetNames.map((name) => {
-    return [name, portsOf({ mode: 'restricted', generation: 1, rules: presetRules(name) })];
+    return [
+      name,
+      portsOf({ mode: 'restricted', generation: 1, rules: presetRules(name), limits: unlimitedEgress }),
+    ];
   });
   assert.deepEqual(Object.fromEntries(ports), {
     github: [22, 443],

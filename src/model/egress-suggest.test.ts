@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { compileRules, formatDocument, parsePolicy } from '../contract/policy.ts';
-import { type EgressFlow, type EgressPolicy, egressDenials, egressProtocols } from './egress.ts';
+import {
+  type EgressFlow,
+  type EgressPolicy,
+  egressDenials,
+  egressProtocols,
+  unlimitedEgress,
+} from './egress.ts';
 import { isMethod, mayDial, requestAllowed, ruleForAddress, ruleForName } from './egress-decide.ts';
 import { type SuggestedRule, suggestRules } from './egress-suggest.ts';
 import { canonicalHost } from './host-name.ts';
@@ -38,7 +44,7 @@ function policyOf(rules: SuggestedRule[]): EgressPolicy {
   assert.deepEqual(formatDocument(parsed.document), parsed.document, 'a suggestion is in canonical form');
   const compiled = compileRules('web', parsed.document);
   assert.ok('rules' in compiled, JSON.stringify(compiled));
-  return { mode: 'restricted', generation: 1, rules: compiled.rules };
+  return { mode: 'restricted', generation: 1, rules: compiled.rules, limits: unlimitedEgress };
 }
 
 describe('what is suggested', () => {

@@ -1,6 +1,9 @@
 import type { RunId } from './ids.ts';
 
-/** What a rule lets through: TLS after a check of its SNI, HTTP with every request checked, SSH, or bytes as they are. */
+/**
+ * What a rule lets through: TLS after a check of its SNI (and with every request checked where it names methods or
+ * paths), HTTP with every request checked, SSH, or bytes as they are.
+ */
 export const egressProtocols = ['https', 'http', 'ssh', 'tcp'] as const;
 export type EgressProtocol = (typeof egressProtocols)[number];
 
@@ -18,9 +21,19 @@ export type EgressRule = {
   readonly target: { readonly host: string } | { readonly cidr: string };
   readonly ports: readonly number[];
   readonly protocol: EgressProtocol;
-  /** Only with `http`: the methods and path globs that are let through; absent for all. */
+  /** Only with `http` and `https`: the methods and path globs that are let through; absent for all. */
   readonly methods?: readonly string[];
   readonly paths?: readonly string[];
+};
+
+/** Bounds of all flows of a run together; null for none. */
+export type EgressLimits = {
+  /** Bytes that may leave, over the whole run. Past it every connection is cut and no other is let through. */
+  readonly bytesOut: number | null;
+  /** Connections open at a time; the next one is refused. */
+  readonly connections: number | null;
+  /** Requests on checked connections, and connections that are not looked into, in any 60 seconds. */
+  readonly requestsPerMinute: number | null;
 };
 
 /** What a run may reach, as the gateway is told. No rules and `restricted` is no network, which is the default. */
@@ -29,7 +42,10 @@ export type EgressPolicy = {
   /** Grows with every change that reaches the run, from 1. */
   readonly generation: number;
   readonly rules: readonly EgressRule[];
+  readonly limits: EgressLimits;
 };
+
+export const unlimitedEgress: EgressLimits = { bytesOut: null, connections: null, requestsPerMinute: null };
 
 /** Why a flow was not let through. */
 export const egressDenials = [
@@ -40,6 +56,8 @@ export const egressDenials = [
   'request', // no rule allows this method and path
   'malformed', // TLS, HTTP or SOCKS that is ambiguous or broken
   'unresolved', // the name has no address
+  'certificate', // the upstream's certificate is not that of the name, or nobody known vouches for it
+  'limit', // the policy's bytes, connections or requests are used up
   'no-record', // the record could not be made durable
 ] as const;
 export type EgressDenial = (typeof egressDenials)[number];

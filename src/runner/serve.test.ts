@@ -9,6 +9,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { type Channel, connectChannel, listenChannel } from '../base/channel.ts';
 import { systemClock } from '../base/clock.ts';
 import type { AnswerFrame, RunSpec } from '../contract/runner.ts';
+import { unlimitedEgress } from '../model/egress.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits, type HeldBy } from '../model/limits.ts';
 import type { Backend, Sandbox, SandboxEnd } from '../sandbox/backend.ts';
@@ -58,7 +59,7 @@ class IdleBackend implements Backend {
   }
 }
 
-const noEgress = { mode: 'restricted', generation: 1, rules: [] } as const;
+const noEgress = { mode: 'restricted', generation: 1, rules: [], limits: unlimitedEgress } as const;
 
 let root: string;
 let folder: string;

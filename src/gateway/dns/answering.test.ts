@@ -6,6 +6,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../base/clock.ts';
 import { bindEverywhere } from '../../base/sockets.ts';
+import { unlimitedEgress } from '../../model/egress.ts';
 import { parseAddress } from '../../model/ip-address.ts';
 import { gatewayLimits } from '../limits.ts';
 import { SandboxDoor } from '../sandbox-door.ts';
@@ -134,7 +135,7 @@ test('a door that is not admitted refuses, records nothing and gives no address'
   await assert.rejects(resolver.resolve4('site.test'), { code: 'EREFUSED' });
   await settled();
   assert.equal(gate.flows.length, 0);
-  door.admit('run_other' as never, { mode: 'restricted', generation: 1, rules }, 1);
+  door.admit('run_other' as never, { mode: 'restricted', generation: 1, rules, limits: unlimitedEgress }, 1);
   await resolver.resolve4('site.test');
   await door.close();
   await assert.rejects(resolver.resolve4('site.test'), { code: 'EREFUSED' });

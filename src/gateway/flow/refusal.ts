@@ -13,6 +13,8 @@ const words: Record<EgressDenial, string> = {
   request: 'no rule allows this method and path at',
   malformed: 'what was sent is ambiguous or broken:',
   unresolved: 'the name has no address:',
+  certificate: "the upstream's certificate does not prove that it is",
+  limit: "a limit of the run's policy is used up for",
   'no-record': 'the verdict could not be recorded, so nothing was sent:',
 };
 
