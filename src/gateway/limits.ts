@@ -17,6 +17,12 @@ export const gatewayLimits = {
   resolvedNoneMs: 1_000,
   resolvedNamesMax: 10_000,
   connectMs: 10_000,
+  /** Names of a sandbox whose certificates and sessions are kept; for the others they are made again. */
+  tlsNamesKeptMax: 200,
+  /** HTTP/2 streams of a connection at a time, and what an upstream may send ahead on one and on all of them. */
+  streamsMax: 100,
+  streamWindowBytes: 512 * 1024,
+  connectionWindowBytes: 1024 * 1024,
   /** How much later the next of several addresses is tried beside the first (RFC 8305). */
   nextAddressMs: 250,
   /** Silence in both directions; an agent may think for an hour. */

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Authority } from '../base/certificates.ts';
 import type { Clock } from '../base/clock.ts';
 import type { EgressDenial, EgressFlow, EgressFlowEnd, EgressPolicy, EgressRule } from '../model/egress.ts';
 import { knowsName, mayDial, ruleForAddress, ruleForName } from '../model/egress-decide.ts';
@@ -8,6 +9,7 @@ import { addressClass, formatAddress, type IpAddress } from '../model/ip-address
 import { gatewayLimits } from './limits.ts';
 import { Denials, type Recorder } from './recorder.ts';
 import { SyntheticNames } from './synthetic-names.ts';
+import { SandboxTls } from './tls/sandbox-tls.ts';
 import type { Upstreams } from './upstreams.ts';
 
 /** What a program of the sandbox connected to: a name by its synthetic address, or an address as it is. */
@@ -25,6 +27,7 @@ type Seen = Partial<Pick<EgressFlow, 'host' | 'address' | 'protocol' | 'method' 
 /** One sandbox as the gateway knows it: its policy, its names and what is open. */
 export class SandboxDoor {
   readonly upstreams: Upstreams;
+  readonly tls: SandboxTls;
   readonly #clock: Clock;
   readonly #recorder: Recorder;
   readonly #names: SyntheticNames;
@@ -36,8 +39,15 @@ export class SandboxDoor {
   #closed = false;
   #onEmpty: () => void = () => undefined;
 
-  constructor(parts: { upstreams: Upstreams; recorder: Recorder; clock: Clock; era: number }) {
+  constructor(parts: {
+    upstreams: Upstreams;
+    recorder: Recorder;
+    clock: Clock;
+    era: number;
+    authority: Authority;
+  }) {
     this.upstreams = parts.upstreams;
+    this.tls = new SandboxTls(parts.authority, () => parts.upstreams.roots());
     this.#clock = parts.clock;
     this.#recorder = parts.recorder;
     this.#names = new SyntheticNames(parts.era);

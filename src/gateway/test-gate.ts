@@ -1,6 +1,8 @@
 import { EventEmitter, once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
+import { createSecureContext } from 'node:tls';
+import { createAuthority } from '../base/certificates.ts';
 import { systemClock } from '../base/clock.ts';
 import {
   type EgressFlow,
@@ -132,6 +134,8 @@ export class TestUpstreams implements Upstreams {
   readonly asked: string[] = [];
   readonly dials: Dial[] = [];
   ownAddresses: readonly string[] = [];
+  /** Certificates that upstreams are verified with. */
+  authorities: string[] = [];
   /** The local port behind every address; null where nobody answers. */
   port: number | null = null;
   /** Settles before an answer is given, where a test holds it back. */
@@ -159,6 +163,10 @@ export class TestUpstreams implements Upstreams {
   own() {
     return this.ownAddresses.map((cidr) => parseCidr(cidr)!);
   }
+
+  roots() {
+    return createSecureContext({ ca: this.authorities });
+  }
 }
 
 type GateOptions = {
@@ -175,6 +183,7 @@ export const siteHost = 'site.test';
 /** A door that is admitted, with its record, and programs that connect through it. */
 export class TestGate {
   readonly upstreams = new TestUpstreams();
+  readonly authority = createAuthority(Date.now());
   readonly batches: FlowBatch[] = [];
   readonly recorder: Recorder;
   readonly door: SandboxDoor;
@@ -193,6 +202,7 @@ export class TestGate {
       recorder: this.recorder,
       clock: systemClock,
       era: 0,
+      authority: this.authority,
     });
     this.upstreams.names.set(siteHost, [siteAddress]);
     this.upstreams.port = site?.port ?? null;

@@ -39,7 +39,15 @@ async function withNames(t: TestContext, zone: Zone): Promise<Names> {
   const pass = (ms: number) => {
     now += ms;
   };
-  return { upstreams: openUpstreams(clock, [`127.0.0.1:${socket.address().port}`]), zone, asked, pass };
+  return {
+    upstreams: openUpstreams(clock, {
+      resolvers: [`127.0.0.1:${socket.address().port}`],
+      authorities: [],
+    }),
+    zone,
+    asked,
+    pass,
+  };
 }
 
 async function addresses(upstreams: Upstreams, name: string): Promise<string[]> {

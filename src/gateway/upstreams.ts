@@ -1,6 +1,7 @@
 import { Resolver } from 'node:dns/promises';
 import { connect, type LookupFunction, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { type Cidr, formatAddress, type IpAddress, parseAddress } from '../model/ip-address.ts';
 import { gatewayLimits } from './limits.ts';
@@ -12,16 +13,22 @@ export type Upstreams = {
   dial(addresses: readonly IpAddress[], port: number): Promise<{ socket: Socket; address: IpAddress } | null>;
   /** This host's own addresses. */
   own(): readonly Cidr[];
+  /** The authorities that upstreams' certificates are verified with. */
+  roots(): SecureContext;
 };
 
-/** `resolvers` as in the setting of that name. */
-export function openUpstreams(clock: Clock, resolvers: readonly string[]): Upstreams {
+/** `resolvers` as in the setting of that name; `authorities` are PEM certificates besides those of the system. */
+export function openUpstreams(
+  clock: Clock,
+  { resolvers, authorities }: { resolvers: readonly string[]; authorities: readonly string[] },
+): Upstreams {
   const resolver = new Resolver({
     timeout: gatewayLimits.resolveTimeoutMs,
     tries: gatewayLimits.resolveTries,
   });
   if (resolvers.length > 0) resolver.setServers(resolvers);
   const resolved = new Map<string, { until: number; addresses: Promise<readonly IpAddress[]> }>();
+  let roots: SecureContext | null = null;
   let own: { until: number; cidrs: readonly Cidr[] } = { until: 0, cidrs: [] };
   return {
     resolve(name) {
@@ -42,7 +49,18 @@ export function openUpstreams(clock: Clock, resolvers: readonly string[]): Upstr
         own = { until: clock.monotonic() + gatewayLimits.ownAddressesMs, cidrs: ownAddresses() };
       return own.cidrs;
     },
+    roots() {
+      // Read when first needed: it takes 80 ms, and most gateways start without.
+      roots ??= createSecureContext({ ca: [...systemRoots(), ...authorities], minVersion: 'TLSv1.2' });
+      return roots;
+    },
   };
+}
+
+/** Those of the machine, or those that Node brings where it has none. */
+function systemRoots(): string[] {
+  const system = new Set(getCACertificates('system'));
+  return system.size > 0 ? [...system] : getCACertificates('bundled');
 }
 
 async function lookUp(resolver: Resolver, name: string): Promise<{ addresses: IpAddress[]; keptMs: number }> {

@@ -9,13 +9,17 @@ import { readConfiguration } from './child.ts';
 import { openProcessLog } from './process-log.ts';
 
 /** What the runner tells the gateway. */
-type GatewayConfiguration = { readonly logLevel: string; readonly resolvers: readonly string[] };
+type GatewayConfiguration = {
+  readonly logLevel: string;
+  readonly resolvers: readonly string[];
+  readonly authorities: readonly string[];
+};
 
 const channelFd = 3;
 const passingFd = 4;
 
 async function main(): Promise<void> {
-  const { logLevel, resolvers } = await readConfiguration<GatewayConfiguration>(() => undefined);
+  const { logLevel, resolvers, authorities } = await readConfiguration<GatewayConfiguration>(() => undefined);
   const log = openProcessLog('gateway', logLevel);
   process.on('unhandledRejection', (error) => log.error({ error: String(error) }, 'a promise was rejected'));
   // The runner decides when it ends, by closing the channel.
@@ -23,7 +27,7 @@ async function main(): Promise<void> {
   const channel = new Channel(new Socket({ fd: channelFd, readable: true, writable: true }));
   const say = (word: GatewayWord) => channel.sendJson(word).catch(() => undefined);
   const gateway = new EgressGateway({
-    upstreams: openUpstreams(systemClock, resolvers),
+    upstreams: openUpstreams(systemClock, { resolvers, authorities }),
     clock: systemClock,
     send: (batch) => void say({ word: 'flows', ...batch }),
   });

@@ -23,6 +23,8 @@ export type RunnerConfiguration = {
   readonly logLevel: string;
   /** DNS servers that the gateway asks, `address` or `address:port`; the machine's own where empty. */
   readonly resolvers: readonly string[];
+  /** PEM certificates that upstreams are verified with besides the machine's. */
+  readonly authorities: readonly string[];
 };
 
 async function main(): Promise<void> {
@@ -45,7 +47,11 @@ async function main(): Promise<void> {
   const egress = new EgressRelay();
   const gateway = await GatewayProcess.start({
     words: gatewayWords(mode),
-    configuration: { logLevel: configuration.logLevel, resolvers: configuration.resolvers },
+    configuration: {
+      logLevel: configuration.logLevel,
+      resolvers: configuration.resolvers,
+      authorities: configuration.authorities,
+    },
     relay: egress,
     log,
   });

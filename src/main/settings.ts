@@ -1,7 +1,8 @@
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { rateClasses } from '../contract/limits.ts';
 
@@ -92,6 +93,13 @@ export const settingTable = {
     about: 'The DNS servers that the gateway asks for allowed names; those of the machine where absent.',
     read: readResolvers,
   } satisfies Setting<readonly string[]>,
+  egressCaFile: {
+    fallback: null as string | null,
+    shape: 'the absolute path of a file with certificates in PEM',
+    about:
+      "Authorities of a company's own servers: the gateway verifies upstreams with them too, where it looks into TLS. Read at the start.",
+    read: (text: string) => (isAbsolute(text) ? text : null),
+  } satisfies Setting<string | null>,
   strict: choice(
     ['no', 'yes'],
     'no',
@@ -236,6 +244,24 @@ function checkListen({ listen, trustedProxies }: Settings): void {
     `listen: ${listen.host} is not a loopback address, and the server speaks no TLS itself: put a proxy that ends TLS in front of it and name it in trustedProxies (SEALWRIGHT_TRUSTED_PROXIES)`,
   );
 }
+
+/** The certificates in the file of that setting; throws SettingError where it cannot be used as a whole. */
+export function readAuthorities(path: string | null): readonly string[] {
+  if (path === null) return [];
+  try {
+    const found = readFileSync(path, 'utf8').match(certificate) ?? [];
+    if (found.length === 0) throw new Error('it has no certificate in PEM');
+    for (const text of found)
+      if (!new X509Certificate(text).ca) throw new Error('one of them is no authority');
+    return found;
+  } catch (error) {
+    throw new SettingError(
+      `egressCaFile: ${path} cannot be used: ${(error as Error).message}. Name a file with the certificates of authorities in PEM.`,
+    );
+  }
+}
+
+const certificate = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
 
 /** The table of settings for the reference pages. */
 export function settingsReference(): string {

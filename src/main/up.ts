@@ -23,6 +23,7 @@ import type { RunnerConfiguration } from './runner.ts';
 import {
   dataFolderOf,
   flagName,
+  readAuthorities,
   readSettings,
   readSettingsFile,
   SettingError,
@@ -177,6 +178,7 @@ function describeParts(context: {
     instance: home.instance,
     logLevel: settings.logLevel,
     resolvers: settings.resolvers,
+    authorities: readAuthorities(settings.egressCaFile),
   };
   checkSocketPath(control.runnerSocket);
   checkSocketPath(join(seen.control, 'local.sock'));

@@ -94,6 +94,11 @@ export function mayDial(
   return policy.rules.some((rule) => namesAddress(rule, address, port));
 }
 
+/** Whether the rule can be kept only by who sees each request. */
+export function looksAtRequests({ methods, paths }: EgressRule): boolean {
+  return methods !== undefined || paths !== undefined;
+}
+
 /**
  * Whether the rule lets a request through. Methods are compared as they are, case included; `path` is normalised and
  * has no query.

@@ -129,8 +129,8 @@ test('every other name does not exist, and is recorded once however often and fo
 
 test('a door that is not admitted refuses, records nothing and gives no address', async (t) => {
   const gate = new TestGate(t, { rules });
-  const { upstreams, recorder } = gate;
-  const door = new SandboxDoor({ upstreams, recorder, clock: systemClock, era: 0 });
+  const { upstreams, recorder, authority } = gate;
+  const door = new SandboxDoor({ upstreams, recorder, clock: systemClock, era: 0, authority });
   const { resolver } = await resolverOf(t, door);
   await assert.rejects(resolver.resolve4('site.test'), { code: 'EREFUSED' });
   await settled();

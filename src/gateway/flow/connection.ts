@@ -6,17 +6,20 @@ import type {
   EgressProtocol,
   EgressRule,
 } from '../../model/egress.ts';
-import { protocolOfPort } from '../../model/egress-decide.ts';
+import { looksAtRequests, protocolOfPort } from '../../model/egress-decide.ts';
 import { canonicalHost } from '../../model/host-name.ts';
 import { formatAddress, type IpAddress, parseAddress, unmapped } from '../../model/ip-address.ts';
-import type { RequestHead } from '../http/head.ts';
 import { Inlet } from '../inlet.ts';
 import { gatewayLimits } from '../limits.ts';
 import { type Destination, type SandboxDoor, seenOf } from '../sandbox-door.ts';
 import { ClientHelloReader } from '../tls/client-hello.ts';
-import { allowedPath, serveHttp } from './http.ts';
-import { refuse } from './refusal.ts';
+import { type Asked, allowedPath, serveHttp } from './http.ts';
+import { lastWords, refuse, status } from './refusal.ts';
 import { splice } from './splice.ts';
+import { serveTerminated } from './terminated.ts';
+
+/** What the record says of a request. */
+export type AskedFor = Pick<Partial<EgressFlow>, 'method' | 'path'>;
 
 /** An upstream connection whose address was checked. */
 export type Opened = { readonly socket: Socket; readonly address: string };
@@ -27,19 +30,40 @@ export type Opened = { readonly socket: Socket; readonly address: string };
  */
 export class Connection {
   readonly door: SandboxDoor;
-  readonly client: Socket;
-  readonly inlet: Inlet;
   readonly destination: Destination;
-  /** The request that is on its way, on a connection whose rule looks at requests. */
-  request: RequestHead | null = null;
+  /** The requests that are on their way, on a connection whose rule looks at requests. */
+  readonly requests = new Set<Asked>();
+  /** What the flows of its requests have counted. */
+  readonly told = { bytesOut: 0, bytesIn: 0 };
+  #client: Socket;
+  #inlet: Inlet;
+  /** What is seen of it: its requests, or bytes that pass untouched. */
+  #sees: 'requests' | 'bytes' = 'bytes';
+  #isSecured = false;
   readonly #upstreams = new Map<Socket, IpAddress>();
   #isCut = false;
 
   constructor(door: SandboxDoor, client: Socket, destination: Destination) {
     this.door = door;
-    this.client = client;
-    this.inlet = new Inlet(client);
+    this.#client = client;
+    this.#inlet = new Inlet(client);
     this.destination = destination;
+  }
+
+  /** Towards the program: what was accepted, or the TLS that ends here. */
+  get client(): Socket {
+    return this.#client;
+  }
+
+  get inlet(): Inlet {
+    return this.#inlet;
+  }
+
+  /** The program's TLS ends here, and what follows goes through this. */
+  secured(client: Socket): void {
+    this.#isSecured = true;
+    this.#client = client;
+    this.#inlet = new Inlet(client);
   }
 
   /** True once the policy that let it through is gone; both ends are then, too. */
@@ -55,20 +79,22 @@ export class Connection {
     const untrack = this.door.track({ isAllowed: () => this.#isAllowed(rule), cut: () => this.#cut() });
     try {
       if (rule.protocol === 'https') await this.#serveTls(rule);
-      else if (rule.protocol === 'http') await serveHttp(this, rule);
+      else if (rule.protocol === 'http') await this.#serveHttp(rule);
       else await this.#serveRaw(rule);
     } finally {
       untrack();
     }
   }
 
-  deny(
-    denial: EgressDenial,
-    protocol = protocolOfPort(this.destination.port),
-    more: Partial<EgressFlow> = {},
-  ): void {
+  /** Puts it on the record and tells the program, in what it speaks: inside TLS that ends here, HTTP. */
+  deny(denial: EgressDenial, protocol = protocolOfPort(this.destination.port), more: AskedFor = {}): void {
+    this.noteDenial(denial, protocol, more);
+    const speaks = this.#isSecured ? 'http' : protocol;
+    refuse(this.#client, speaks, { destination: this.destination, denial, protocol, ...more });
+  }
+
+  noteDenial(denial: EgressDenial, protocol: EgressProtocol, more: AskedFor = {}): void {
     this.door.deny(denial, seenOf(this.destination, { protocol, ...more }));
-    refuse(this.client, protocol, this.destination, denial);
   }
 
   /** A connection to the destination's checked addresses, or why there is none. */
@@ -93,7 +119,7 @@ export class Connection {
   }
 
   /** The flow's number once its verdict is durable, null where nothing may follow. */
-  async allow(rule: EgressRule, address: string, more: Partial<EgressFlow> = {}): Promise<number | null> {
+  async allow(rule: EgressRule, address: string, more: AskedFor = {}): Promise<number | null> {
     const flow = await this.door.allow(rule, {
       ...seenOf(this.destination, { protocol: rule.protocol, ...more }),
       address,
@@ -104,12 +130,19 @@ export class Connection {
   }
 
   /** Nothing may be sent: the verdict is not durable, unless what was recorded is cut already. */
-  notAllowed(protocol: EgressProtocol, more: Partial<EgressFlow> = {}): void {
+  notAllowed(protocol: EgressProtocol, more: AskedFor = {}): void {
     if (!this.#isCut) this.deny('no-record', protocol, more);
   }
 
   ended(flow: number, end: Pick<EgressFlowEnd, 'bytesIn' | 'bytesOut' | 'outcome'>): void {
     this.door.ended(flow, this.#isCut ? { ...end, outcome: 'cut' } : end);
+  }
+
+  /** The end of one of its requests. */
+  endedRequest(flow: number, end: Pick<EgressFlowEnd, 'bytesIn' | 'bytesOut' | 'outcome'>): void {
+    this.told.bytesOut += end.bytesOut;
+    this.told.bytesIn += end.bytesIn;
+    this.ended(flow, end);
   }
 
   #cut(): void {
@@ -121,12 +154,23 @@ export class Connection {
   #isAllowed(first: EgressRule): boolean {
     const decision = this.door.decide(this.destination);
     if ('denial' in decision || decision.rule.protocol !== first.protocol) return false;
+    if (this.#sees === 'bytes' && looksAtRequests(decision.rule)) return false;
     const dialled = [...this.#upstreams.values()];
     if (this.door.dialable(dialled, this.destination.port).length < dialled.length) return false;
-    return this.request === null || allowedPath(decision.rule, this.request) !== null;
+    return [...this.requests].every((asked) => allowedPath(decision.rule, asked) !== null);
   }
 
-  /** The name that the hello asks for must be the one that was looked up; the bytes then pass untouched. */
+  async #serveHttp(rule: EgressRule): Promise<void> {
+    this.#sees = 'requests';
+    await serveHttp(this, rule, { open: () => this.open() });
+  }
+
+  /**
+   * The name that the hello asks for must be the one that was looked up; the bytes then pass untouched. TLS ends
+   * here where a rule looks at requests, and where a hello hides its name: nobody can tell a name that is really
+   * encrypted, behind which may be another, from the random bytes that browsers send in its place (RFC 9849 §6.2);
+   * what ends here has the name that can be seen.
+   */
   async #serveTls(rule: EgressRule): Promise<void> {
     const reader = new ClientHelloReader();
     const timer = setTimeout(() => this.client.destroy(), gatewayLimits.firstBytesMs);
@@ -135,10 +179,11 @@ export class Connection {
     if (hello.state === 'invalid') return this.deny(hello.isTls ? 'malformed' : 'protocol', 'https');
     const { host } = this.destination;
     const asked = hello.serverName === null ? null : canonicalHost(hello.serverName);
-    // The name inside an encrypted hello is nobody's to see, and a rule must see it.
-    const fits = host === null || (asked === host && hello.ech === 'none');
-    if (!fits) return this.deny('name-mismatch', 'https');
-    await this.#tunnel(rule, reader.bytes);
+    if (host === null) return await this.#tunnel(rule, reader.bytes);
+    if (asked !== host) return this.deny('name-mismatch', 'https');
+    if (!looksAtRequests(rule) && hello.ech === 'none') return await this.#tunnel(rule, reader.bytes);
+    this.#sees = 'requests';
+    await serveTerminated(this, rule, { name: host, alpn: hello.alpn, bytes: reader.bytes });
   }
 
   async #readHello(reader: ClientHelloReader) {
@@ -184,15 +229,13 @@ export class Connection {
   }
 
   /** What there is to say and to record of a destination that was allowed and could not be reached. */
-  async notOpened(
-    rule: EgressRule,
-    why: EgressDenial | 'unreachable',
-    more: Partial<EgressFlow> = {},
-  ): Promise<void> {
+  async notOpened(rule: EgressRule, why: EgressDenial | 'unreachable', more: AskedFor = {}): Promise<void> {
     if (why !== 'unreachable') return this.deny(why, rule.protocol, more);
     const flow = await this.door.allow(rule, seenOf(this.destination, { protocol: rule.protocol, ...more }));
     if (flow !== null) this.ended(flow, { bytesIn: 0, bytesOut: 0, outcome: 'unreachable' });
-    if (rule.protocol !== 'http') this.client.resetAndDestroy();
+    if (rule.protocol === 'http' || this.#isSecured)
+      lastWords(this.#client, status(502, 'Bad Gateway', 'Sealwright: the upstream cannot be reached.\n'));
+    else this.#client.resetAndDestroy();
   }
 }
 

@@ -1,10 +1,11 @@
 import type { Socket } from 'node:net';
-import type { EgressDenial, EgressFlowEnd, EgressRule } from '../../model/egress.ts';
+import type { EgressDenial, EgressFlowEnd, EgressProtocol, EgressRule } from '../../model/egress.ts';
 import { requestAllowed, standardPorts } from '../../model/egress-decide.ts';
 import { canonicalHost } from '../../model/host-name.ts';
 import { formatAddress, parseAddress } from '../../model/ip-address.ts';
 import { BodyReader, serializeRequestHead } from '../http/body.ts';
 import {
+  type Authority,
   HeadReader,
   parseRequestHead,
   parseResponseHead,
@@ -19,34 +20,43 @@ import type { Connection, Opened } from './connection.ts';
 import { lastWords, status } from './refusal.ts';
 import { splice } from './splice.ts';
 
+/** What a rule looks at of a request: its method, and its path as it was sent. */
+export type Asked = { readonly method: string; readonly path: string };
+
+export type Upstream = {
+  /** Makes a connection to the destination, checked anew. */
+  open(): Promise<Opened | EgressDenial | 'unreachable'>;
+  /** One that is there already. */
+  readonly first?: Opened;
+};
+
 /**
  * HTTP/1 on a connection whose rule looks inside: every request of it is checked and recorded, and written anew
  * for the upstream, so that no byte of one request can be taken for another's.
  */
-export async function serveHttp(connection: Connection, rule: EgressRule): Promise<void> {
+export async function serveHttp(connection: Connection, rule: EgressRule, upstream: Upstream): Promise<void> {
   const { client } = connection;
-  let opened: Opened | null = null;
+  let opened: Opened | null = upstream.first ?? null;
   client.setTimeout(gatewayLimits.idleMs, () => client.destroy());
   try {
     for (;;) {
       const bytes = await readHead(connection.inlet, () => client.destroy());
       if (bytes === null) return void client.end();
       const judged = judge(bytes, connection, rule);
-      if ('denial' in judged) return connection.deny(judged.denial, 'http', judged);
-      const { head, path } = judged;
-      const seen = { method: head.method, path };
+      if ('denial' in judged) return connection.deny(judged.denial, rule.protocol, judged);
+      const seen = { method: judged.head.method, path: judged.path };
       if (opened !== null && !isIdle(opened.socket)) {
         opened.socket.destroy();
         opened = null;
       }
       if (opened === null) {
-        const result = await connection.open();
-        if (typeof result === 'string') return await unopened(connection, rule, result, seen);
+        const result = await upstream.open();
+        if (typeof result === 'string') return await connection.notOpened(rule, result, seen);
         opened = result;
       }
       const flow = await connection.allow(judged.rule, opened.address, seen);
-      if (flow === null) return connection.notAllowed('http', seen);
-      if (!(await exchange(connection, { head, path, flow, upstream: opened.socket }))) return;
+      if (flow === null) return connection.notAllowed(rule.protocol, seen);
+      if (!(await exchange(connection, { ...judged, flow, upstream: opened.socket }))) return;
     }
   } finally {
     opened?.socket.destroy();
@@ -58,19 +68,8 @@ function isIdle(upstream: Socket): boolean {
   return !upstream.destroyed && !upstream.readableEnded && upstream.readableLength === 0;
 }
 
-async function unopened(
-  connection: Connection,
-  rule: EgressRule,
-  why: EgressDenial | 'unreachable',
-  seen: { method: string; path: string },
-): Promise<void> {
-  await connection.notOpened(rule, why, seen);
-  if (why === 'unreachable')
-    lastWords(connection.client, status(502, 'Bad Gateway', 'Sealwright: the upstream cannot be reached.\n'));
-}
-
 /** The bytes of the next head, well formed or not; null where none comes. `onLate` is called when it takes too long. */
-async function readHead(inlet: Inlet, onLate: () => void): Promise<Buffer | null> {
+export async function readHead(inlet: Inlet, onLate: () => void): Promise<Buffer | null> {
   const reader = new HeadReader();
   let timer: NodeJS.Timeout | null = null;
   try {
@@ -93,41 +92,67 @@ type Judged =
   | { readonly denial: EgressDenial; readonly method?: string; readonly path?: string };
 
 /** Each request by the policy of its moment: it may have changed since the one before. */
-function judge(bytes: Buffer, { door, destination }: Connection, first: EgressRule): Judged {
+function judge(bytes: Buffer, connection: Connection, first: EgressRule): Judged {
   const parsed = parseRequestHead(bytes);
   if ('bad' in parsed) return { denial: 'malformed' };
   const { head } = parsed;
-  const seen = { method: head.method, path: head.target.path };
-  if (!namesDestination(head, destination)) return { denial: 'name-mismatch', ...seen };
+  const asked = askedOf(head);
+  // An http URL inside TLS is for nobody.
+  if (first.protocol === 'https' && head.target.form === 'absolute') return { denial: 'malformed', ...asked };
+  const judged = judgeRequest(connection, first, { ...asked, authority: head.host });
+  return 'denial' in judged ? judged : { head, ...judged };
+}
+
+/** A request by the policy of its moment, whatever version of HTTP it came in; `path` is the one to send. */
+export function judgeRequest(
+  { door, destination }: Connection,
+  first: EgressRule,
+  { method, path: asked, authority }: Asked & { readonly authority: Authority },
+): { path: string; rule: EgressRule } | ({ denial: EgressDenial } & Asked) {
+  const seen = { method, path: asked };
+  if (!namesDestination(authority, first, destination)) return { denial: 'name-mismatch', ...seen };
   const decision = door.decide(destination);
   if ('denial' in decision) return { denial: decision.denial, ...seen };
   const { rule } = decision;
   if (rule.protocol !== first.protocol) return { denial: 'protocol', ...seen };
-  if (pathFor(rule, head) === null) return { denial: 'malformed', ...seen };
-  const path = allowedPath(rule, head);
-  return path === null ? { denial: 'request', ...seen } : { head, path, rule };
+  if (pathFor(rule, seen) === null) return { denial: 'malformed', ...seen };
+  const path = allowedPath(rule, seen);
+  return path === null ? { denial: 'request', ...seen } : { path, rule };
+}
+
+function askedOf({ method, target }: RequestHead): Asked {
+  return { method, path: target.path };
 }
 
 /** Where no rule looks at paths they pass as they are: npm's `/@scope%2fname` has no normal form. */
-function pathFor(rule: EgressRule, { target }: RequestHead): string | null {
-  return rule.paths === undefined ? target.path : normalPath(target.path);
+function pathFor(rule: EgressRule, { path }: Asked): string | null {
+  return rule.paths === undefined ? path : normalPath(path);
 }
 
 /** The path to send upstream, where the rule allows the request; else null. */
-export function allowedPath(rule: EgressRule, head: RequestHead): string | null {
-  const path = pathFor(rule, head);
-  return path !== null && requestAllowed(rule, head.method, path) ? path : null;
+export function allowedPath(rule: EgressRule, asked: Asked): string | null {
+  const path = pathFor(rule, asked);
+  return path !== null && requestAllowed(rule, asked.method, path) ? path : null;
 }
 
 /** Host, and with it absolute-form, must be what was connected to: the name, or the address where there is none. */
-function namesDestination({ host }: RequestHead, { host: name, address, port }: Destination): boolean {
-  if ((host.port ?? standardPorts.http) !== port) return false;
+function namesDestination(
+  host: Authority,
+  { protocol }: EgressRule,
+  { host: name, address, port }: Destination,
+): boolean {
+  if ((host.port ?? standardPortOf(protocol)) !== port) return false;
   if (name !== null) return canonicalHost(host.host) === name;
   const literal = parseAddress(host.host);
   return literal !== null && formatAddress(literal) === formatAddress(address);
 }
 
+function standardPortOf(protocol: EgressProtocol): number {
+  return protocol === 'https' ? standardPorts.https : standardPorts.http;
+}
+
 type Exchange = {
+  readonly rule: EgressRule;
   readonly head: RequestHead;
   readonly path: string;
   readonly flow: number;
@@ -135,13 +160,17 @@ type Exchange = {
 };
 
 /** One request and its response. True where another may follow on the connection. */
-async function exchange(connection: Connection, { head, path, flow, upstream }: Exchange): Promise<boolean> {
+async function exchange(
+  connection: Connection,
+  { rule, head, path, flow, upstream }: Exchange,
+): Promise<boolean> {
   const before = { out: upstream.bytesWritten, in: upstream.bytesRead };
   const isWebSocket = head.upgrade === 'websocket';
-  const forwarding = { host: hostValue(connection.destination), path, upgrade: isWebSocket };
+  const forwarding = { host: hostValue(connection.destination, rule), path, upgrade: isWebSocket };
   let next: 'next' | 'close' | 'upgraded' | 'failed' = 'failed';
   let outcome: EgressFlowEnd['outcome'] = 'reset';
-  connection.request = head;
+  const asked = askedOf(head);
+  connection.requests.add(asked);
   if (await send(upstream, serializeRequestHead(head, forwarding))) {
     let sent = false;
     // Who asked is gone, and nobody else would notice before the upstream says something.
@@ -157,8 +186,8 @@ async function exchange(connection: Connection, { head, path, flow, upstream }: 
     else if (next !== 'failed') outcome = 'closed';
     if (next === 'next' && !sent) next = 'close';
   }
-  connection.request = null;
-  connection.ended(flow, {
+  connection.requests.delete(asked);
+  connection.endedRequest(flow, {
     bytesOut: upstream.bytesWritten - before.out,
     bytesIn: upstream.bytesRead - before.in,
     outcome,
@@ -169,10 +198,11 @@ async function exchange(connection: Connection, { head, path, flow, upstream }: 
   return next === 'next';
 }
 
-function hostValue({ host, address, port }: Destination): string {
+/** The value of Host, or of `:authority`. */
+export function hostValue({ host, address, port }: Destination, { protocol }: EgressRule): string {
   const literal = formatAddress(address);
   const name = host ?? (address.family === 6 ? `[${literal}]` : literal);
-  return port === standardPorts.http ? name : `${name}:${port}`;
+  return port === standardPortOf(protocol) ? name : `${name}:${port}`;
 }
 
 /** Passes one body on as it is, checked. False where it is broken or its end never comes. */

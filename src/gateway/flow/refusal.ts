@@ -18,17 +18,21 @@ const words: Record<EgressDenial, string> = {
   'no-record': 'the verdict could not be recorded, so nothing was sent:',
 };
 
-/** Tells a program why, in the words of the protocol it speaks, and ends the connection. */
-export function refuse(
-  socket: Socket,
-  protocol: EgressProtocol,
-  destination: Destination,
-  denial: EgressDenial,
-): void {
+/** What was refused, and the rule that it would have needed: of which protocol, for which request. */
+export type Refused = {
+  readonly destination: Destination;
+  readonly denial: EgressDenial;
+  readonly protocol: EgressProtocol;
+  readonly method?: string | null;
+  readonly path?: string | null;
+};
+
+/** Tells a program why, in the words of what it `speaks`, and ends the connection. */
+export function refuse(socket: Socket, speaks: EgressProtocol, refused: Refused): void {
   if (socket.destroyed) return;
-  const alert = denial === 'malformed' ? tlsAlerts.decodeError : tlsAlerts.accessDenied;
-  if (protocol === 'http') lastWords(socket, forbidden(destination, denial));
-  else if (protocol === 'https') lastWords(socket, fatalAlert(alert));
+  const alert = refused.denial === 'malformed' ? tlsAlerts.decodeError : tlsAlerts.accessDenied;
+  if (speaks === 'http') lastWords(socket, status(403, 'Forbidden', refusalText(refused)));
+  else if (speaks === 'https') lastWords(socket, fatalAlert(alert));
   else socket.resetAndDestroy();
 }
 
@@ -46,16 +50,22 @@ export function lastWords(socket: Socket, bytes: Buffer): void {
   socket.resume();
 }
 
-function forbidden({ host, address, port }: Destination, denial: EgressDenial): Buffer {
-  const where = `${host ?? formatAddress(address)}:${port}`;
-  const rule =
-    host === null ? `cidr: ${formatAddress(address)}/${address.bytes.length * 8}` : `host: ${host}`;
-  const remedy =
-    denial === 'no-rule' || denial === 'request' || denial === 'address-class'
-      ? `\nA rule that would allow it:\n  - ${rule}\n    ports: [${port}]\n    protocol: http\n`
-      : '';
-  return status(403, 'Forbidden', `Sealwright denied this: ${words[denial]} ${where}.\n${remedy}`);
+/** For a program and who reads its output: what was denied and, where there is one, the rule that would allow it. */
+export function refusalText({ destination, denial, protocol, method, path }: Refused): string {
+  const { host, address, port } = destination;
+  const literal = formatAddress(address);
+  const rule = [
+    host === null ? `cidr: ${literal}/${address.bytes.length * 8}` : `host: ${host}`,
+    `ports: [${port}]`,
+    `protocol: ${protocol}`,
+  ];
+  if (denial === 'request' && method) rule.push(`methods: [${JSON.stringify(method)}]`);
+  if (denial === 'request' && path) rule.push(`paths: [${JSON.stringify(path)}]`);
+  const remedy = remediable.has(denial) ? `\nA rule that would allow it:\n  - ${rule.join('\n    ')}\n` : '';
+  return `Sealwright denied this: ${words[denial]} ${host ?? literal}:${port}.\n${remedy}`;
 }
+
+const remediable: ReadonlySet<EgressDenial> = new Set(['no-rule', 'request', 'address-class']);
 
 /** A whole answer after which the connection ends. */
 export function status(code: number, reason: string, text: string): Buffer {

@@ -38,6 +38,11 @@ const notInTrailers = new Set([
   'upgrade',
 ]);
 
+/** Whether a field may come after the body. */
+export function isTrailer(name: string): boolean {
+  return !notInTrailers.has(name);
+}
+
 /** The size that a chunk's first line gives, or null. */
 function chunkSize(line: string): number | null {
   const [, digits, extensions] = sizeLine.exec(line) ?? [];

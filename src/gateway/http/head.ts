@@ -111,6 +111,16 @@ export function parseField(line: string): Field | Bad {
   return [name, value];
 }
 
+/** Whether it is a method that a request may have, in whatever version of HTTP. */
+export function isMethodToken(text: string): boolean {
+  return token.test(text) && text.length <= httpLimits.methodCharactersMax;
+}
+
+/** Whether a field that HTTP/2 took is one here too. */
+export function isFieldValue(name: string, value: string): boolean {
+  return !('bad' in parseField(`${name}: ${value}`));
+}
+
 /** The lines of a head without their CRLF and without the blank one; at least one, none empty. */
 function splitHead(bytes: Buffer): string[] | Bad {
   if (bytes.length > httpLimits.headBytesMax) return bad('the head is too large');

@@ -1,0 +1,233 @@
+import { once } from 'node:events';
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { EgressDenial, EgressFlowEnd, EgressRule } from '../../model/egress.ts';
+import { isTrailer } from '../http/body.ts';
+import { type Authority, isFieldValue, isMethodToken, parseAuthority } from '../http/head.ts';
+import { httpLimits } from '../http/limits.ts';
+import { gatewayLimits } from '../limits.ts';
+import type { Connection, Opened } from './connection.ts';
+import { type Asked, hostValue, judgeRequest } from './http.ts';
+import { refusalText } from './refusal.ts';
+
+/**
+ * HTTP/2 on a connection whose TLS ends here: each request of it is judged and recorded as in HTTP/1 before any of it
+ * goes upstream. nghttp2 parses both sides, and refuses what RFC 9113 §8 calls malformed: fields of a connection,
+ * lengths that do not fit, pseudo-fields out of place. Resolves when the program's side has ended.
+ */
+export async function serveHttp2(connection: Connection, rule: EgressRule, upstream: Opened): Promise<void> {
+  const relay = new Http2Relay(connection, rule, upstream);
+  await relay.ended;
+}
+
+const { NGHTTP2_CANCEL, NGHTTP2_FLAG_END_STREAM, NGHTTP2_INTERNAL_ERROR, NGHTTP2_REFUSED_STREAM } = constants;
+
+/** Bounds of both sessions. What one connection may have on its way is bounded by its windows. */
+const sessionBounds = {
+  maxHeaderListPairs: httpLimits.headersMax + 4,
+  maxSessionInvalidFrames: 100,
+  maxOutstandingSettings: 4,
+} as const;
+
+class Http2Relay {
+  readonly ended: Promise<void>;
+  readonly #connection: Connection;
+  readonly #rule: EgressRule;
+  readonly #address: string;
+  readonly #program: ServerHttp2Session;
+  readonly #upstream: ClientHttp2Session;
+
+  constructor(connection: Connection, rule: EgressRule, { socket, address }: Opened) {
+    this.#connection = connection;
+    this.#rule = rule;
+    this.#address = address;
+    this.#program = performServerHandshake(connection.client, {
+      ...sessionBounds,
+      settings: {
+        maxConcurrentStreams: gatewayLimits.streamsMax,
+        maxHeaderListSize: httpLimits.headBytesMax,
+      },
+    });
+    // A TLS socket that no server made does not say that it is secure, which the session waits for.
+    connection.client.emit('secureConnect');
+    this.#upstream = connect(`https://${hostValue(connection.destination, rule)}`, {
+      ...sessionBounds,
+      createConnection: () => socket,
+      settings: {
+        enablePush: false,
+        initialWindowSize: gatewayLimits.streamWindowBytes,
+        maxHeaderListSize: httpLimits.headBytesMax,
+      },
+    });
+    this.ended = this.#run();
+  }
+
+  async #run(): Promise<void> {
+    const [program, upstream] = [this.#program, this.#upstream];
+    for (const session of [program, upstream]) {
+      session.on('error', () => undefined);
+      session.setTimeout(gatewayLimits.idleMs, () => session.destroy());
+    }
+    upstream.once('connect', () => upstream.setLocalWindowSize(gatewayLimits.connectionWindowBytes));
+    // Programs take a closing session for a reason to make another connection.
+    const retire = () => {
+      if (!program.closed) program.close();
+    };
+    upstream.once('goaway', retire).once('close', retire);
+    program.on('stream', (stream, headers, flags) => {
+      stream.on('error', () => undefined);
+      this.#serve(stream, headers, flags).catch(() => stream.close(NGHTTP2_INTERNAL_ERROR));
+    });
+    if (!program.destroyed) await once(program, 'close');
+    upstream.destroy();
+  }
+
+  async #serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number): Promise<void> {
+    const request = parseRequest(headers);
+    if (request === null) return this.#deny(stream, 'malformed');
+    const judged = judgeRequest(this.#connection, this.#rule, request);
+    if ('denial' in judged) return this.#deny(stream, judged.denial, judged);
+    const { method, query } = request;
+    const { path, rule } = judged;
+    const flow = await this.#connection.allow(rule, this.#address, { method, path });
+    if (flow === null) {
+      if (!this.#connection.isCut) this.#deny(stream, 'no-record', { method, path });
+      return;
+    }
+    const authority = hostValue(this.#connection.destination, rule);
+    const pseudo = { ':method': method, ':scheme': 'https', ':authority': authority, ':path': path + query };
+    const exchange = await this.#exchange(
+      stream,
+      { ...request.fields, ...pseudo },
+      {
+        asked: request,
+        endStream: (flags & NGHTTP2_FLAG_END_STREAM) !== 0,
+      },
+    );
+    this.#connection.endedRequest(flow, exchange);
+  }
+
+  async #exchange(
+    stream: ServerHttp2Stream,
+    headers: OutgoingHttpHeaders,
+    { asked, endStream }: { asked: Asked; endStream: boolean },
+  ): Promise<Pick<EgressFlowEnd, 'bytesIn' | 'bytesOut' | 'outcome'>> {
+    const nothing = { bytesIn: 0, bytesOut: 0, outcome: 'reset' } as const;
+    if (stream.closed) return nothing;
+    if (this.#upstream.closed || this.#upstream.destroyed) {
+      // Not processed, so that the program may ask again (RFC 9113 §8.7).
+      stream.close(NGHTTP2_REFUSED_STREAM);
+      return nothing;
+    }
+    this.#connection.requests.add(asked);
+    try {
+      const upstream = this.#upstream.request(headers, { endStream, waitForTrailers: !endStream });
+      return await relay(stream, upstream, endStream);
+    } finally {
+      this.#connection.requests.delete(asked);
+    }
+  }
+
+  #deny(stream: ServerHttp2Stream, denial: EgressDenial, asked: Partial<Asked> = {}): void {
+    this.#connection.noteDenial(denial, 'https', asked);
+    if (stream.closed || stream.headersSent) return;
+    const { destination } = this.#connection;
+    stream.respond({ ':status': 403, 'content-type': 'text/plain; charset=utf-8' });
+    stream.end(refusalText({ destination, denial, protocol: 'https', ...asked }));
+    // The rest of its body is nobody's.
+    stream.resume();
+  }
+}
+
+/** Joins the two streams of one request until both are closed. */
+async function relay(stream: ServerHttp2Stream, upstream: ClientHttp2Stream, endStream: boolean) {
+  const bytes = { bytesOut: 0, bytesIn: 0 };
+  let isWhole = false;
+  upstream.on('error', () => undefined);
+  if (!endStream) {
+    stream.on('data', (chunk: Buffer) => {
+      bytes.bytesOut += chunk.length;
+    });
+    passTrailers(stream, upstream);
+    stream.pipe(upstream);
+  }
+  upstream.on('headers', (headers) => {
+    if (!stream.closed && !stream.headersSent) stream.additionalHeaders(headers);
+  });
+  upstream.on('response', (headers, flags) => {
+    if (stream.closed) return;
+    const isEmpty = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
+    stream.respond(headers as OutgoingHttpHeaders, { endStream: isEmpty, waitForTrailers: !isEmpty });
+    passTrailers(upstream, stream);
+    upstream.on('data', (chunk: Buffer) => {
+      bytes.bytesIn += chunk.length;
+    });
+    upstream.once('end', () => {
+      isWhole = !upstream.aborted && upstream.rstCode === 0;
+    });
+    upstream.pipe(stream);
+  });
+  upstream.once('close', () => {
+    if (stream.closed || isWhole) return;
+    stream.close(upstream.rstCode === 0 ? NGHTTP2_CANCEL : upstream.rstCode);
+  });
+  stream.once('close', () => upstream.close(stream.rstCode === 0 ? NGHTTP2_CANCEL : stream.rstCode));
+  await Promise.all([closed(stream), closed(upstream)]);
+  return { ...bytes, outcome: isWhole ? ('closed' as const) : ('reset' as const) };
+}
+
+async function closed(stream: ServerHttp2Stream | ClientHttp2Stream): Promise<void> {
+  if (!stream.destroyed) await once(stream, 'close').catch(() => undefined);
+}
+
+/** Trailers of one side for the other; those that belong in a head end the stream. */
+function passTrailers(
+  from: ServerHttp2Stream | ClientHttp2Stream,
+  to: ServerHttp2Stream | ClientHttp2Stream,
+): void {
+  let trailers: IncomingHttpHeaders = {};
+  from.once('trailers', (received: IncomingHttpHeaders) => {
+    if (Object.keys(received).every(isTrailer)) trailers = received;
+    else to.close(NGHTTP2_INTERNAL_ERROR);
+  });
+  to.once('wantTrailers', () => {
+    if (!to.closed) to.sendTrailers(trailers);
+  });
+}
+
+type Request = Asked & {
+  readonly authority: Authority;
+  /** With its `?`, or empty. */
+  readonly query: string;
+  readonly fields: OutgoingHttpHeaders;
+};
+
+/** Pseudo-fields come from what was judged; `host` says the same as `:authority`, and the other is for proxies. */
+const notForwarded: ReadonlySet<string> = new Set(['host', 'proxy-authorization']);
+const target = /^(\/[\x21\x22\x24-\x3e\x40-\x7e]*|\*)(\?[\x21\x22\x24-\x7e]*)?$/;
+
+/** What nghttp2 took for a request, as strictly as one of HTTP/1; null where two readers could differ about it. */
+function parseRequest(headers: IncomingHttpHeaders): Request | null {
+  const { ':method': method, ':scheme': scheme, ':path': whole, ':authority': named, host } = headers;
+  const [, path, query = ''] = target.exec(whole ?? '') ?? [];
+  if (method === undefined || !isMethodToken(method) || method === 'CONNECT') return null;
+  if (path === undefined || (path === '*' && (method !== 'OPTIONS' || query !== ''))) return null;
+  const authority = parseAuthority(named ?? host ?? '');
+  if (scheme !== 'https' || authority === null || (host ?? named) !== (named ?? host)) return null;
+  const fields: OutgoingHttpHeaders = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (name.startsWith(':') || notForwarded.has(name)) continue;
+    if (![value].flat().every((each) => isFieldValue(name, each ?? ''))) return null;
+    fields[name] = value;
+  }
+  return { method, path, query, authority, fields };
+}
