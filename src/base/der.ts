@@ -55,6 +55,12 @@ export function time(ms: number): Der {
     : tagged(0x18, Buffer.from(digits));
 }
 
+/** Every certificate in a text of PEM, whatever stands between them. */
+export function certificatesIn(text: string): Der[] {
+  const blocks = text.matchAll(/-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----/g);
+  return Array.from(blocks, ([, body]) => Buffer.from(body!, 'base64'));
+}
+
 /** As RFC 7468 writes it: base64 in lines of 64. */
 export function pem(label: string, der: Der): string {
   const lines = der.toString('base64').match(/.{1,64}/g) ?? [];

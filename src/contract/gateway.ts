@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Authority } from '../base/certificates.ts';
 import {
   type EgressFlow,
   type EgressFlowEnd,
@@ -26,6 +27,8 @@ export type GatewayOrder =
       readonly door: number;
       /** How many gateways it has had before: no address of theirs comes to mean another name. */
       readonly era: number;
+      /** Whom this sandbox trusts and no other; its key is nowhere but here and in the runner. */
+      readonly authority: Authority;
       readonly listeners: PassedListeners;
     }
   /** Answered when the policy is in force. Numbers of flows go on from `nextFlow`. */

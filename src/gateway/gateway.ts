@@ -33,7 +33,7 @@ export class EgressGateway {
   async obey(order: GatewayOrder, descriptors: readonly number[]): Promise<void> {
     switch (order.order) {
       case 'open':
-        listen(this.#open(order.door, order.era), order.listeners, descriptors);
+        listen(this.#open(order), order.listeners, descriptors);
         break;
       case 'admit': {
         const open = this.#doors.get(order.door);
@@ -54,8 +54,14 @@ export class EgressGateway {
     }
   }
 
-  #open(number: number, era: number): Open {
-    const parts = { upstreams: this.#upstreams, recorder: this.#recorder, clock: this.#clock, era };
+  #open({ door: number, era, authority }: Extract<GatewayOrder, { order: 'open' }>): Open {
+    const parts = {
+      upstreams: this.#upstreams,
+      recorder: this.#recorder,
+      clock: this.#clock,
+      era,
+      authority,
+    };
     const open = { door: new SandboxDoor(parts), listeners: [] };
     this.#doors.set(number, open);
     return open;

@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statfsSync } 
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { systemClock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
 import { runnerLimits } from '../runner/limits.ts';
 import { readGroupMounts } from '../sandbox/local/cgroup/mounts.ts';
@@ -226,6 +227,7 @@ async function sandbox(): Promise<Finding> {
       probeUid: mode === 'root' ? runnerLimits.firstSessionUid - 1 : null,
       workerUrl: new URL('./namespace-worker.js', import.meta.url),
       gateway: null,
+      clock: systemClock,
     });
     await backend.close();
     const means = Object.entries(backend.heldBy).map(([limit, held]) => `${limit} by ${held}`);

@@ -58,6 +58,7 @@ async function main(): Promise<void> {
   const backend = await openLocalBackend({
     folder: sandboxFolder,
     gateway,
+    clock: systemClock,
     instance,
     mode,
     probeUid: mode === 'root' ? runnerLimits.firstSessionUid - 1 : null,

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Authority } from '../base/certificates.ts';
 import { Channel } from '../base/channel.ts';
 import { sendDescriptors, socketPair } from '../base/sockets.ts';
 import { Fault } from '../contract/faults.ts';
@@ -26,6 +27,7 @@ export type GatewayOptions = {
 type Admission = { readonly run: RunId; readonly policy: EgressPolicy };
 /** What is needed to tell a gateway that was started anew. */
 type OpenDoor = {
+  readonly authority: Authority;
   readonly listeners: Listener[];
   admission: Admission | null;
   nextFlow: number;
@@ -64,9 +66,9 @@ export class GatewayProcess implements Gateway {
     return this.#life?.pid ?? null;
   }
 
-  open(listeners: readonly Listener[]): Door {
+  open(listeners: readonly Listener[], authority: Authority): Door {
     const door = this.#nextDoor++;
-    const state: OpenDoor = { listeners: [...listeners], admission: null, nextFlow: 1, era: 0 };
+    const state: OpenDoor = { authority, listeners: [...listeners], admission: null, nextFlow: 1, era: 0 };
     this.#doors.set(door, state);
     const opened = this.#life?.open(door, state).catch(() => undefined);
     return {
@@ -209,8 +211,8 @@ class GatewayLife {
       });
   }
 
-  async open(door: number, { listeners, era }: OpenDoor): Promise<void> {
-    await this.#pass({ order: 'open', door, era, listeners: passed(listeners) }, listeners);
+  async open(door: number, { listeners, era, authority }: OpenDoor): Promise<void> {
+    await this.#pass({ order: 'open', door, era, authority, listeners: passed(listeners) }, listeners);
   }
 
   async admit(

@@ -11,6 +11,7 @@ import type { EgressPolicy } from '../model/egress.ts';
 import type { HeldBy, Usage } from '../model/limits.ts';
 import { type Ending, exitFromStatus, type FailureCause } from '../model/run.ts';
 import type { Backend, Mount, Overrun, Sandbox, SandboxEnd, SandboxRequest } from '../sandbox/backend.ts';
+import { trustEnvironment } from '../sandbox/trust.ts';
 import type { Folders } from './folders.ts';
 import { runnerLimits } from './limits.ts';
 import { firstBytes, spoolOutput } from './output.ts';
@@ -331,6 +332,7 @@ const commandEnvironment: Readonly<Record<string, string>> = {
   SHELL: '/bin/bash',
   LANG: 'C.UTF-8',
   TMPDIR: '/tmp',
+  ...trustEnvironment,
 };
 
 const overrunCause = {

@@ -1,3 +1,4 @@
+import type { Authority } from '../base/certificates.ts';
 import type { EgressPolicy } from '../model/egress.ts';
 import type { RunId } from '../model/ids.ts';
 
@@ -11,8 +12,11 @@ export type Listener = {
 
 /** What answers at the listeners of every sandbox of a host: the one way out there is. */
 export type Gateway = {
-  /** Takes the listeners of a sandbox that is being prepared. Nothing gets through before `admit`. */
-  open(listeners: readonly Listener[]): Door;
+  /**
+   * Takes the listeners of a sandbox that is being prepared, and the authority that it alone trusts. Nothing gets
+   * through before `admit`.
+   */
+  open(listeners: readonly Listener[], authority: Authority): Door;
 };
 
 /** One sandbox's way out. */

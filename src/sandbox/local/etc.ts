@@ -1,5 +1,16 @@
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { trustFiles, trustFolder, trustPlaces } from '../trust.ts';
 import { sandboxUid } from './launcher.ts';
 
 /** Files of the host's /etc that programs need and that hold no secret of it. */
@@ -60,7 +71,33 @@ export function makeEtc(folder: string): void {
     cpSync(source, join(folder, name), { recursive: true, verbatimSymlinks: true });
   }
   for (const [name, content] of Object.entries(made)) writeFileSync(join(folder, name), content);
+  linkTrust(folder);
   makeReadable(folder);
+}
+
+/** What the machine itself trusts, and how it is called in the folder of trust. */
+const machineTrust = [
+  ['ssl/certs/ca-certificates.crt', trustFiles.bundle],
+  ['ssl/certs/java/cacerts', trustFiles.java],
+] as const;
+
+/**
+ * Leads every place where programs look for certificates into the one folder that each sandbox has of its own. What
+ * it covers is what the machine trusts, which sandboxes without a network see.
+ */
+function linkTrust(etc: string): void {
+  const base = join(etc, basename(trustFolder));
+  mkdirSync(base);
+  for (const [name, file] of machineTrust)
+    if (existsSync(join('/etc', name))) writeFileSync(join(base, file), readFileSync(join('/etc', name)));
+  for (const [name, file] of Object.entries(trustPlaces)) {
+    // Without it there is no Java of Debian's.
+    if (file === trustFiles.java && !existsSync(join(base, file))) continue;
+    const place = join(etc, name);
+    rmSync(place, { force: true });
+    mkdirSync(dirname(place), { recursive: true });
+    symlinkSync(join(trustFolder, file), place);
+  }
 }
 
 /** For all users: a server started with a tight umask still lends what it made. */

@@ -3,6 +3,10 @@ import assert from 'node:assert/strict';
 export const localLimits = {
   /** Starts kept ready: each is a shell of 150 KiB of its own, a network namespace and some twenty file descriptors. */
   preparedStarts: 32,
+  /** A prepared start is used for so long: its certificates end some time. */
+  preparedAgeMs: 30 * 24 * 3_600_000,
+  /** By how much the clock may have been set back since: its certificates are a day old from the beginning. */
+  preparedClockBackMs: 12 * 3_600_000,
   /** Connections that wait to be accepted at one port of a sandbox. */
   listenBacklog: 512,
   /** How long after a start was taken the next ones are prepared. */

@@ -12,6 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { systemClock } from '../../base/clock.ts';
 import { Fault } from '../../contract/faults.ts';
 import { type Bench, backendConformance, requestOf, runIn } from '../backend.conformance.ts';
 import { systemView } from './bubblewrap.ts';
@@ -20,6 +21,7 @@ import { openControlGroups } from './cgroup/open.ts';
 import { LocalBackend } from './local-backend.ts';
 import { NamespaceMaker } from './namespaces.ts';
 import { openLocalBackend } from './open.ts';
+import { TrustFolders } from './trust-folders.ts';
 
 /** As root; the same walls for an ordinary user are tried end to end in tests/escape. */
 const asRoot = process.getuid?.() === 0;
@@ -35,6 +37,7 @@ const open = (instance: string, bubblewrap?: string) =>
     mode: 'root',
     probeUid: uid,
     gateway: null,
+    clock: systemClock,
     workerUrl: new URL('./namespace-worker.ts', import.meta.url),
     ...(bubblewrap === undefined ? {} : { bubblewrap }),
   });
@@ -107,6 +110,8 @@ test('a strict run is refused where a limit is held by weaker means, naming them
     groups: null,
     namespaces,
     gateway: null,
+    trust: new TrustFolders(join(folder, 'weak'), '/nonexistent'),
+    clock: systemClock,
   };
   const weak = new LocalBackend({ mode: 'user', system: systemView('/etc'), preparation });
   const refused = weak.create(requestOf(bench, ['true'], { strict: true }));

@@ -42,6 +42,7 @@ export class LocalBackend implements Backend {
   async create(request: SandboxRequest): Promise<Sandbox> {
     if (request.strict) this.#refuseWeakMeans();
     const prepared = await this.#pool.take().catch((error: unknown) => {
+      if (error instanceof Fault) throw error;
       const why = error instanceof Error ? error.message : String(error);
       throw new Fault('sandbox.unavailable', {
         detail: `No sandbox can be prepared here (${why}). Run \`sealwright doctor\`.`,
@@ -128,7 +129,7 @@ async function finish(
   enforcement.stop();
   await untilEmpty(workload.initFd);
   closeDescriptors(workload);
-  await workload.prepared.network.close();
+  await Promise.all([workload.prepared.network.close(), workload.prepared.trust.remove()]);
   const overrun = enforcement.overrun();
   const usage = await enforcement
     .usage()

@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import type { Authority } from '../../base/certificates.ts';
 import type { EgressPolicy } from '../../model/egress.ts';
 import type { RunId } from '../../model/ids.ts';
 import { type Door, type Gateway, type Listener, standingPorts } from '../gateway.ts';
@@ -30,9 +31,13 @@ export class SandboxNetwork {
   }
 
   /** Without a gateway nothing listens, and every connection is refused at once. */
-  static async make(namespaces: NamespaceMaker, gateway: Gateway | null): Promise<SandboxNetwork> {
+  static async make(
+    namespaces: NamespaceMaker,
+    gateway: Gateway | null,
+    authority: Authority,
+  ): Promise<SandboxNetwork> {
     const { fd, listeners } = await namespaces.make(gateway === null ? [] : standingPorts);
-    return new SandboxNetwork(namespaces, fd, listeners, gateway?.open(listeners) ?? null);
+    return new SandboxNetwork(namespaces, fd, listeners, gateway?.open(listeners, authority) ?? null);
   }
 
   /** One policy after the other, in the order of the calls. */

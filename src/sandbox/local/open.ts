@@ -1,11 +1,13 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import type { Clock } from '../../base/clock.ts';
 import { keepDescriptorsFromChildren } from '../../base/libc.ts';
 import { Fault } from '../../contract/faults.ts';
 import { defaultRunLimits } from '../../model/limits.ts';
 import type { Backend } from '../backend.ts';
 import type { Gateway } from '../gateway.ts';
+import { trustFolder } from '../trust.ts';
 import { systemView } from './bubblewrap.ts';
 import { openControlGroups } from './cgroup/open.ts';
 import { meansOf } from './enforcement.ts';
@@ -13,6 +15,7 @@ import { makeEtc } from './etc.ts';
 import { LocalBackend } from './local-backend.ts';
 import { NamespaceMaker } from './namespaces.ts';
 import { compileSeccomp } from './seccomp/compile.ts';
+import { TrustFolders } from './trust-folders.ts';
 
 export type LocalOptions = {
   /** A folder of the runner's own, readable by the uids of sessions; made files are kept here. */
@@ -25,6 +28,7 @@ export type LocalOptions = {
   readonly workerUrl: URL;
   /** Where sandboxes find their way out; null for none. */
   readonly gateway: Gateway | null;
+  readonly clock: Clock;
   /** The program that makes sandboxes; the machine's own where absent. */
   readonly bubblewrap?: string;
 };
@@ -47,8 +51,9 @@ export async function openLocalBackend(options: LocalOptions): Promise<Backend> 
   writeFileSync(seccompFile, compileSeccomp(architecture(), affinity), { mode: 0o644 });
   groups?.sweep();
   const namespaces = new NamespaceMaker(options.workerUrl);
-  const { gateway } = options;
-  const preparation = { bubblewrap, seccompFile, groups, namespaces, gateway };
+  const { gateway, clock } = options;
+  const trust = new TrustFolders(join(options.folder, 'trust'), join(etc, basename(trustFolder)));
+  const preparation = { bubblewrap, seccompFile, groups, namespaces, gateway, trust, clock };
   const backend = new LocalBackend({ mode: options.mode, system: systemView(etc), preparation });
   try {
     await tryBackend(backend, options.probeUid);

@@ -1,7 +1,7 @@
 import { localLimits } from './limits.ts';
 import type { Prepared } from './prepared.ts';
 
-/** Starts kept ready. Each is used once; one that died meanwhile is never handed out. */
+/** Starts kept ready. Each is used once; one that died or grew old meanwhile is never handed out. */
 export class PreparedPool {
   readonly #make: () => Promise<Prepared>;
   readonly #size: number;
@@ -19,7 +19,7 @@ export class PreparedPool {
   async take(): Promise<Prepared> {
     this.#refillSoon();
     for (let next = this.#ready.shift(); next !== undefined; next = this.#ready.shift()) {
-      if (next.alive()) return next;
+      if (next.isUsable()) return next;
       await next.discard();
     }
     return await this.#make();

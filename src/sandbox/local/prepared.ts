@@ -1,6 +1,8 @@
 import { closeSync, fchownSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
+import { createAuthority } from '../../base/certificates.ts';
+import type { Clock } from '../../base/clock.ts';
 import { pipe } from '../../base/libc.ts';
 import { posixSpawn, reap } from '../../base/posix-spawn.ts';
 import type { Gateway } from '../gateway.ts';
@@ -10,6 +12,7 @@ import { launcherScript } from './launcher.ts';
 import { localLimits } from './limits.ts';
 import type { NamespaceMaker } from './namespaces.ts';
 import { SandboxNetwork } from './network.ts';
+import type { TrustFolder, TrustFolders } from './trust-folders.ts';
 
 /** The file descriptors of a start, as bubblewrap sees them. */
 export const startFds = { args: 3, seccomp: 4, status: 5, block: 6, launcher: 7, start: 8 } as const;
@@ -25,6 +28,7 @@ export type Prepared = {
   readonly stderr: Readable;
   readonly group: ControlGroup | null;
   readonly network: SandboxNetwork;
+  readonly trust: TrustFolder;
   /** The runner's ends; bubblewrap's numbers are `startFds`. */
   readonly args: Writable;
   readonly status: Readable;
@@ -34,6 +38,8 @@ export type Prepared = {
   /** The status byte with which the process ended; null after a death by signal. Never rejects. */
   readonly exited: Promise<number | null>;
   alive(): boolean;
+  /** Alive, and valid for the longest run. */
+  isUsable(): boolean;
   /** SIGKILL; nothing when it has ended. */
   kill(): void;
   /** Lends the output pipes to a host uid and lets the shell go on as it; null keeps the runner's own user. */
@@ -51,6 +57,8 @@ export type Preparation = {
   readonly namespaces: NamespaceMaker;
   /** Null for sandboxes without any network. */
   readonly gateway: Gateway | null;
+  readonly trust: TrustFolders;
+  readonly clock: Clock;
 };
 
 /** Waits for the uid, or nothing, then becomes bubblewrap in the namespace. Ends when the runner is gone. */
@@ -64,12 +72,17 @@ exec /usr/bin/nsenter --net="$net" \${uid:+--setuid "$uid" --setgid "$uid"} -- "
 let made = 0;
 
 export async function prepareStart(preparation: Preparation): Promise<Prepared> {
-  const network = await SandboxNetwork.make(preparation.namespaces, preparation.gateway);
+  const { namespaces, gateway, clock } = preparation;
+  const madeAt = clock.now();
+  const authority = createAuthority(madeAt);
+  const trust = await preparation.trust.make(authority.certificate);
+  let network: SandboxNetwork | null = null;
   let child: ReturnType<typeof startShell>;
   try {
+    network = await SandboxNetwork.make(namespaces, gateway, authority);
     child = startShell(preparation, network.namespaceFd);
   } catch (error) {
-    await network.close();
+    await Promise.all([network?.close(), trust.remove()]);
     throw error;
   }
   let group: ControlGroup | null = null;
@@ -77,7 +90,7 @@ export async function prepareStart(preparation: Preparation): Promise<Prepared> 
     child.kill();
     await child.exited;
     for (const stream of Object.values(child.streams)) stream.destroy();
-    await network.close();
+    await Promise.all([network.close(), trust.remove()]);
     if (group !== null) await removeWhenEmpty(group);
   };
   try {
@@ -92,8 +105,10 @@ export async function prepareStart(preparation: Preparation): Promise<Prepared> 
     ...streams,
     group,
     network,
+    trust,
     exited,
     alive,
+    isUsable: () => alive() && isCurrent(madeAt, clock.now()),
     kill,
     discard,
     begin: (uid) => {
@@ -102,6 +117,11 @@ export async function prepareStart(preparation: Preparation): Promise<Prepared> 
       streams.block.write(`${uid ?? ''}\n`);
     },
   };
+}
+
+function isCurrent(madeAt: number, now: number): boolean {
+  const ageMs = now - madeAt;
+  return ageMs <= localLimits.preparedAgeMs && ageMs >= -localLimits.preparedClockBackMs;
 }
 
 function startShell({ bubblewrap, seccompFile }: Preparation, namespaceFd: number) {

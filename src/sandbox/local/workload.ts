@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream';
 import { openProcess, signalProcess } from '../../base/libc.ts';
 import { Fault } from '../../contract/faults.ts';
 import type { SandboxRequest } from '../backend.ts';
+import { trustFolder } from '../trust.ts';
 import { bubblewrapArguments, encodeArguments, type SystemView } from './bubblewrap.ts';
 import { parseLauncherWord, startFileText } from './launcher.ts';
 import { localLimits } from './limits.ts';
@@ -53,7 +54,9 @@ export async function startWorkload(
 
 /** Answers with the pid of the sandbox's first process. */
 async function begin(system: SystemView, request: SandboxRequest, prepared: Prepared): Promise<number> {
-  const { limits, env, cwd, command, mounts, uid } = request;
+  const { limits, env, cwd, command, uid } = request;
+  const trust = { source: prepared.trust.path, target: trustFolder, writable: false };
+  const mounts = request.egress === null ? request.mounts : [trust, ...request.mounts];
   const words = bubblewrapArguments({
     system,
     mounts,
