@@ -193,6 +193,7 @@ export class TestGate {
   #generation = 0;
   readonly #server: Server;
   readonly #sockets: Socket[] = [];
+  readonly #servers: Server[] = [];
 
   constructor(t: TestContext, { rules, mode = 'restricted', site, byHand = false }: GateOptions) {
     this.byHand = byHand;
@@ -209,7 +210,7 @@ export class TestGate {
     this.admit(rules, mode);
     this.#server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true });
     t.after(() => {
-      this.#server.close();
+      for (const server of [this.#server, ...this.#servers]) server.close();
       void this.door.close();
       for (const socket of this.#sockets) socket.destroy();
       for (const { batch } of this.batches) this.recorder.recorded(batch);
@@ -268,6 +269,18 @@ export class TestGate {
     const address = literal ?? parseAddress(this.door.addressFor(target, 4) ?? '198.19.255.255')!;
     const destination = { host: literal === null ? target : null, address, port };
     return { program, socket, served: new Connection(this.door, socket, destination).serve() };
+  }
+
+  /** A local port at which real clients reach a name through the gateway, as if they had looked it up. */
+  async portTo(name: string, port: number): Promise<number> {
+    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) => {
+      this.#sockets.push(socket);
+      const address = parseAddress(this.door.addressFor(name, 4)!)!;
+      void new Connection(this.door, socket, { host: name, address, port }).serve();
+    });
+    await listening(server);
+    this.#servers.push(server);
+    return portOf(server);
   }
 
   #take(batch: FlowBatch): void {
