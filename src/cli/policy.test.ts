@@ -108,6 +108,16 @@ describe('a policy file', () => {
   it('is checked without a server', async () => {
     const { status, out } = await sealwright('policy', 'check', file('web.yaml', yaml));
     assert.deepEqual([status, out], [0, 'web.yaml can be enforced: 2 rules\n']);
+    const limited = await sealwright(
+      'policy',
+      'check',
+      file('limited.yaml', `${yaml}limits: {connections: 9}`),
+    );
+    assert.equal(limited.out, 'limited.yaml can be enforced: 2 rules, connections 9\n');
+    const bounds = await sealwright('policy', 'check', '--json', 'limited.yaml');
+    assert.deepEqual(JSON.parse(bounds.out).limits, { connections: 9 });
+    const wrong = await sealwright('policy', 'check', file('bad.yaml', `${yaml}limits:\n  bytesOut: 0\n`));
+    assert.match(wrong.err, /^sealwright: bad\.yaml:7:3: limits\.bytesOut /);
     const good = await sealwright('policy', 'check', '--json', 'web.yaml');
     assert.deepEqual(
       JSON.parse(good.out).rules.map((rule: { name: string }) => rule.name),
@@ -169,6 +179,13 @@ describe('policies', () => {
       out.split('\n').filter((line) => /^[-+] /.test(line)),
       ['-   - host: example.com', '+   - host: example.org'],
     );
+    const limited = file('limited.yaml', `${yaml}limits: {requestsPerMinute: 60}`);
+    assert.match(
+      (await sealwright('policy', 'diff', 'web', limited)).out,
+      /\n\+ limits:\n\+ {3}requestsPerMinute: 60\n {2}rules:\n/,
+    );
+    await sealwright('policy', 'put', 'web', limited);
+    assert.match((await sealwright('policy', 'get', 'web')).out, /\nlimits:\n {2}requestsPerMinute: 60\n/);
   });
 });
 

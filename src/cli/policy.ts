@@ -166,9 +166,14 @@ async function check(context: Context, file: string, json: boolean): Promise<voi
     const { readPolicyFile } = await import('./policy-file.ts');
     const read = await readPolicyFile(resolve(environment.cwd, file), 'policy');
     if ('problems' in read) context.status = exitStatus.failure;
-    const shown = 'problems' in read ? { ok: false, ...read } : { ok: true, rules: read.rules };
+    const shown = 'problems' in read ? { ok: false, ...read } : { ok: true, ...enforced(read) };
     return await print(environment, `${JSON.stringify(shown, null, 2)}\n`);
   }
-  const { rules } = await readFile(context, file, 'policy');
-  await print(environment, `${escapeLine(file)} can be enforced: ${rules.length} rules\n`);
+  const { rules, limits } = enforced(await readFile(context, file, 'policy'));
+  const named = Object.entries(limits).map(([name, limit]) => `, ${name} ${limit}`);
+  await print(environment, `${escapeLine(file)} can be enforced: ${rules.length} rules${named.join('')}\n`);
+}
+
+function enforced({ document, rules }: { document: PolicyDocument; rules: readonly EgressRule[] }) {
+  return { rules, limits: document.limits ?? {} };
 }

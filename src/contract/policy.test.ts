@@ -74,6 +74,15 @@ describe('what compiles', () => {
     ]);
   });
 
+  test('methods and paths are those of https too, and are sorted', () => {
+    assert.deepEqual(compile({ host: 'a.example', methods: ['PUT', 'GET'], paths: ['/b', '/a/**'] }), [
+      {
+        ...{ name: 'web#1', target: { host: 'a.example' }, ports: [443], protocol: 'https' },
+        ...{ methods: ['GET', 'PUT'], paths: ['/a/**', '/b'] },
+      },
+    ]);
+  });
+
   test('presets expand to their own rules in place, and every rule keeps its place in its name', () => {
     const names = compile({ host: 'a.example' }, { preset: 'github' }, { host: 'b.example' }).map(
       ({ name }) => name,
@@ -136,12 +145,16 @@ describe('what is refused by its shape', () => {
       {},
       { rules: {} },
       { rules: [], limits: {} },
+      { rules: [], limits: { bytesOut: 0 } },
+      { rules: [], limits: { connections: 1.5 } },
+      { rules: [], limits: { requestsPerMinute: null } },
+      { rules: [], limits: { bytesIn: 1 } },
       { rules: [], mode: 'full' },
     ]) {
       assert.ok('problems' in parsePolicy(value), JSON.stringify(value));
     }
     const limits = parsePolicy({ rules: [], limits: {} });
-    assert.deepEqual(limits, { problems: [{ path: 'limits', message: 'cannot be enforced yet' }] });
+    assert.deepEqual(limits, { problems: [{ path: 'limits', message: 'names no limit' }] });
   });
 });
 
@@ -166,8 +179,18 @@ describe('what is refused because it cannot be enforced', () => {
     ['an address that stands for a name', { cidr: '198.18.3.0/24', ports: [1] }, '.cidr', /stands for names/],
     ['a network without ports', { cidr: '10.0.0.0/8' }, '.ports', /due with cidr/],
     ['tcp without ports', { host: 'a.example', protocol: 'tcp' }, '.ports', /due with protocol tcp/],
-    ['methods inside TLS', { host: 'a.example', methods: ['GET'] }, '.methods', /inside TLS/],
-    ['paths inside TLS', { host: 'a.example', paths: ['/'] }, '.paths', /inside TLS/],
+    [
+      'paths of tcp',
+      { host: 'a.example', protocol: 'tcp', ports: [1], paths: ['/'] },
+      '.paths',
+      /tcp has no requests/,
+    ],
+    [
+      'methods of a network inside TLS',
+      { cidr: '10.0.0.0/8', ports: [443], protocol: 'https', methods: ['GET'] },
+      '.methods',
+      /name the host/,
+    ],
     [
       'methods of ssh',
       { host: 'a.example', protocol: 'ssh', methods: ['GET'] },
@@ -277,6 +300,17 @@ describe('formatDocument', () => {
     );
   });
 
+  test('limits come first, in one order, and a document without them has none', () => {
+    const limits = { requestsPerMinute: 3, connections: 2, bytesOut: 1 };
+    assert.equal(
+      JSON.stringify(formatDocument(read({ rules: [], limits }))),
+      '{"limits":{"bytesOut":1,"connections":2,"requestsPerMinute":3},"rules":[]}',
+    );
+    const one = { limits: { connections: 2 }, rules: [] };
+    assert.deepEqual(formatDocument(read(one)), one);
+    assert.deepEqual(Object.keys(formatDocument(read({ rules: [] }))), ['rules']);
+  });
+
   const list = <T>(values: readonly T[]) => fc.uniqueArray(fc.constantFrom(...values), { minLength: 1 });
   const optional = { requiredKeys: ['host'] as ['host'] };
   const host = fc.constantFrom(
@@ -295,17 +329,29 @@ describe('formatDocument', () => {
     ),
     fc.record({
       host,
-      protocol: fc.constant('http'),
+      protocol: fc.constantFrom('http', 'https'),
       methods: list(['GET', 'PUT', 'POST']),
       paths: list(['/', '/a/**', '/*']),
     }),
     fc.record({ cidr: fc.constantFrom('FD00::/8', '10.0.0.0/8', '10.0.0.1/8'), ports: list([80, 443]) }),
   );
 
+  const limits = fc.record(
+    {
+      limits: fc
+        .record(
+          { bytesOut: fc.integer({ min: 1 }), connections: fc.integer({ min: 1 }) },
+          { requiredKeys: [] },
+        )
+        .filter((bounds) => Object.keys(bounds).length > 0),
+    },
+    { requiredKeys: [] },
+  );
+
   test('the form is its own form, is well formed, and compiles as the document does', () => {
     fc.assert(
-      fc.property(fc.array(rule, { maxLength: 4 }), (rules) => {
-        const document = read({ rules });
+      fc.property(fc.array(rule, { maxLength: 4 }), limits, (rules, bounds) => {
+        const document = read({ rules, ...bounds });
         const form = formatDocument(document);
         assert.deepEqual(formatDocument(form), form);
         assert.deepEqual(read(JSON.parse(JSON.stringify(form))), form);

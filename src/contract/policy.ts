@@ -72,7 +72,7 @@ const policyRule = z
       .max(policyLimits.methodsPerRuleMax)
       .refine(isUnique, { message: 'names a method twice' })
       .exactOptional()
-      .meta({ description: 'Only with a host and `http`; all where absent' }),
+      .meta({ description: 'Only with a host and `http` or `https`; all where absent' }),
     paths: z
       .array(path)
       .min(1)
@@ -81,13 +81,29 @@ const policyRule = z
       .exactOptional()
       .meta({
         description:
-          'Only with a host and `http`: globs, `*` within a segment and `**` across; all where absent',
+          'Only with a host and `http` or `https`: globs, `*` within a segment and `**` across; all where absent',
       }),
   })
   .meta({ description: 'Exactly one of preset, host and cidr; a preset has nothing beside it' });
 
+const limit = z.int().min(1).max(Number.MAX_SAFE_INTEGER);
+
+const policyBounds = z
+  .strictObject({
+    bytesOut: limit.exactOptional().meta({ description: 'Bytes that may leave, over the whole run' }),
+    connections: limit.exactOptional().meta({ description: 'Connections open at a time' }),
+    requestsPerMinute: limit.exactOptional().meta({
+      description: 'Requests on checked connections, and connections that are not looked into',
+    }),
+  })
+  .refine((bounds) => Object.keys(bounds).length > 0, { message: 'names no limit' })
+  .meta({ description: 'Bounds of all flows of a run together; of several policies the smallest hold' });
+
 /** What a run may reach. The first rule that names a host or address and a port decides. */
-export const policyDocument = z.strictObject({ rules: z.array(policyRule).max(policyLimits.rulesMax) });
+export const policyDocument = z.strictObject({
+  rules: z.array(policyRule).max(policyLimits.rulesMax),
+  limits: policyBounds.exactOptional(),
+});
 
 /** Names that `--egress` takes for something else. */
 const takenNames: readonly string[] = ['full', 'none'];
@@ -106,7 +122,7 @@ export type PolicyRule = z.infer<typeof policyRule>;
 export type PolicyProblem = { path: string; message: string };
 
 /** Members of designs to come: a document that has one must not be taken for less than it asks. */
-const notYet: readonly string[] = ['secret', 'secrets', 'approve', 'limits'];
+const notYet: readonly string[] = ['secret', 'secrets', 'approve'];
 
 /** The document that a parsed YAML or JSON text is, or what is wrong with its shape. `compileRules` is still due. */
 export function parsePolicy(value: unknown): { document: PolicyDocument } | { problems: PolicyProblem[] } {
@@ -230,15 +246,10 @@ function portsOf(rule: PolicyRule, protocol: EgressRule['protocol'], report: Rep
 function reportRequests(rule: PolicyRule, protocol: EgressRule['protocol'], report: Report): void {
   for (const member of ['methods', 'paths'] as const) {
     if (rule[member] === undefined) continue;
-    if (protocol === 'https') {
+    if (protocol !== 'http' && protocol !== 'https') {
       report(
         member,
-        'cannot be enforced yet: requests inside TLS are not seen; only protocol http has methods and paths',
-      );
-    } else if (protocol !== 'http') {
-      report(
-        member,
-        `cannot be enforced: ${protocol} has no requests; only protocol http has methods and paths`,
+        `cannot be enforced: ${protocol} has no requests; only http and https have methods and paths`,
       );
     } else if (rule.cidr !== undefined) {
       report(member, 'cannot stand beside cidr: name the host whose requests these are');
@@ -280,7 +291,16 @@ function covers(outer: EgressRule['target'], inner: EgressRule['target']): boole
  * networks, defaults left out. Rules keep their order, which has a meaning. It compiles to the same rules.
  */
 export function formatDocument(document: PolicyDocument): PolicyDocument {
-  return { rules: document.rules.map(formatRule) };
+  const { rules, limits } = document;
+  return { ...(limits && { limits: formatLimits(limits) }), rules: rules.map(formatRule) };
+}
+
+function formatLimits({ bytesOut, connections, requestsPerMinute }: NonNullable<PolicyDocument['limits']>) {
+  return {
+    ...(bytesOut !== undefined && { bytesOut }),
+    ...(connections !== undefined && { connections }),
+    ...(requestsPerMinute !== undefined && { requestsPerMinute }),
+  };
 }
 
 function formatRule({ preset, host, cidr, ports, protocol, methods, paths }: PolicyRule): PolicyRule {

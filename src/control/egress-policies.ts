@@ -1,7 +1,7 @@
 import { Fault } from '../contract/faults.ts';
 import { compileRules } from '../contract/policy.ts';
 import { egressFull } from '../contract/schemas.ts';
-import { type EgressPolicy, type EgressRule, unlimitedEgress } from '../model/egress.ts';
+import { type EgressLimits, type EgressPolicy, type EgressRule, unlimitedEgress } from '../model/egress.ts';
 import { isPresetName, presetRules } from '../model/egress-presets.ts';
 import type { RunEgress, Store } from '../store/store.ts';
 import { controlLimits } from './limits.ts';
@@ -39,7 +39,7 @@ export function invalidEgress(path: string, message: string): Fault {
 }
 
 /**
- * The rules of all names in their order. What is gone or cannot be enforced lets nothing through: a removed policy
+ * The rules of all names in their order, and of each limit the smallest that one of them names. What is gone or cannot be enforced lets nothing through: a removed policy
  * has no rules, and past `egressRulesMax` there are none at all.
  */
 export async function compileEgress(
@@ -49,6 +49,7 @@ export async function compileEgress(
   if (names.includes(egressFull))
     return { policy: { mode: 'full', generation, rules: [], limits: unlimitedEgress }, unenforced: [] };
   const stored = new Map((await policies.getAll(storedAmong(names))).map((record) => [record.name, record]));
+  const limits = smallest([...stored.values()].map(({ document }) => document.limits ?? {}));
   const unenforced: string[] = [];
   const rules = names.flatMap((name): readonly EgressRule[] => {
     if (isPresetName(name)) return presetRules(name);
@@ -62,9 +63,21 @@ export async function compileEgress(
   });
   const { egressRulesMax } = controlLimits;
   if (rules.length <= egressRulesMax)
-    return { policy: { mode: 'restricted', generation, rules, limits: unlimitedEgress }, unenforced };
+    return { policy: { mode: 'restricted', generation, rules, limits }, unenforced };
   unenforced.push(
     `Its policies have ${rules.length} rules together, of which a run takes ${egressRulesMax}.`,
   );
-  return { policy: { mode: 'restricted', generation, rules: [], limits: unlimitedEgress }, unenforced };
+  return { policy: { mode: 'restricted', generation, rules: [], limits }, unenforced };
+}
+
+function smallest(all: readonly Partial<EgressLimits>[]): EgressLimits {
+  const least = (name: keyof EgressLimits) => {
+    const named = all.map((limits) => limits[name] ?? null).filter((limit) => limit !== null);
+    return named.length > 0 ? Math.min(...named) : null;
+  };
+  return {
+    bytesOut: least('bytesOut'),
+    connections: least('connections'),
+    requestsPerMinute: least('requestsPerMinute'),
+  };
 }

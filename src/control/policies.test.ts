@@ -41,6 +41,9 @@ describe('a policy', () => {
       (await policies.list(ann, {})).items.map(({ name, generation }) => [name, generation]),
       [['web', 2]],
     );
+    const limited = { ...other, limits: { connections: 1 } };
+    assert.deepEqual((await put(test, 'limited', limited)).view.document, limited);
+    assert.deepEqual((await policies.get(ann, 'limited')).view.document, limited);
     await policies.remove(admin, 'web');
     await assert.rejects(policies.get(ann, 'web'), withCode('resource.absent'));
     await assert.rejects(policies.get(ann, 'web', 3), withCode('resource.absent'));
@@ -236,6 +239,21 @@ describe('a change of a policy', () => {
     );
     assert.equal(test.runner.live.get(not)?.egress.generation, 1);
     assert.equal(test.runner.countOf('egress'), 2);
+  });
+
+  it('of its limits reaches live runs, of which the smallest of all their policies hold', async () => {
+    await using test = await TestControl.open();
+    await put(test, 'web', { ...web, limits: { connections: 8, bytesOut: 1_000 } });
+    await put(test, 'slow', { rules: [], limits: { connections: 9, requestsPerMinute: 60 } });
+    const id = await hosted(test, ['slow', 'npm', 'web']);
+    const limitsOf = () => test.runner.live.get(id)?.egress.limits;
+    assert.deepEqual(limitsOf(), { bytesOut: 1_000, connections: 8, requestsPerMinute: 60 });
+    await put(test, 'slow', { rules: [], limits: { connections: 2 } }, 1);
+    await test.runner.until(() => test.runner.live.get(id)?.egress.generation === 2);
+    assert.deepEqual(limitsOf(), { bytesOut: 1_000, connections: 2, requestsPerMinute: null });
+    await put(test, 'web', web, 1);
+    await test.runner.until(() => test.runner.live.get(id)?.egress.generation === 3);
+    assert.deepEqual(limitsOf(), { bytesOut: null, connections: 2, requestsPerMinute: null });
   });
 
   it('many times over ends with the last one', async () => {
