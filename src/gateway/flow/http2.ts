@@ -35,8 +35,9 @@ const { NGHTTP2_CANCEL, NGHTTP2_FLAG_END_STREAM, NGHTTP2_INTERNAL_ERROR, NGHTTP2
 const sessionBounds = {
   maxHeaderListPairs: httpLimits.headersMax + 4,
   maxSessionInvalidFrames: 100,
-  maxOutstandingSettings: 4,
 } as const;
+
+type End = Pick<EgressFlowEnd, 'bytesIn' | 'bytesOut' | 'outcome'>;
 
 class Http2Relay {
   readonly ended: Promise<void>;
@@ -50,6 +51,8 @@ class Http2Relay {
     this.#connection = connection;
     this.#rule = rule;
     this.#address = address;
+    // A session has no half: its end in one direction is its end.
+    for (const side of [connection.client, socket]) side.allowHalfOpen = false;
     this.#program = performServerHandshake(connection.client, {
       ...sessionBounds,
       settings: {
@@ -77,7 +80,9 @@ class Http2Relay {
       session.on('error', () => undefined);
       session.setTimeout(gatewayLimits.idleMs, () => session.destroy());
     }
-    upstream.once('connect', () => upstream.setLocalWindowSize(gatewayLimits.connectionWindowBytes));
+    upstream.once('connect', () => {
+      if (!upstream.destroyed) upstream.setLocalWindowSize(gatewayLimits.connectionWindowBytes);
+    });
     // Programs take a closing session for a reason to make another connection.
     const retire = () => {
       if (!program.closed) program.close();
@@ -105,28 +110,26 @@ class Http2Relay {
     }
     const authority = hostValue(this.#connection.destination, rule);
     const pseudo = { ':method': method, ':scheme': 'https', ':authority': authority, ':path': path + query };
-    const exchange = await this.#exchange(
-      stream,
-      { ...request.fields, ...pseudo },
-      {
-        asked: request,
-        endStream: (flags & NGHTTP2_FLAG_END_STREAM) !== 0,
-      },
-    );
-    this.#connection.endedRequest(flow, exchange);
+    const endStream = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
+    let end: End = { bytesIn: 0, bytesOut: 0, outcome: 'reset' };
+    try {
+      end = (await this.#exchange(stream, { ...request.fields, ...pseudo }, request, endStream)) ?? end;
+    } finally {
+      this.#connection.endedRequest(flow, end);
+    }
   }
 
   async #exchange(
     stream: ServerHttp2Stream,
     headers: OutgoingHttpHeaders,
-    { asked, endStream }: { asked: Asked; endStream: boolean },
-  ): Promise<Pick<EgressFlowEnd, 'bytesIn' | 'bytesOut' | 'outcome'>> {
-    const nothing = { bytesIn: 0, bytesOut: 0, outcome: 'reset' } as const;
-    if (stream.closed) return nothing;
+    asked: Asked,
+    endStream: boolean,
+  ): Promise<End | null> {
+    if (stream.closed) return null;
     if (this.#upstream.closed || this.#upstream.destroyed) {
       // Not processed, so that the program may ask again (RFC 9113 §8.7).
       stream.close(NGHTTP2_REFUSED_STREAM);
-      return nothing;
+      return null;
     }
     this.#connection.requests.add(asked);
     try {
@@ -142,14 +145,18 @@ class Http2Relay {
     if (stream.closed || stream.headersSent) return;
     const { destination } = this.#connection;
     stream.respond({ ':status': 403, 'content-type': 'text/plain; charset=utf-8' });
-    stream.end(refusalText({ destination, denial, protocol: 'https', ...asked }));
     // The rest of its body is nobody's.
+    stream.end(refusalText({ destination, denial, protocol: 'https', ...asked }), () => stream.close());
     stream.resume();
   }
 }
 
 /** Joins the two streams of one request until both are closed. */
-async function relay(stream: ServerHttp2Stream, upstream: ClientHttp2Stream, endStream: boolean) {
+async function relay(
+  stream: ServerHttp2Stream,
+  upstream: ClientHttp2Stream,
+  endStream: boolean,
+): Promise<End> {
   const bytes = { bytesOut: 0, bytesIn: 0 };
   let isWhole = false;
   upstream.on('error', () => undefined);
@@ -161,13 +168,14 @@ async function relay(stream: ServerHttp2Stream, upstream: ClientHttp2Stream, end
     stream.pipe(upstream);
   }
   upstream.on('headers', (headers) => {
-    if (!stream.closed && !stream.headersSent) stream.additionalHeaders(headers);
+    if (!stream.headersSent) orClose(stream, () => stream.additionalHeaders(headers));
   });
   upstream.on('response', (headers, flags) => {
-    if (stream.closed) return;
     const isEmpty = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
-    stream.respond(headers as OutgoingHttpHeaders, { endStream: isEmpty, waitForTrailers: !isEmpty });
     passTrailers(upstream, stream);
+    orClose(stream, () =>
+      stream.respond(headers as OutgoingHttpHeaders, { endStream: isEmpty, waitForTrailers: !isEmpty }),
+    );
     upstream.on('data', (chunk: Buffer) => {
       bytes.bytesIn += chunk.length;
     });
@@ -182,7 +190,17 @@ async function relay(stream: ServerHttp2Stream, upstream: ClientHttp2Stream, end
   });
   stream.once('close', () => upstream.close(stream.rstCode === 0 ? NGHTTP2_CANCEL : stream.rstCode));
   await Promise.all([closed(stream), closed(upstream)]);
-  return { ...bytes, outcome: isWhole ? ('closed' as const) : ('reset' as const) };
+  return { ...bytes, outcome: isWhole ? 'closed' : 'reset' };
+}
+
+/** What an upstream sent may be what cannot be sent on, such as status 101; then this stream ends and nothing else. */
+function orClose(stream: ServerHttp2Stream | ClientHttp2Stream, act: () => void): void {
+  if (stream.closed || stream.destroyed) return;
+  try {
+    act();
+  } catch {
+    stream.close(NGHTTP2_INTERNAL_ERROR);
+  }
 }
 
 async function closed(stream: ServerHttp2Stream | ClientHttp2Stream): Promise<void> {
@@ -199,9 +217,7 @@ function passTrailers(
     if (Object.keys(received).every(isTrailer)) trailers = received;
     else to.close(NGHTTP2_INTERNAL_ERROR);
   });
-  to.once('wantTrailers', () => {
-    if (!to.closed) to.sendTrailers(trailers);
-  });
+  to.once('wantTrailers', () => orClose(to, () => to.sendTrailers(trailers)));
 }
 
 type Request = Asked & {

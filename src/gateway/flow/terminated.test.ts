@@ -11,11 +11,12 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2';
 import { Agent, createServer as createTlsServer, request } from 'node:https';
+import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect as connectTls, createServer as createRawTlsServer, type TLSSocket } from 'node:tls';
 import { createAuthority, openIssuer } from '../../base/certificates.ts';
 import type { EgressRule } from '../../model/egress.ts';
-import { hostRule, listening, portOf, siteAddress, siteHost, TestGate } from '../test-gate.ts';
+import { hostRule, listening, portOf, settled, siteAddress, siteHost, TestGate } from '../test-gate.ts';
 
 const now = Date.now();
 const publicAuthority = createAuthority(now);
@@ -489,6 +490,149 @@ test('what was tunnelled is cut by a policy that looks at requests', async (t) =
   gate.admit([hostRule(siteHost, { ...inside, name: 'later' })]);
   await gone(socket);
 });
+
+type Literals = Readonly<Record<string, string>>;
+
+/** A frame of HTTP/2 (RFC 9113 §4.1). */
+function frame(type: number, flags: number, id: number, payload: Buffer): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head.writeUInt8(type, 3);
+  head.writeUInt8(flags, 4);
+  head.writeUInt32BE(id, 5);
+  return Buffer.concat([head, payload]);
+}
+
+/** Literal fields without indexing (RFC 7541 §6.2.2), as no library would send them. */
+function literals(fields: Literals): Buffer {
+  const text = (value: string) => Buffer.concat([Buffer.of(value.length), Buffer.from(value)]);
+  const each = Object.entries(fields).map(([name, value]) =>
+    Buffer.concat([Buffer.of(0), text(name), text(value)]),
+  );
+  return Buffer.concat(each);
+}
+
+/** An upstream that answers the first request of each connection with these frames. */
+async function rawSite2(t: TestContext, answer: () => Buffer) {
+  const server = createRawTlsServer({ ...serverOptions, ALPNProtocols: ['h2'] }, (socket) => {
+    socket.on('error', () => undefined);
+    socket.write(frame(4, 0, 0, Buffer.alloc(0)));
+    let bytes = Buffer.alloc(0);
+    socket.on('data', (chunk: Buffer) => {
+      bytes = Buffer.concat([bytes, chunk]);
+      if (bytes.includes(frame(1, 5, 1, Buffer.alloc(0)).subarray(3))) socket.write(answer());
+    });
+  });
+  await listening(server);
+  t.after(() => server.close());
+  return portOf(server);
+}
+
+test('an answer that is malformed or cannot be sent on ends its stream, and the gateway lives', async (t) => {
+  const headers = (fields: Literals, flags = 4) => frame(1, flags, 1, literals(fields));
+  const hostile: readonly Buffer[] = [
+    headers({ ':status': '101' }),
+    headers({ ':status': '99' }),
+    headers({ ':status': '200', connection: 'close' }),
+    headers({ ':status': '200', 'content-length': '5' }, 5),
+    headers({ ':status': '200', 'transfer-encoding': 'chunked' }),
+    headers({ ':status': '200', 'x-a': 'b\r\nc: d' }),
+    headers({ 'x-a': 'b' }),
+    Buffer.concat([headers({ ':status': '200' }), headers({ 'content-length': '3' }, 5)]),
+    Buffer.concat([headers({ ':status': '200' }), headers({ ':status': '500' }, 5)]),
+    Buffer.concat([
+      headers({ ':status': '103' }),
+      headers({ ':status': '103' }),
+      frame(3, 0, 1, Buffer.of(0, 0, 0, 0)),
+    ]),
+    frame(5, 4, 1, Buffer.concat([Buffer.of(0, 0, 0, 2), literals({ ':method': 'GET' })])),
+    frame(7, 0, 0, Buffer.alloc(8)),
+    frame(0, 1, 1, Buffer.from('body before head')),
+    frame(6, 0, 0, Buffer.alloc(7)),
+    frame(8, 0, 1, Buffer.alloc(4)),
+    Buffer.alloc(64, 0xff),
+  ];
+  let index = 0;
+  const upstream = await rawSite2(t, () => hostile[index] ?? Buffer.alloc(0));
+  const { gate, port } = await gateTo(t, upstream);
+  for (; index < hostile.length; index += 1) {
+    const client = await session(t, gate, port);
+    const answer = ask2(client, { ':path': '/open/' });
+    setTimeout(() => client.destroy(), 200).unref();
+    const { status, rst } = await answer;
+    assert.ok(rst !== 0 || status !== 101, `${index}: ${status} ${rst}`);
+  }
+  await gate.changes.until(() => gate.ends.length === 2 * hostile.length);
+});
+
+test('a hello that hides its name passes no byte: the upstream gets the name that can be seen', async (t) => {
+  const names: (string | false | null)[] = [];
+  let heard = Buffer.alloc(0);
+  const server = createRawTlsServer(serverOptions, (socket) => {
+    socket.on('error', () => undefined);
+    names.push((socket as TLSSocket & { servername: string }).servername);
+  });
+  server.on('connection', (socket) => {
+    const { push } = socket;
+    socket.push = (chunk: Buffer | null) => {
+      heard = Buffer.concat([heard, chunk ?? Buffer.alloc(0)]);
+      return push.call(socket, chunk);
+    };
+  });
+  await listening(server);
+  t.after(() => server.close());
+  const { gate } = await gateTo(t, portOf(server), {});
+  const { program } = await gate.connect(siteHost, 443);
+  program.write(withHiddenName(await helloOf(t, siteHost)));
+  await program.until('\x16\x03\x03');
+  while (names.length === 0) await settled();
+  assert.deepEqual(names, [siteHost]);
+  assert.ok(!heard.includes('hidden-from-all'));
+  const { program: other } = await gate.connect(siteHost, 443);
+  other.write(withHiddenName(await helloOf(t, 'other.test')));
+  await other.ended();
+  assert.equal(names.length, 1);
+  assert.ok(await gate.changes.until(() => gate.flows.find(({ denial }) => denial === 'name-mismatch')));
+});
+
+/** The hello that Node sends for a name. */
+async function helloOf(t: TestContext, servername: string): Promise<Buffer> {
+  const server = createServer();
+  await listening(server);
+  t.after(() => server.close());
+  const accepted = once(server, 'connection');
+  const client = connectTls({ host: '127.0.0.1', port: portOf(server), servername });
+  client.on('error', () => undefined);
+  const [socket] = (await accepted) as [Socket];
+  const [hello] = (await once(socket, 'data')) as [Buffer];
+  client.destroy();
+  socket.destroy();
+  return hello;
+}
+
+/** The same with an extension encrypted_client_hello (0xfe0d) at its end, all lengths mended. */
+function withHiddenName(hello: Buffer): Buffer {
+  const hidden = Buffer.concat([
+    Buffer.of(0, 0, 1, 0, 1, 7, 0, 32), // outer; HKDF-SHA256, AES-128-GCM; a config; 32 bytes of key
+    Buffer.alloc(32),
+    Buffer.of(0, 15),
+    Buffer.from('hidden-from-all'),
+  ]);
+  const extension = Buffer.alloc(4 + hidden.length);
+  extension.writeUInt16BE(0xfe0d, 0);
+  extension.writeUInt16BE(hidden.length, 2);
+  hidden.copy(extension, 4);
+  const made = Buffer.concat([hello, extension]);
+  made.writeUInt16BE(hello.readUInt16BE(3) + extension.length, 3);
+  made.writeUIntBE(hello.readUIntBE(6, 3) + extension.length, 6, 3);
+  // Behind version, random, session id, ciphers and compression methods.
+  let at = 9 + 34;
+  at += 1 + hello.readUInt8(at);
+  at += 2 + hello.readUInt16BE(at);
+  at += 1 + hello.readUInt8(at);
+  made.writeUInt16BE(hello.readUInt16BE(at) + extension.length, at);
+  return made;
+}
 
 test('a second connection resumes the session with the upstream', async (t) => {
   const reused: boolean[] = [];
