@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -12,12 +14,16 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { systemClock } from '../../base/clock.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { type Clock, systemClock } from '../../base/clock.ts';
 import { Fault } from '../../contract/faults.ts';
+import { unlimitedEgress } from '../../model/egress.ts';
+import type { RunId } from '../../model/ids.ts';
 import { type Bench, backendConformance, requestOf, runIn } from '../backend.conformance.ts';
 import { systemView } from './bubblewrap.ts';
 import { groupFolder, readGroupMounts } from './cgroup/mounts.ts';
 import { openControlGroups } from './cgroup/open.ts';
+import { localLimits } from './limits.ts';
 import { LocalBackend } from './local-backend.ts';
 import { NamespaceMaker } from './namespaces.ts';
 import { openLocalBackend } from './open.ts';
@@ -30,14 +36,14 @@ const skip = asRoot ? false : 'needs root; tests/escape tries the ordinary user'
 let folder: string;
 let bench: Bench;
 
-const open = (instance: string, bubblewrap?: string) =>
+const open = (instance: string, bubblewrap?: string, clock: Clock = systemClock) =>
   openLocalBackend({
     folder: join(folder, instance),
     instance: `sealwright-test-${process.pid}-${instance}`,
     mode: 'root',
     probeUid: uid,
     gateway: null,
-    clock: systemClock,
+    clock,
     workerUrl: new URL('./namespace-worker.ts', import.meta.url),
     ...(bubblewrap === undefined ? {} : { bubblewrap }),
   });
@@ -46,7 +52,8 @@ before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sealwright-local-'));
   chmodSync(folder, 0o755);
   const workspace = join(folder, 'workspace');
-  for (const path of [workspace, join(folder, 'main'), join(folder, 'broken')]) mkdirSync(path);
+  for (const path of [workspace, join(folder, 'main'), join(folder, 'broken'), join(folder, 'aged')])
+    mkdirSync(path);
   if (!asRoot) return;
   chownSync(workspace, uid, uid);
   bench = { backend: await open('main'), uid, workspace };
@@ -96,6 +103,63 @@ for (const [wall, sed, says] of breaks) {
     return undefined;
   });
 }
+
+const withFault = (detail: RegExp) => (error: unknown) =>
+  error instanceof Fault && error.code === 'sandbox.unavailable' && detail.test(error.detail);
+
+const egress = {
+  run: 'run_trust' as RunId,
+  policy: { mode: 'restricted', generation: 1, rules: [], limits: unlimitedEgress },
+} as const;
+
+test('a sandbox with a network has an authority of its own, one without has what the machine trusts', {
+  skip,
+}, async () => {
+  const script = 'cd /etc/sealwright; cat ca.pem; echo ====; tail -c 4000 ca-certificates.crt';
+  const command = ['sh', '-c', script];
+  const trusted = async () => String((await runIn(bench, command, { egress })).stdout).split('====\n');
+  const [one, other] = [await trusted(), await trusted()];
+  assert.ok(one[1]!.endsWith(one[0]!));
+  assert.notEqual(one[0], other[0]);
+  const { stdout, stderr } = await runIn(bench, command);
+  assert.match(stderr, /ca\.pem: No such file/);
+  const machine = '/etc/ssl/certs/ca-certificates.crt';
+  if (existsSync(machine))
+    assert.equal(String(stdout), `====\n${readFileSync(machine, 'latin1').slice(-4000)}`);
+});
+
+test('a start that was prepared too long ago is not used; where no certificates can be written none is', {
+  skip,
+}, async (t) => {
+  let now = Date.now();
+  const aged = await open('aged', undefined, { ...systemClock, now: () => now });
+  t.after(() => aged.close());
+  const trust = join(folder, 'aged', 'trust');
+  const validFrom = async () => {
+    const { stdout } = await runIn({ ...bench, backend: aged }, ['cat', '/etc/sealwright/ca.pem'], {
+      egress,
+    });
+    return +new X509Certificate(stdout).validFromDate;
+  };
+  const prepared = async () => {
+    while (readdirSync(trust).length < localLimits.preparedStarts) await pause(5);
+  };
+  const day = 86_400_000;
+  const seconds = (ms: number) => Math.floor(ms / 1_000) * 1_000;
+  await prepared();
+  const first = seconds(now - day);
+  now += 29 * day;
+  assert.equal(await validFrom(), first, 'the control: it is used while it is good');
+  for (const leap of [31 * day, -day]) {
+    await prepared();
+    now += leap;
+    assert.equal(await validFrom(), seconds(now - day));
+  }
+  await prepared();
+  now += 31 * day;
+  rmSync(trust, { recursive: true });
+  await assert.rejects(validFrom(), withFault(/certificates .* could not be written \(ENOENT\)/));
+});
 
 test('a strict run is taken where control groups hold its limits', { skip }, async () => {
   assert.match(bench.backend.heldBy.memory, /^cgroup-v[12]$/);

@@ -1,5 +1,5 @@
-import { readFileSync, rmSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdir, rmdir, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { certificatesIn } from '../../base/der.ts';
 import { Fault } from '../../contract/faults.ts';
@@ -22,6 +22,7 @@ export class TrustFolders {
   /** `folder` is made anew: nothing is in it but what this makes. `base` holds the files of a sandbox without an authority. */
   constructor(folder: string, base: string) {
     rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder, { recursive: true });
     this.#folder = folder;
     this.#system = contentOf(join(base, trustFiles.bundle)) ?? Buffer.alloc(0);
     const hasJava = contentOf(join(base, trustFiles.java)) !== null;
@@ -31,10 +32,13 @@ export class TrustFolders {
   /** For an authority's certificate as PEM. Throws Fault `sandbox.unavailable`; nothing is left then. */
   async make(certificate: string): Promise<TrustFolder> {
     const path = join(this.#folder, String(++this.#made));
-    const remove = () => rm(path, { recursive: true, force: true }).catch(() => undefined);
+    const files = Object.entries(this.#contents(certificate));
+    const remove = async () => {
+      await Promise.allSettled(files.map(([name]) => unlink(join(path, name))));
+      await rmdir(path).catch(() => undefined);
+    };
     try {
-      await mkdir(path, { recursive: true });
-      const files = Object.entries(this.#contents(certificate));
+      await mkdir(path);
       await Promise.all(files.map(([name, content]) => writeFile(join(path, name), content)));
     } catch (error) {
       await remove();
