@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import {
   bindEverywhere,
   descriptorsPerMessageMax,
+  listenAt,
   listenEverywhere,
   receiveDescriptors,
   sendDescriptors,
@@ -68,6 +69,33 @@ test('a listener takes connections of both families and knows the address that w
   }
   server.close();
 });
+
+for (const order of ['before', 'after'] as const)
+  test(`a listener at one address wins there, made ${order} one that listens everywhere at its port`, async () => {
+    const probe = createServer().listen(0);
+    await once(probe, 'listening');
+    const { port } = probe.address() as { port: number };
+    probe.close();
+    await once(probe, 'close');
+    const make = {
+      one: () => listenAt('127.0.0.7', port, 16),
+      all: () => listenEverywhere(port, 16, true),
+    };
+    const names = order === 'before' ? (['one', 'all'] as const) : (['all', 'one'] as const);
+    const servers = names.map((name) =>
+      createServer((socket) => socket.end(name)).listen({ fd: make[name]() }),
+    );
+    for (const [host, name] of [
+      ['127.0.0.7', 'one'],
+      ['127.0.0.8', 'all'],
+      ['::1', 'all'],
+    ] as const) {
+      const [said] = (await once(connect({ host, port }), 'data')) as [Buffer];
+      assert.equal(String(said), name);
+    }
+    assert.throws(() => listenEverywhere(port, 16), { code: 'EADDRINUSE' }, 'one that is not shared');
+    for (const server of servers) server.close();
+  });
 
 test('a bound socket answers both families', async () => {
   const probe = createSocket('udp6');

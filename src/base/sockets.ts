@@ -36,7 +36,9 @@ const families = { unix: 1, inet6: 10 } as const;
 const types = { stream: 1, datagram: 2, packets: 5 } as const;
 const solSocket = 1;
 const ipv6 = 41;
-const options = { reuseAddress: 2, onlyIpv6: 26 } as const;
+const options = { reuseAddress: 2, reusePort: 15, onlyIpv6: 26 } as const;
+/** The address all zero, which is every address. */
+const everywhere = Buffer.alloc(16);
 
 /** Moves the calling thread into the network namespace of a file descriptor (setns(2)). */
 export function enterNetwork(namespaceFd: number): void {
@@ -44,9 +46,26 @@ export function enterNetwork(namespaceFd: number): void {
   checked('setns', native.setns(namespaceFd, cloneNewnet));
 }
 
-/** A TCP socket that listens at `port` on every address of both families. */
-export function listenEverywhere(port: number, backlog: number): number {
-  return boundSocket(types.stream, port, (fd) => checked('listen', native.listen(fd, backlog)));
+/**
+ * A TCP socket that listens at `port` on every address of both families. One that is `shared` can be had beside
+ * `listenAt` of the same port.
+ */
+export function listenEverywhere(port: number, backlog: number, shared = false): number {
+  return boundSocket(types.stream, everywhere, port, (fd) => listening(fd, backlog), shared);
+}
+
+/**
+ * A TCP socket that listens at `port` on one IPv4 address alone, and there wins over one that listens everywhere. The
+ * two can be had in either order where the other one is shared and of the same user (socket(7), SO_REUSEPORT);
+ * SO_REUSEADDR does not let a socket be bound beside one that listens.
+ */
+export function listenAt(ipv4: string, port: number, backlog: number): number {
+  const mapped = Buffer.from([...everywhere.subarray(0, 10), 255, 255, ...ipv4.split('.').map(Number)]);
+  return boundSocket(types.stream, mapped, port, (fd) => listening(fd, backlog), true);
+}
+
+function listening(fd: number, backlog: number): void {
+  checked('listen', native.listen(fd, backlog));
 }
 
 /**
@@ -54,17 +73,25 @@ export function listenEverywhere(port: number, backlog: number): number {
  * from that same address, so an answer leaves from the address that was asked; 127.0.0.0/8 is the exception.
  */
 export function bindEverywhere(port: number): number {
-  return boundSocket(types.datagram, port, () => undefined);
+  return boundSocket(types.datagram, everywhere, port, () => undefined);
 }
 
-function boundSocket(type: number, port: number, then: (fd: number) => void): number {
+function boundSocket(
+  type: number,
+  at: Buffer,
+  port: number,
+  then: (fd: number) => void,
+  shared = false,
+): number {
   const fd = checked('socket', native.socket(families.inet6, type | cloexec, 0));
   try {
     setOption(fd, solSocket, options.reuseAddress, 1);
+    if (shared) setOption(fd, solSocket, options.reusePort, 1);
     setOption(fd, ipv6, options.onlyIpv6, 0);
-    const address = Buffer.alloc(28); // struct sockaddr_in6, the address all zero
+    const address = Buffer.alloc(28); // struct sockaddr_in6
     address.writeUInt16LE(families.inet6, 0);
     address.writeUInt16BE(port, 2);
+    at.copy(address, 8);
     checked('bind', native.bind(fd, address, address.length));
     then(fd);
     return fd;

@@ -8,6 +8,7 @@ import {
   egressModes,
   egressProtocols,
 } from '../model/egress.ts';
+import type { ProxyKind } from '../model/gateway-address.ts';
 import type { RunId } from '../model/ids.ts';
 import { runId } from './schemas.ts';
 
@@ -17,7 +18,12 @@ import { runId } from './schemas.ts';
  */
 
 /** Listeners whose descriptors are in the next message of the socket beside, in this order. */
-export type PassedListeners = readonly { readonly transport: 'tcp' | 'udp'; readonly port: number }[];
+export type PassedListeners = readonly {
+  readonly transport: 'tcp' | 'udp';
+  readonly port: number;
+  /** What is spoken there, at the gateway's own address; null where the destination is what was connected to. */
+  readonly proxy: ProxyKind | null;
+}[];
 
 export type GatewayOrder =
   /** A sandbox is being prepared. Its number is never used again. */

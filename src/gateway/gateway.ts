@@ -5,6 +5,8 @@ import type { Clock } from '../base/clock.ts';
 import type { GatewayOrder, PassedListeners } from '../contract/gateway.ts';
 import { serveDnsConnection, serveDnsDatagrams } from './dns/answering.ts';
 import { serveConnection } from './flow/connection.ts';
+import { serveHttpProxy } from './proxy/http-proxy.ts';
+import { serveSocksProxy } from './proxy/socks-proxy.ts';
 import { type FlowBatch, Recorder } from './recorder.ts';
 import { SandboxDoor } from './sandbox-door.ts';
 import type { Upstreams } from './upstreams.ts';
@@ -78,18 +80,20 @@ export class EgressGateway {
 }
 
 function listen(open: Open, listeners: PassedListeners, descriptors: readonly number[]): void {
-  for (const [index, { transport, port }] of listeners.entries())
+  for (const [index, listener] of listeners.entries())
     open.listeners.push(
-      transport === 'udp'
+      listener.transport === 'udp'
         ? serveDnsDatagrams(open.door, descriptors[index]!)
-        : serveTcp(open.door, port, descriptors[index]!),
+        : serveTcp(open.door, listener, descriptors[index]!),
     );
 }
 
-function serveTcp(door: SandboxDoor, port: number, fd: number): Server {
+function serveTcp(door: SandboxDoor, { port, proxy }: PassedListeners[number], fd: number): Server {
   const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) => {
     socket.on('error', () => undefined);
-    if (port === dnsPort) {
+    if (proxy === 'http') serveHttpProxy(door, socket);
+    else if (proxy === 'socks') serveSocksProxy(door, socket);
+    else if (port === dnsPort) {
       if (!door.enter(socket)) return void socket.resetAndDestroy();
       socket.resume();
       serveDnsConnection(door, socket);

@@ -25,7 +25,7 @@ export class Inlet {
   }
 
   unread(bytes: Buffer): void {
-    if (bytes.length > 0) this.#held = bytes;
+    if (bytes.length > 0) this.#held = this.#held === null ? bytes : Buffer.concat([bytes, this.#held]);
   }
 
   /** What was given back and not read again, for whoever goes on with the socket itself. */

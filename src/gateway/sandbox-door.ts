@@ -12,9 +12,10 @@ import { SyntheticNames } from './synthetic-names.ts';
 import { SandboxTls } from './tls/sandbox-tls.ts';
 import type { Upstreams } from './upstreams.ts';
 
-/** What a program of the sandbox connected to: a name by its synthetic address, or an address as it is. */
+/** What a program of the sandbox connected to, or named to a proxy: a name, or an address where there is none. */
 export type Destination = {
   readonly host: string | null;
+  /** Where it has a name, the address in the sandbox that led here. */
   readonly address: IpAddress;
   readonly port: number;
 };

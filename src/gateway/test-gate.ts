@@ -283,6 +283,14 @@ export class TestGate {
     return portOf(server);
   }
 
+  /** A program's connection to a proxy. */
+  async proxied(serve: (door: SandboxDoor, socket: Socket) => void): Promise<Peer> {
+    const { program, socket } = await this.pair();
+    socket.on('error', () => undefined);
+    serve(this.door, socket);
+    return program;
+  }
+
   #take(batch: FlowBatch): void {
     this.batches.push(batch);
     this.changes.tell();

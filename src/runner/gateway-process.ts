@@ -289,7 +289,7 @@ class GatewayLife {
 }
 
 function passed(listeners: readonly Listener[]) {
-  return listeners.map(({ transport, port }) => ({ transport, port }));
+  return listeners.map(({ transport, port, proxy }) => ({ transport, port, proxy }));
 }
 
 function gone(): Fault {

@@ -8,6 +8,7 @@ import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
 import type { ArtifactInfo, RunFinished, RunnerEvent, RunSpec, RunStep } from '../contract/runner.ts';
 import type { EgressPolicy } from '../model/egress.ts';
+import { gatewayAddress, proxyPorts } from '../model/gateway-address.ts';
 import type { HeldBy, Usage } from '../model/limits.ts';
 import { type Ending, exitFromStatus, type FailureCause } from '../model/run.ts';
 import type { Backend, Mount, Overrun, Sandbox, SandboxEnd, SandboxRequest } from '../sandbox/backend.ts';
@@ -333,6 +334,8 @@ const commandEnvironment: Readonly<Record<string, string>> = {
   LANG: 'C.UTF-8',
   TMPDIR: '/tmp',
   ...trustEnvironment,
+  SEALWRIGHT_HTTP_PROXY: `http://${gatewayAddress}:${proxyPorts.http}`,
+  SEALWRIGHT_SOCKS_PROXY: `socks5h://${gatewayAddress}:${proxyPorts.socks}`,
 };
 
 const overrunCause = {

@@ -1,11 +1,13 @@
 import type { Authority } from '../base/certificates.ts';
 import type { EgressPolicy } from '../model/egress.ts';
+import type { ProxyKind } from '../model/gateway-address.ts';
 import type { RunId } from '../model/ids.ts';
 
-/** A socket that waits inside a sandbox's network, for every address there. */
+/** A socket that waits inside a sandbox's network, for every address there; a proxy's for the gateway's own alone. */
 export type Listener = {
   readonly transport: 'tcp' | 'udp';
   readonly port: number;
+  readonly proxy: ProxyKind | null;
   /** Of this process; it stays the sandbox's, who passes it on keeps a copy. */
   readonly fd: number;
 };
@@ -33,3 +35,6 @@ export type Door = {
 /** The ports that are answered in every sandbox, whatever its policy; with the ports of the policy these are all. */
 export const standingPorts = [22, 53, 80, 443] as const;
 export const dnsPort = 53;
+
+/** The proxies of every sandbox. */
+export const standingProxies = ['http', 'socks'] as const satisfies readonly ProxyKind[];

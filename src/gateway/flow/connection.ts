@@ -14,12 +14,21 @@ import { gatewayLimits } from '../limits.ts';
 import { type Destination, type SandboxDoor, seenOf } from '../sandbox-door.ts';
 import { ClientHelloReader } from '../tls/client-hello.ts';
 import { type Asked, allowedPath, serveHttp } from './http.ts';
-import { lastWords, refuse, status } from './refusal.ts';
+import { lastWords, type Refused, refuse, status } from './refusal.ts';
 import { splice } from './splice.ts';
 import { serveTerminated } from './terminated.ts';
 
 /** What the record says of a request. */
 export type AskedFor = Pick<Partial<EgressFlow>, 'method' | 'path'>;
+
+/** A proxy that a program came by: it named its destination there and is told there whether it may. */
+export type Entrance = {
+  /** Of the program's socket, with what came along already. */
+  readonly inlet: Inlet;
+  refuse(refused: Refused): void;
+  /** Whether this head of a request is the proxy's to judge, and not one more for the same destination. */
+  isElsewhere(head: Buffer): boolean;
+};
 
 /** An upstream connection whose address was checked. */
 export type Opened = { readonly socket: Socket; readonly address: string };
@@ -41,13 +50,16 @@ export class Connection {
   #sees: 'requests' | 'bytes' = 'bytes';
   #isSecured = false;
   readonly #upstreams = new Map<Socket, IpAddress>();
+  /** Null once the program speaks to its destination. */
+  #entrance: Entrance | null;
   #isCut = false;
 
-  constructor(door: SandboxDoor, client: Socket, destination: Destination) {
+  constructor(door: SandboxDoor, client: Socket, destination: Destination, entrance: Entrance | null = null) {
     this.door = door;
     this.#client = client;
-    this.#inlet = new Inlet(client);
+    this.#inlet = entrance?.inlet ?? new Inlet(client);
     this.destination = destination;
+    this.#entrance = entrance;
   }
 
   /** Towards the program: what was accepted, or the TLS that ends here. */
@@ -73,24 +85,47 @@ export class Connection {
 
   async serve(): Promise<void> {
     this.client.on('error', () => undefined);
+    await this.through((rule) => this.carry(rule));
+  }
+
+  /** Serves by the rule that allows the destination, where one does, and cuts that once none does any more. */
+  async through(serve: (rule: EgressRule) => Promise<void>): Promise<void> {
     const decision = this.door.decide(this.destination);
     if ('denial' in decision) return this.deny(decision.denial, protocolOfPort(this.destination.port));
     const { rule } = decision;
     const untrack = this.door.track({ isAllowed: () => this.#isAllowed(rule), cut: () => this.#cut() });
     try {
-      if (rule.protocol === 'https') await this.#serveTls(rule);
-      else if (rule.protocol === 'http') await this.#serveHttp(rule);
-      else await this.#serveRaw(rule);
+      await serve(rule);
     } finally {
       untrack();
     }
   }
 
+  /** By the protocol of the rule; from here on it is the destination that the program speaks to. */
+  async carry(rule: EgressRule): Promise<void> {
+    this.#entrance = null;
+    if (rule.protocol === 'https') await this.#serveTls(rule);
+    else if (rule.protocol === 'http') await this.carryRequests(rule);
+    else await this.#serveRaw(rule);
+  }
+
+  /** Requests of HTTP/1, each judged on its own. */
+  async carryRequests(rule: EgressRule): Promise<void> {
+    this.#sees = 'requests';
+    await serveHttp(this, rule, { open: () => this.open() });
+  }
+
+  /** Whether a request on it is not for this destination but for the proxy that it came by. */
+  isElsewhere(head: Buffer): boolean {
+    return this.#entrance?.isElsewhere(head) ?? false;
+  }
+
   /** Puts it on the record and tells the program, in what it speaks: inside TLS that ends here, HTTP. */
   deny(denial: EgressDenial, protocol = protocolOfPort(this.destination.port), more: AskedFor = {}): void {
     this.noteDenial(denial, protocol, more);
-    const speaks = this.#isSecured ? 'http' : protocol;
-    refuse(this.#client, speaks, { destination: this.destination, denial, protocol, ...more });
+    const refused = { destination: this.destination, denial, protocol, ...more };
+    if (this.#entrance !== null) this.#entrance.refuse(refused);
+    else refuse(this.#client, this.#isSecured ? 'http' : protocol, refused);
   }
 
   noteDenial(denial: EgressDenial, protocol: EgressProtocol, more: AskedFor = {}): void {
@@ -160,11 +195,6 @@ export class Connection {
     return [...this.requests].every((asked) => allowedPath(decision.rule, asked) !== null);
   }
 
-  async #serveHttp(rule: EgressRule): Promise<void> {
-    this.#sees = 'requests';
-    await serveHttp(this, rule, { open: () => this.open() });
-  }
-
   /**
    * The name that the hello asks for must be the one that was looked up; the bytes then pass untouched. TLS ends
    * here where a rule looks at requests, and where a hello hides its name: nobody can tell a name that is really
@@ -200,7 +230,7 @@ export class Connection {
   }
 
   async #serveRaw(rule: EgressRule): Promise<void> {
-    if (rule.protocol !== 'ssh') return await this.#tunnel(rule, Buffer.alloc(0));
+    if (rule.protocol !== 'ssh') return await this.#tunnel(rule, this.inlet.takeHeld() ?? Buffer.alloc(0));
     // The program's banner may come before the server's or after it (RFC 4253 §4.2), so it is asked for first.
     const timer = setTimeout(() => this.client.destroy(), gatewayLimits.firstBytesMs);
     let seen = Buffer.alloc(0);
@@ -233,7 +263,7 @@ export class Connection {
     if (why !== 'unreachable') return this.deny(why, rule.protocol, more);
     const flow = await this.door.allow(rule, seenOf(this.destination, { protocol: rule.protocol, ...more }));
     if (flow !== null) this.ended(flow, { bytesIn: 0, bytesOut: 0, outcome: 'unreachable' });
-    if (rule.protocol === 'http' || this.#isSecured)
+    if (rule.protocol === 'http' || this.#isSecured || this.#entrance !== null)
       lastWords(this.#client, status(502, 'Bad Gateway', 'Sealwright: the upstream cannot be reached.\n'));
     else this.#client.resetAndDestroy();
   }

@@ -37,11 +37,13 @@ export type Upstream = {
 export async function serveHttp(connection: Connection, rule: EgressRule, upstream: Upstream): Promise<void> {
   const { client } = connection;
   let opened: Opened | null = upstream.first ?? null;
-  client.setTimeout(gatewayLimits.idleMs, () => client.destroy());
+  const giveUp = () => client.destroy();
+  client.setTimeout(gatewayLimits.idleMs, giveUp);
   try {
     for (;;) {
       const bytes = await readHead(connection.inlet, () => client.destroy());
       if (bytes === null) return void client.end();
+      if (connection.isElsewhere(bytes)) return connection.inlet.unread(bytes);
       const judged = judge(bytes, connection, rule);
       if ('denial' in judged) return connection.deny(judged.denial, rule.protocol, judged);
       const seen = { method: judged.head.method, path: judged.path };
@@ -59,6 +61,7 @@ export async function serveHttp(connection: Connection, rule: EgressRule, upstre
       if (!(await exchange(connection, { ...judged, flow, upstream: opened.socket }))) return;
     }
   } finally {
+    client.off('timeout', giveUp);
     opened?.socket.destroy();
   }
 }

@@ -74,6 +74,8 @@ const statusLine = /^(HTTP\/1\.[01]) ([1-5][0-9]{2}) ([\t\x20-\x7e\x80-\xff]*)$/
 const absoluteForm = /^http:\/\/([^/?]*)(.*)$/i;
 const authority = /^(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z._-]+))(?::([1-9][0-9]{0,4}))?$/;
 
+const connectStart = 'CONNECT ';
+
 /** What says where a message ends and whom it is for; servers must not read these from another spelling. */
 const decisiveNames = new Set(['host', 'content-length', 'transfer-encoding']);
 
@@ -196,6 +198,7 @@ function parseTarget(method: string, text: string): RequestTarget | Bad {
   }
   if (text.startsWith('/')) return { form: 'origin', ...splitQuery(text), authority: null };
   const match = absoluteForm.exec(text);
+  if (/^https:/i.test(text)) return bad('the target is an https URL, which takes CONNECT');
   if (match === null) return bad('the target is neither a path nor an http URL');
   const named = parseAuthority(match[1]!);
   if (named === null) return bad('the host of the target is no host');
@@ -287,6 +290,34 @@ export function parseRequestHead(bytes: Buffer): { readonly head: RequestHead } 
   const upgrade = framing.kind === 'none' ? connection.upgrade : null;
   const keepAlive = version === 'HTTP/1.1' && !options.has('close');
   return { head: { method, target, version, headers, host, framing, keepAlive, expectsContinue, upgrade } };
+}
+
+export function isConnectHead(bytes: Buffer): boolean {
+  return bytes.toString('latin1', 0, connectStart.length) === connectStart;
+}
+
+/**
+ * The destination of a CONNECT request: authority-form with a port, no body, and Host, which HTTP/1.0 may leave out,
+ * for the same host. The host is as the program wrote it, as in `parseRequestHead`.
+ */
+export function parseConnectHead(bytes: Buffer): { readonly host: string; readonly port: number } | Bad {
+  const lines = splitHead(bytes);
+  if ('bad' in lines) return lines;
+  const match = requestLine.exec(lines[0]!);
+  if (match === null || match[1] !== 'CONNECT') return bad('the request line is not well formed');
+  const target = parseAuthority(match[2]!);
+  if (target === null || target.port === null) return bad('the target of CONNECT is not host:port');
+  const connection = parseConnection(lines.slice(1), match[3] as Version);
+  if ('bad' in connection) return connection;
+  const { headers, framing } = connection;
+  if (framing.kind !== 'none') return bad('CONNECT with a body');
+  if (match[3] === 'HTTP/1.1' || valuesOf(headers, 'host').length > 0) {
+    const host = parseHost(headers);
+    if ('bad' in host) return host;
+    if (host.host !== target.host || (host.port ?? target.port) !== target.port)
+      return bad('the target and Host name different hosts');
+  }
+  return { host: target.host, port: target.port };
 }
 
 /** RFC 9112 §6.3, given what the fields say. */

@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { gatewayAddress } from '../../model/gateway-address.ts';
 import { trustFiles, trustFolder, trustPlaces } from '../trust.ts';
 import { sandboxUid } from './launcher.ts';
 
@@ -54,7 +55,7 @@ const made: Readonly<Record<string, string>> = {
   hostname: 'sandbox\n',
   'machine-id': `${'0'.repeat(31)}1\n`,
   'nsswitch.conf': 'passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n',
-  'resolv.conf': 'nameserver 198.18.0.1\noptions timeout:2 attempts:2\n',
+  'resolv.conf': `nameserver ${gatewayAddress}\noptions timeout:2 attempts:2\n`,
 };
 
 /**

@@ -1,7 +1,8 @@
 import { closeSync, openSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { namespaceFlags, unshare } from '../../base/libc.ts';
-import { bindEverywhere, enterNetwork, listenEverywhere } from '../../base/sockets.ts';
+import { bindEverywhere, enterNetwork, listenAt, listenEverywhere } from '../../base/sockets.ts';
+import { gatewayAddress, type ProxyKind, proxyPorts } from '../../model/gateway-address.ts';
 import { dnsPort, type Listener } from '../gateway.ts';
 import { makeEveryAddressLocal } from './any-ip.ts';
 import { localLimits } from './limits.ts';
@@ -13,7 +14,7 @@ import type { NamespaceAnswer, NamespaceOrder } from './namespaces.ts';
  * belong to the process, so the main thread uses and closes them. Started with `trackUnmanagedFds: false`, or
  * Node would close them with the thread.
  */
-parentPort?.on('message', ({ id, namespace, ports }: NamespaceOrder) => {
+parentPort?.on('message', ({ id, namespace, ports, proxies }: NamespaceOrder) => {
   const made: number[] = [];
   let answer: NamespaceAnswer;
   try {
@@ -23,7 +24,10 @@ parentPort?.on('message', ({ id, namespace, ports }: NamespaceOrder) => {
     } else {
       enterNetwork(namespace);
     }
-    const listeners = ports.flatMap((port) => listenAt(port, made));
+    const listeners = [
+      ...ports.flatMap((port) => listenersAt(port, made)),
+      ...proxies.map((proxy) => proxyListener(proxy, made)),
+    ];
     const fd = namespace ?? openSync('/proc/thread-self/ns/net', 'r');
     answer = { id, fd, listeners };
   } catch (error) {
@@ -33,12 +37,27 @@ parentPort?.on('message', ({ id, namespace, ports }: NamespaceOrder) => {
   parentPort?.postMessage(answer);
 });
 
-function listenAt(port: number, made: number[]): Listener[] {
+/** Ports that a proxy has at the gateway's address stay free for policies, and for the workload at its own addresses. */
+const isShared = (port: number): boolean => Object.values<number>(proxyPorts).includes(port);
+
+function listenersAt(port: number, made: number[]): Listener[] {
   const listeners: Listener[] = [
-    { transport: 'tcp', port, fd: listenEverywhere(port, localLimits.listenBacklog) },
+    {
+      transport: 'tcp',
+      port,
+      proxy: null,
+      fd: listenEverywhere(port, localLimits.listenBacklog, isShared(port)),
+    },
   ];
   made.push(listeners[0]!.fd);
-  if (port === dnsPort) listeners.push({ transport: 'udp', port, fd: bindEverywhere(port) });
+  if (port === dnsPort) listeners.push({ transport: 'udp', port, proxy: null, fd: bindEverywhere(port) });
   made.push(listeners.at(-1)!.fd);
   return listeners;
+}
+
+function proxyListener(proxy: ProxyKind, made: number[]): Listener {
+  const port = proxyPorts[proxy];
+  const fd = listenAt(gatewayAddress, port, localLimits.listenBacklog);
+  made.push(fd);
+  return { transport: 'tcp', port, proxy, fd };
 }

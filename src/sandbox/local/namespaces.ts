@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import type { ProxyKind } from '../../model/gateway-address.ts';
 import type { Listener } from '../gateway.ts';
 
 /** To the thread: listen at ports in a namespace that is there, or, for null, in a new one. */
@@ -6,6 +7,7 @@ export type NamespaceOrder = {
   readonly id: number;
   readonly namespace: number | null;
   readonly ports: readonly number[];
+  readonly proxies: readonly ProxyKind[];
 };
 
 export type NamespaceAnswer =
@@ -28,13 +30,13 @@ export class NamespaceMaker {
   }
 
   /** A fresh namespace and its listeners, all of which the caller closes. Rejects when the kernel refuses one. */
-  make(ports: readonly number[]): Promise<Pick<Made, 'fd' | 'listeners'>> {
-    return this.#order(null, ports);
+  make(ports: readonly number[], proxies: readonly ProxyKind[]): Promise<Pick<Made, 'fd' | 'listeners'>> {
+    return this.#order(null, ports, proxies);
   }
 
   /** More listeners in a namespace, which the caller closes. Rejects when one of the ports is taken there. */
   async listen(namespaceFd: number, ports: readonly number[]): Promise<readonly Listener[]> {
-    return (await this.#order(namespaceFd, ports)).listeners;
+    return (await this.#order(namespaceFd, ports, [])).listeners;
   }
 
   async close(): Promise<void> {
@@ -42,11 +44,11 @@ export class NamespaceMaker {
     this.#fail(new Error('the maker of namespaces was closed'));
   }
 
-  #order(namespace: number | null, ports: readonly number[]): Promise<Made> {
+  #order(namespace: number | null, ports: readonly number[], proxies: readonly ProxyKind[]): Promise<Made> {
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.#worker.postMessage({ id, namespace, ports } satisfies NamespaceOrder);
+      this.#worker.postMessage({ id, namespace, ports, proxies } satisfies NamespaceOrder);
     });
   }
 

@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs';
 import type { Authority } from '../../base/certificates.ts';
 import type { EgressPolicy } from '../../model/egress.ts';
 import type { RunId } from '../../model/ids.ts';
-import { type Door, type Gateway, type Listener, standingPorts } from '../gateway.ts';
+import { type Door, type Gateway, type Listener, standingPorts, standingProxies } from '../gateway.ts';
 import type { NamespaceMaker } from './namespaces.ts';
 
 /**
@@ -36,7 +36,8 @@ export class SandboxNetwork {
     gateway: Gateway | null,
     authority: Authority,
   ): Promise<SandboxNetwork> {
-    const { fd, listeners } = await namespaces.make(gateway === null ? [] : standingPorts);
+    const [ports, proxies] = gateway === null ? [[], []] : [standingPorts, standingProxies];
+    const { fd, listeners } = await namespaces.make(ports, proxies);
     return new SandboxNetwork(namespaces, fd, listeners, gateway?.open(listeners, authority) ?? null);
   }
 
@@ -49,7 +50,7 @@ export class SandboxNetwork {
 
   async #admit(run: RunId, policy: EgressPolicy): Promise<void> {
     if (this.#door === null || this.#closed !== null) return;
-    const there = new Set(this.#listeners.map(({ port }) => port));
+    const there = new Set(this.#listeners.flatMap(({ port, proxy }) => (proxy === null ? port : [])));
     const missing = [...new Set(policy.rules.flatMap(({ ports }) => ports))].filter(
       (port) => !there.has(port),
     );
