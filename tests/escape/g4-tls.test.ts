@@ -85,6 +85,8 @@ describe('G4 inside TLS', { skip }, () => {
     curl: `${curl} https://site.example/open/`,
     'curl without its environment': `env -i ${curl} https://site.example/open/`,
     'curl with HTTP/2 offered': `${curl} --http2 https://site.example/open/`,
+    'curl by the HTTP proxy': `${curl} -x "$SEALWRIGHT_HTTP_PROXY" https://site.example/open/`,
+    'curl by the SOCKS proxy': `${curl} -x "$SEALWRIGHT_SOCKS_PROXY" https://site.example/open/`,
     wget: 'wget -qO- https://site.example/open/',
     'openssl s_client':
       "printf 'GET /open/ HTTP/1.1\\r\\nHost: site.example\\r\\nConnection: close\\r\\n\\r\\n' | openssl s_client -quiet -verify_return_error -connect site.example:443 -servername site.example 2>/dev/null",
