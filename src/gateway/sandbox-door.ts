@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Authority } from '../base/certificates.ts';
 import type { Clock } from '../base/clock.ts';
 import type { EgressDenial, EgressFlow, EgressFlowEnd, EgressPolicy, EgressRule } from '../model/egress.ts';
-import { knowsName, mayDial, ruleForAddress, ruleForName } from '../model/egress-decide.ts';
+import { knowsName, leadsToName, mayDial, ruleForAddress, ruleForName } from '../model/egress-decide.ts';
 import type { RunId } from '../model/ids.ts';
 import { addressClass, formatAddress, type IpAddress } from '../model/ip-address.ts';
 import { gatewayLimits } from './limits.ts';
@@ -103,6 +103,11 @@ export class SandboxDoor {
 
   knowsName(name: string): boolean {
     return this.isOpen && knowsName(this.#admitted!.policy, name);
+  }
+
+  /** Whether names below it are known. */
+  leadsToName(name: string): boolean {
+    return this.isOpen && leadsToName(this.#admitted!.policy, name);
   }
 
   /** The rule that lets a connection through, or why there is none. */

@@ -67,6 +67,11 @@ export function knowsName(policy: EgressPolicy, host: string): boolean {
   return policy.mode === 'full' || policy.rules.some((rule) => namesHost(rule, host));
 }
 
+/** Whether the name stands above one that a rule names, so that it exists although it has no address (RFC 8020). */
+export function leadsToName(policy: EgressPolicy, host: string): boolean {
+  return policy.rules.some(({ target }) => 'host' in target && target.host.endsWith(`.${host}`));
+}
+
 /**
  * The rule that lets a connection to a literal address through, or null: the first whose network and ports have it;
  * in mode full the built-in rule `full` for public addresses. Rules for names give no right to the addresses behind

@@ -120,11 +120,34 @@ test('every other name does not exist, and is recorded once however often and fo
   );
   await settled();
   assert.equal(gate.flows.length, 1);
-  await assert.rejects(resolver.resolve4('wild.test'), { code: 'ENOTFOUND' });
+  await assert.rejects(resolver.resolve4('wild.test'), { code: 'ENODATA' });
   await assert.rejects(resolver.resolve4('asite.test'), { code: 'ENOTFOUND' });
   assert.equal((await gate.flow(2)).host, 'asite.test');
   assert.deepEqual(gate.upstreams.asked, [], 'nothing that is asked gets out');
   await resolver.resolve4('site.test');
+});
+
+test('a name above a known one exists without an address, so that nobody takes the known one for absent', async (t) => {
+  const gate = new TestGate(t, { rules });
+  const { resolver } = await resolverOf(t, gate.door);
+  for (const name of ['test', 'wild.test'])
+    await assert.rejects(resolver.resolve4(name), { code: 'ENODATA' }, name);
+  for (const name of ['ild.test', 'est', 'test.test'])
+    await assert.rejects(resolver.resolve4(name), { code: 'ENOTFOUND' }, name);
+});
+
+test('an address that stands for a name points to it, and no other address to anything', async (t) => {
+  const gate = new TestGate(t, { rules });
+  const { resolver } = await resolverOf(t, gate.door);
+  const [four] = await resolver.resolve4('site.test');
+  const [six] = await resolver.resolve6('site.test');
+  assert.deepEqual(await resolver.reverse(four!), ['site.test']);
+  assert.deepEqual(await resolver.reverse(six!), ['site.test']);
+  await settled();
+  assert.equal(gate.flows.length, 0, 'nothing was denied');
+  for (const address of ['198.18.0.1', '198.18.250.1', '192.0.2.1', '2001:db8::1', 'fd73:6561:6c77::ffff'])
+    await assert.rejects(resolver.reverse(address), { code: 'ENOTFOUND' }, address);
+  assert.ok((await gate.flow()).denial);
 });
 
 test('a door that is not admitted refuses, records nothing and gives no address', async (t) => {

@@ -1,6 +1,7 @@
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import type { Socket } from 'node:net';
 import { canonicalHost } from '../../model/host-name.ts';
+import { parseAddress } from '../../model/ip-address.ts';
 import { gatewayLimits } from '../limits.ts';
 import type { SandboxDoor } from '../sandbox-door.ts';
 import { type AnswerContent, answer, dnsTypes, parseQuery, type Query, TcpMessages } from './message.ts';
@@ -46,12 +47,24 @@ function replyTo(door: SandboxDoor, message: Buffer, udpLimit: number | null): B
   return 'refuse' in query ? query.refuse : answer(query, contentFor(door, query), { udpLimit });
 }
 
+/** The name whose address a question for a pointer spells (RFC 1035 §3.5, RFC 3596 §2.5). */
+function nameAt(door: SandboxDoor, question: string): string | null {
+  const [, four, six] =
+    /^((?:\d{1,3}\.){4})in-addr\.arpa\.?$|^((?:[0-9a-f]\.){32})ip6\.arpa\.?$/i.exec(question) ?? [];
+  const parts = (four ?? six ?? '').split('.').slice(0, -1).reverse();
+  const text = four === undefined ? parts.join('').replace(/.{4}(?=.)/g, '$&:') : parts.join('.');
+  const address = parseAddress(text);
+  return address === null ? null : door.destination(address, 0).host;
+}
+
 function contentFor(door: SandboxDoor, query: Query): AnswerContent {
   if (!door.isOpen) return { kind: 'refused' };
   const name = canonicalHost(query.name);
+  const pointed = query.type === dnsTypes.ptr ? nameAt(door, query.name) : null;
+  if (pointed !== null) return { kind: 'pointer', name: pointed };
   if (name === null || !door.knowsName(name)) {
     door.deny('no-rule', { host: name ?? query.name, port: 53, protocol: 'dns' });
-    return { kind: 'absent' };
+    return { kind: name !== null && door.leadsToName(name) ? 'empty' : 'absent' };
   }
   if (query.type !== dnsTypes.a && query.type !== dnsTypes.aaaa) return { kind: 'empty' };
   const address = door.addressFor(name, query.type === dnsTypes.a ? 4 : 6);
