@@ -253,6 +253,31 @@ describe('G4 by proxies', { skip }, () => {
     assert.match(alone.stdout, /own/, alone.stdout + alone.stderr);
   });
 
+  test('in full mode proxies reach every public name, address and port, and still no private ones', async () => {
+    const private_ = [
+      places.metadata,
+      places.private,
+      places.own,
+      '127.0.0.1',
+      'inside.example',
+      'metadata.example',
+    ];
+    const script = everyWay
+      .flatMap((way) => [
+        `${ways[way]} http://other.example:8080/name`,
+        `${ways[way]} http://${places.other}:8080/literal`,
+        ...private_.map((host) => `${ways[way]} http://${host}/; ${ways[way]} -k https://${host}/`),
+      ])
+      .join('; ');
+    const more = { egress: ['full'], egressReason: 'the test' };
+    const ran = await runOnce(client, sh(`${script}; true`), more);
+    const expected = everyWay.flatMap(() => [
+      '8080 GET other.example:8080/name',
+      `8080 GET ${places.other}:8080/literal`,
+    ]);
+    assert.deepEqual(requests(), expected, ran.stdout + ran.stderr);
+  });
+
   test('the environment says where the proxies are and sets none', async () => {
     const ran = await inSandbox(
       'env | grep -i proxy | sort; curl -sS --max-time 8 -x "$SEALWRIGHT_HTTP_PROXY" http://site.example/a; curl -sS --max-time 8 -x "$SEALWRIGHT_SOCKS_PROXY" http://site.example/b',

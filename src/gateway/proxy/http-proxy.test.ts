@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import tls from 'node:tls';
+import fc from 'fast-check';
 import type { EgressRule } from '../../model/egress.ts';
 import { gatewayLimits } from '../limits.ts';
 import {
@@ -402,6 +403,38 @@ test('whoever says nothing, or not enough, is cut in time', async (t) => {
   t.mock.timers.tick(gatewayLimits.firstBytesMs);
   await Promise.all([program.ended(), slow.ended()]);
   assert.deepEqual([program.text, slow.text], ['', '']);
+});
+
+test('random bytes in random pieces end every connection, and nothing is dialled', async (t) => {
+  const { gate, program } = await proxied(t, [tcp(siteHost), http(siteHost)]);
+  program.socket.destroy();
+  const piece = fc.oneof(
+    fc.uint8Array({ minLength: 1, maxLength: 300 }).map((bytes) => Buffer.from(bytes).toString('latin1')),
+    fc.constantFrom(
+      '\r\n',
+      '\r\n\r\n',
+      ' HTTP/1.1',
+      'Host: ',
+      'evil.test:80',
+      'http://',
+      'Content-Length: 9',
+    ),
+  );
+  const start = fc.constantFrom('', 'CONNECT ', 'GET http://', 'CONNECT evil.test:80 HTTP/1.1\r\n');
+  await fc.assert(
+    fc.asyncProperty(start, fc.array(piece, { maxLength: 8 }), async (first, pieces) => {
+      const hostile = await gate.proxied(serveHttpProxy);
+      for (const text of [first, ...pieces]) {
+        hostile.write(text);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      hostile.socket.end();
+      await hostile.ended();
+      hostile.socket.destroy();
+    }),
+    { numRuns: 150 },
+  );
+  assert.deepEqual(gate.upstreams.dials, []);
 });
 
 test('many changes of the destination leave nothing behind on the connection', async (t) => {
