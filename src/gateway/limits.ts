@@ -32,6 +32,10 @@ export const gatewayLimits = {
   /** How long what was cut may take to end. */
   cutMs: 500,
   connectionsPerSandboxMax: 2_000,
+  /** Of all sandboxes together, where the process may have that many descriptors. */
+  connectionsMax: 16_000,
+  /** The part of the descriptors that is for connections, two for each; the rest is for listeners and lookups. */
+  descriptorsForConnections: 3 / 4,
   flowsPerBatchMax: 256,
   /** Batches on their way to the record at a time. */
   batchesMax: 8,
@@ -41,8 +45,11 @@ export const gatewayLimits = {
   /** Repeated denials are told one by one up to here and then counted, and the counts told this often. */
   denialsToldMs: 10_000,
   denialKindsMax: 1_000,
+  /** A kind of denial that was not seen for so long is told at once again. */
+  denialForgottenMs: 10 * 60_000,
   /** Addresses of the host itself are looked up again after this. */
   ownAddressesMs: 5_000,
 } as const;
 
 assert(gatewayLimits.nextAddressMs < gatewayLimits.connectMs);
+assert(gatewayLimits.denialForgottenMs % gatewayLimits.denialsToldMs === 0);

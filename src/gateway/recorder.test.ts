@@ -113,7 +113,7 @@ test('an end alone is told too, and its batch takes a place on the way until it 
 });
 
 test('a verdict that is not recorded in time is refused, and one that is recorded just before is not', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   const { recorder, batches } = recorded();
   const slow = recorder.record(flow(1));
   await settled();
@@ -182,7 +182,7 @@ function denied(host: string, more: Partial<Facts> = {}): Facts {
 }
 
 function denials(t: TestContext): { denials: Denials; told: EgressFlow[] } {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   const told: EgressFlow[] = [];
   let next = 1;
   const made = new Denials(
@@ -271,4 +271,28 @@ test('past the bound of kinds new ones are counted together, and known ones stil
   );
   const sum = told.reduce((total, one) => total + one.count, 0);
   assert.equal(sum, max + 501, 'every denial is counted once');
+});
+
+test('a kind that does not come again is forgotten, and one that goes on is not', (t) => {
+  const { denials: some, told } = denials(t);
+  const rounds = gatewayLimits.denialForgottenMs / gatewayLimits.denialsToldMs;
+  some.add(denied('gone.test'));
+  for (let round = 0; round < rounds; round += 1) {
+    some.add(denied('again.test'));
+    t.mock.timers.tick(gatewayLimits.denialsToldMs);
+  }
+  assert.equal(told.length, 2 + rounds - 1);
+  some.add(denied('again.test'));
+  assert.equal(told.length, 2 + rounds - 1, 'it is still counted');
+  some.add(denied('gone.test'));
+  assert.deepEqual([told.at(-1)!.host, told.at(-1)!.count], ['gone.test', 1]);
+});
+
+test('a sandbox that was denied too many things is told of single ones again once they are long past', (t) => {
+  const { denials: some, told } = denials(t);
+  for (let kind = 0; kind <= gatewayLimits.denialKindsMax; kind += 1) some.add(denied(`n${kind}.test`));
+  assert.equal(told.at(-1)!.host, null);
+  t.mock.timers.tick(gatewayLimits.denialForgottenMs);
+  some.add(denied('new.test'));
+  assert.equal(told.at(-1)!.host, 'new.test');
 });

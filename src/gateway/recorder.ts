@@ -78,14 +78,18 @@ export class Recorder {
 /** What a denial is, before it has a number. */
 type Facts = Omit<EgressFlow, 'id' | 'at' | 'count'>;
 
+/** How often in a row nothing was counted of a kind that is forgotten. */
+const quietRoundsMax = gatewayLimits.denialForgottenMs / gatewayLimits.denialsToldMs;
+
 /**
  * Denials of one sandbox: the first of a kind is told at once, its repetitions are counted and told from time to
- * time. A sandbox that is denied ever new things has them counted together past a bound.
+ * time. A kind that does not come again is forgotten after a while, and then new. A sandbox that is denied ever new
+ * things has them counted together past a bound.
  */
 export class Denials {
   readonly #numbered: (facts: Facts) => EgressFlow;
   readonly #tell: (flow: EgressFlow) => void;
-  readonly #kinds = new Map<string, { first: EgressFlow; more: number }>();
+  readonly #kinds = new Map<string, { first: EgressFlow; more: number; quietRounds: number }>();
   #timer: NodeJS.Timeout | null = null;
 
   /** `numbered` makes a flow of now of the facts. */
@@ -101,23 +105,42 @@ export class Denials {
     if (known === undefined) {
       const told = key === '' ? { host: null, address: null, port: 0, method: null, path: null } : {};
       const first = this.#numbered({ ...facts, ...told });
-      this.#kinds.set(key, { first, more: 0 });
+      this.#kinds.set(key, { first, more: 0, quietRounds: 0 });
       this.#tell(first);
-      return;
+    } else {
+      known.more += 1;
     }
-    known.more += 1;
-    this.#timer ??= setTimeout(() => this.flush(), gatewayLimits.denialsToldMs);
+    this.#timer ??= setInterval(() => this.#round(), gatewayLimits.denialsToldMs);
   }
 
   /** Tells what was counted since. */
   flush(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
     for (const kind of this.#kinds.values()) {
       if (kind.more === 0) continue;
       this.#tell({ ...this.#numbered(kind.first), count: kind.more });
       kind.more = 0;
     }
+  }
+
+  /** Tells what was counted, and forgets everything. */
+  close(): void {
+    this.flush();
+    this.#kinds.clear();
+    this.#stop();
+  }
+
+  #round(): void {
+    for (const [key, kind] of this.#kinds) {
+      kind.quietRounds = kind.more === 0 ? kind.quietRounds + 1 : 0;
+      if (kind.quietRounds === quietRoundsMax) this.#kinds.delete(key);
+    }
+    this.flush();
+    if (this.#kinds.size === 0) this.#stop();
+  }
+
+  #stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
   }
 }
 
