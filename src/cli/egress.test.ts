@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { ApiError } from '../client/api-error.ts';
-import type { EgressFlowView } from '../contract/schemas.ts';
+import type { EgressFlowView, EgressSimulationView } from '../contract/schemas.ts';
 import { parsePolicyText } from './policy-file.ts';
 import { buildProgram, runProgram } from './program.ts';
 import { ended, TestServer, testContext } from './test-api.ts';
@@ -103,6 +105,71 @@ describe('egress suggest', () => {
     const read = parsePolicyText((await sealwright('egress', 'suggest', 'r')).out, 'web');
     assert('document' in read);
     assert.deepEqual(read.document, { rules: [] });
+  });
+});
+
+describe('egress simulate', () => {
+  type Group = EgressSimulationView['groups'][number];
+  const group: Group = {
+    ...{ host: 'a\u001b[2J', address: null, port: 443, protocol: 'https', method: 'GET', path: '/x\n' },
+    ...{ was: 'allowed', would: 'denied', rule: null, denial: 'request', unknown: null, count: 4, runs: 2 },
+  };
+
+  it('sends policies, presets and files in their order, and the range', async () => {
+    const run = server.run('r');
+    const session = server.session('s');
+    writeFileSync(join(environment.folder, 'web.yaml'), 'rules: [{host: a.example}]\n');
+    const words = ['--policy', 'npm', '--policy', './web.yaml', '--policy', 'web', '--since', '12h'];
+    await sealwright('egress', 'simulate', ...words, '--run', 'r', '--json');
+    await sealwright('egress', 'simulate', '--policy', 'full', '--session', 's');
+    const requests = server.calls.map((call) => JSON.parse(call.replace(/^policies\.simulate /, '')));
+    const document = { rules: [{ host: 'a.example' }] };
+    assert.deepEqual(requests[0].policies, [{ name: 'npm' }, { document }, { name: 'web' }]);
+    assert.match(requests[0].since, /^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
+    assert.deepEqual([requests[0].run, requests[1].session], [run.id, session.id]);
+    assert.deepEqual(requests[1], { policies: [{ name: 'full' }], session: session.id });
+  });
+
+  it('prints what would change, and nothing of it drives a terminal', async () => {
+    const lookup = {
+      ...group,
+      host: 'b.example',
+      port: 53,
+      protocol: 'dns',
+      method: null,
+      path: null,
+    } as Group;
+    const told: Partial<Group> = { would: 'unknown', denial: null, unknown: 'port' };
+    server.simulation = {
+      ...server.simulation,
+      ...{ runs: 3, groups: [group, { ...lookup, ...told }], truncated: true, more: { groups: 1, flows: 9 } },
+      totals: { flows: 20, unchanged: 3, newlyDenied: 13, newlyAllowed: 0, unknown: 4 },
+    };
+    const { status, out, err } = await sealwright('egress', 'simulate', '--policy', 'npm');
+    assert.equal(status, 0);
+    assert.deepEqual(out.trimEnd().split('\n'), [
+      '20 flows of 3 runs since 2026-01-01T00:00:00.000Z: 3 unchanged, 13 newly denied, 0 newly allowed, 4 unknown',
+      '',
+      'WAS      WOULD BE  FLOWS  RUNS  PROTOCOL  DESTINATION         BY                    REQUEST',
+      'allowed  denied    4      2     https     a\\e[2J:443          request               GET /x\\n',
+      'allowed  unknown   4      2     dns       b.example (lookup)  port is not recorded  -',
+    ]);
+    assert.match(err, /9 more flows are not listed\n.*older flows were left out/);
+    const { out: json } = await sealwright('egress', 'simulate', '--policy', 'npm', '--json');
+    assert.deepEqual(JSON.parse(json), server.simulation);
+  });
+
+  it('sends nothing that it cannot read', async () => {
+    writeFileSync(join(environment.folder, 'bad.yaml'), 'rules: [{host: 127.0.0.1}]\n');
+    for (const [status, ...words] of [
+      [2],
+      [1, '--policy', 'bad.yaml'],
+      [1, '--policy', './nowhere'],
+      [2, '--policy', 'npm', '--since', 'yesterday'],
+      [2, '--policy', 'npm', '--run', 'r', '--session', 's'],
+    ] as const)
+      assert.equal((await sealwright('egress', 'simulate', ...words)).status, status, words.join(' '));
+    assert.deepEqual(server.calls, []);
   });
 });
 

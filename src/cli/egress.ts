@@ -5,10 +5,11 @@ import type { Api } from './api.ts';
 import { type Context, print } from './context.ts';
 import { escapeLine } from './escape.ts';
 import { CliFailure } from './failure.ts';
+import { flowText, placeOf } from './flow-text.ts';
 import { writeJson } from './follow.ts';
 import { cliLimits } from './limits.ts';
-import { showBytes } from './quantities.ts';
 import { resolveRun } from './resolve.ts';
+import { defineSimulate } from './simulate.ts';
 import { toYaml } from './yaml.ts';
 
 type LogFlags = { denied?: boolean; json?: boolean; follow?: boolean };
@@ -37,6 +38,7 @@ export function defineEgress(program: Command, context: Context): void {
     .argument('<run>', 'id, beginning of an id, name, or "latest"')
     .option('--json', 'write it as JSON')
     .action(async (word: string, flags: { json?: boolean }) => await suggest(context, word, flags));
+  defineSimulate(egress, context);
 }
 
 async function log(context: Context, word: string, flags: LogFlags): Promise<void> {
@@ -73,24 +75,6 @@ async function* flowsOf(
     yield* page.items;
     cursor = page.nextCursor ?? undefined;
   } while (cursor !== undefined);
-}
-
-function flowText(flow: EgressFlowView): string {
-  const { at, verdict, rule, denial, protocol, method, path, count, end } = flow;
-  return [
-    at,
-    verdict.padEnd(7),
-    protocol === 'dns' ? `${flow.host} (lookup)` : `${placeOf(flow)}:${flow.port}`,
-    ...(protocol === null || protocol === 'dns' ? [] : [protocol]),
-    ...(method === null ? [] : [path === null ? method : `${method} ${path}`]),
-    rule ?? denial ?? '-',
-    ...(count > 1 ? [`${count} times`] : []),
-    ...(end === null ? [] : [`${end.outcome}, ${showBytes(end.bytesOut)} out, ${showBytes(end.bytesIn)} in`]),
-  ].join('  ');
-}
-
-function placeOf({ host, address }: EgressFlowView): string {
-  return host ?? (address?.includes(':') ? `[${address}]` : (address ?? '?'));
 }
 
 async function suggest(context: Context, word: string, { json }: { json?: boolean }): Promise<void> {

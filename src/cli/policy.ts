@@ -52,7 +52,7 @@ function defineChanges(policy: Command, context: Context): void {
     .option('--reason <text>', 'why, for whoever reads its history')
     .option('--json', 'print the whole answer as JSON')
     .action(async (name: string, file: string, flags: { reason?: string; json?: boolean }) => {
-      const { document } = await readFile(context, file, name);
+      const { document } = await readPolicy(context, file, name);
       const { reason } = flags;
       const api = await context.connect();
       const made = await api.policies.put(name, { document, ...(reason === undefined ? {} : { reason }) });
@@ -98,7 +98,7 @@ function defineFiles(policy: Command, context: Context): void {
 }
 
 /** The policy of a file; what is wrong with it is said line by line. Throws CliFailure. */
-async function readFile(
+export async function readPolicy(
   context: Context,
   file: string,
   name: string,
@@ -147,7 +147,7 @@ async function list(context: Context, flags: Format & { limit?: string; all?: bo
 
 async function diff(context: Context, name: string, file: string, json: boolean): Promise<void> {
   const { environment } = context;
-  const read = await readFile(context, file, name);
+  const read = await readPolicy(context, file, name);
   const { formatDocument } = await import('../contract/policy.ts');
   const api = await context.connect();
   const { document, generation } = await api.policies.get(name);
@@ -169,7 +169,7 @@ async function check(context: Context, file: string, json: boolean): Promise<voi
     const shown = 'problems' in read ? { ok: false, ...read } : { ok: true, ...enforced(read) };
     return await print(environment, `${JSON.stringify(shown, null, 2)}\n`);
   }
-  const { rules, limits } = enforced(await readFile(context, file, 'policy'));
+  const { rules, limits } = enforced(await readPolicy(context, file, 'policy'));
   const named = Object.entries(limits).map(([name, limit]) => `, ${name} ${limit}`);
   await print(environment, `${escapeLine(file)} can be enforced: ${rules.length} rules${named.join('')}\n`);
 }

@@ -1,6 +1,7 @@
 import { ApiError } from '../client/api-error.ts';
 import type {
   EgressFlowView,
+  EgressSimulationView,
   LogEnd,
   PolicyView,
   RunView,
@@ -23,6 +24,11 @@ export class TestServer {
   readonly policies: PolicyView[] = [];
   /** What every run reached for. */
   readonly flows: EgressFlowView[] = [];
+  simulation: EgressSimulationView = {
+    ...{ since: '2026-01-01T00:00:00.000Z', runs: 0, groups: [], truncated: false },
+    totals: { flows: 0, unchanged: 0, newlyDenied: 0, newlyAllowed: 0, unknown: 0 },
+    more: { groups: 0, flows: 0 },
+  };
   patch: Buffer = Buffer.alloc(0);
   /** What each reading of a log yields; an Error breaks it off. The last one is used again. */
   logs: (LogEvent | Error)[][] = [[ended(0)]];
@@ -167,6 +173,10 @@ export class TestServer {
           query,
         ),
       remove: async (name) => void this.calls.push(`policies.remove ${name}`),
+      simulate: async (request) => {
+        this.calls.push(`policies.simulate ${JSON.stringify(request)}`);
+        return this.simulation;
+      },
     },
     audit: {
       list: async (query = {}) =>

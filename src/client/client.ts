@@ -5,6 +5,7 @@ import type {
   CreateToken,
   EgressCountsView,
   EgressFlowView,
+  EgressSimulationView,
   PolicySummaryView,
   PolicyView,
   PresetView,
@@ -12,6 +13,7 @@ import type {
   ResumeRun,
   RunView,
   SessionView,
+  SimulateEgress,
   TokenView,
   UploadView,
 } from '../contract/schemas.ts';
@@ -86,6 +88,8 @@ export type Client = {
     history(name: string, query?: Query): Promise<Page<PolicySummaryView>>;
     remove(name: string): Promise<void>;
     presets(): Promise<Page<PresetView>>;
+    /** Hosts, addresses, methods and paths in the answer are untrusted text. */
+    simulate(request: SimulateEgress): Promise<EgressSimulationView>;
   };
   readonly audit: {
     list(query?: Query): Promise<Page<Record<string, unknown>>>;
@@ -192,6 +196,7 @@ function policyCalls(connection: Connection): Client['policies'] {
     history: async (name, query) => connection.json('GET', `${of(name)}/history${queryText(query)}`),
     remove: async (name) => connection.empty('DELETE', of(name)),
     presets: () => connection.json('GET', '/api/v1/presets'),
+    simulate: (request) => connection.json('POST', '/api/v1/egress/simulations', { body: request }),
   };
 }
 

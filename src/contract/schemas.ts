@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { egressDenials, egressModes, egressProtocols } from '../model/egress.ts';
+import { unknownFacts } from '../model/egress-simulate.ts';
 import { type Id, type IdKind, parseId } from '../model/ids.ts';
 import { type LimitMeans, runLimitBounds } from '../model/limits.ts';
 import { failureCauses, runPhases } from '../model/run.ts';
@@ -50,9 +51,11 @@ export const reason = z
 
 export const egressFull = 'full';
 
-/** Whether each of them exists is for control to say. */
+/** Whether there is one is for control to say. */
+const egressName = z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, 'is not the name of a preset or policy');
+
 const egressNames = z
-  .array(z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, 'is not the name of a preset or policy'))
+  .array(egressName)
   .max(apiLimits.egressNamesMax)
   .refine((names) => new Set(names).size === names.length, { message: 'names one twice' })
   .refine((names) => names.length < 2 || !names.includes(egressFull), { message: 'has more beside full' })
@@ -302,6 +305,74 @@ export const egressCounts = z
   .nullable()
   .meta({ description: 'Of the whole run; null on pages after the first' });
 
+/** What is simulated: the rules of all in their order. */
+const candidates = z
+  .array(
+    z
+      .strictObject({ name: egressName.optional(), document: policyDocument.optional() })
+      .refine(({ name, document }) => (name === undefined) !== (document === undefined), {
+        message: 'does not have exactly one of name and document',
+      }),
+  )
+  .min(1)
+  .max(apiLimits.egressNamesMax)
+  .meta({
+    description: 'Presets and policies by name (or `full`), and documents that are called `candidate`',
+  });
+
+export const durationPattern = /^(\d{1,6})([smhdw])$/;
+
+const since = z
+  .string()
+  .refine((text) => durationPattern.test(text) || time.safeParse(text).success, {
+    message: 'is neither a duration such as 30m, 12h or 7d nor a time such as 2026-01-31T12:00:00Z',
+  })
+  .meta({ description: 'A duration before now, or a time; 7d where absent', example: '7d' });
+
+export const simulateEgress = z
+  .strictObject({
+    policies: candidates,
+    since: since.optional(),
+    run: runId.optional(),
+    session: sessionId.optional(),
+  })
+  .refine(({ run, session }) => run === undefined || session === undefined, {
+    message: 'has both run and session',
+    path: ['session'],
+  });
+
+/** Hosts, addresses, methods and paths are the sandboxes' own words: untrusted text. */
+export const simulatedGroup = egressFlow
+  .pick({ host: true, address: true, port: true, protocol: true, method: true, path: true })
+  .extend({
+    was: z.enum(['allowed', 'denied']),
+    would: z.enum(['allowed', 'denied', 'unknown']),
+    rule: z.string().nullable().meta({ description: 'What would let it through' }),
+    denial: z.enum(egressDenials).nullable().meta({ description: 'Why it would be denied' }),
+    unknown: z.enum(unknownFacts).nullable().meta({ description: 'What the record does not say' }),
+    count: z.int(),
+    runs: z.int(),
+  });
+
+export const egressSimulation = z.object({
+  since: time,
+  runs: z.int().meta({ description: 'Runs whose flows were looked at' }),
+  totals: z.object({
+    flows: z.int(),
+    unchanged: z.int(),
+    newlyDenied: z.int(),
+    newlyAllowed: z.int(),
+    unknown: z.int(),
+  }),
+  groups: z.array(simulatedGroup).meta({ description: 'What would change or cannot be told, most first' }),
+  more: z
+    .object({ groups: z.int(), flows: z.int() })
+    .meta({ description: 'What would change or cannot be told and is not in the list' }),
+  truncated: z
+    .boolean()
+    .meta({ description: 'Whether older flows were left out because there are too many' }),
+});
+
 export const pageQuery = z.strictObject({
   cursor: z.string().max(512).optional(),
   limit: z.coerce.number().int().min(1).max(apiLimits.pageMax).optional(),
@@ -383,5 +454,7 @@ export type PolicySummaryView = z.infer<typeof policySummary>;
 export type PresetView = z.infer<typeof preset>;
 export type EgressFlowView = z.infer<typeof egressFlow>;
 export type EgressCountsView = z.infer<typeof egressCounts>;
+export type SimulateEgress = z.infer<typeof simulateEgress>;
+export type EgressSimulationView = z.infer<typeof egressSimulation>;
 export type Problem = z.infer<typeof problem>;
 export type LogEnd = z.infer<typeof logEnd>;

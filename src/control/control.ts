@@ -6,6 +6,7 @@ import type {
   CreateToken,
   EgressCountsView,
   EgressFlowView,
+  EgressSimulationView,
   PolicySummaryView,
   PolicyView,
   PresetView,
@@ -13,6 +14,7 @@ import type {
   ResumeRun,
   RunView,
   SessionView,
+  SimulateEgress,
   TokenView,
   UploadView,
 } from '../contract/schemas.ts';
@@ -126,6 +128,8 @@ export type Control = {
     /** Newest first, of removed policies too. */
     history(caller: Caller, name: string, query: PageRequest): Promise<Page<PolicySummaryView>>;
     presets(caller: Caller): Promise<readonly PresetView[]>;
+    /** What it would say to the recorded flows that the caller may see. One at a time; it ends early with the signal. */
+    simulate(caller: Caller, request: SimulateEgress, signal: AbortSignal): Promise<EgressSimulationView>;
   };
   readonly uploads: {
     /** Streams to the runner; nothing is kept when the stream fails. The bytes are untrusted and unparsed. */

@@ -1,5 +1,5 @@
 import { Fault } from '../contract/faults.ts';
-import { compileRules } from '../contract/policy.ts';
+import { compileRules, type PolicyProblem } from '../contract/policy.ts';
 import { egressFull } from '../contract/schemas.ts';
 import { type EgressLimits, type EgressPolicy, type EgressRule, unlimitedEgress } from '../model/egress.ts';
 import { isPresetName, presetRules } from '../model/egress-presets.ts';
@@ -29,6 +29,20 @@ export async function requireEgress(policies: Store['policies'], names: readonly
     throw invalidEgress(`/egress/${index}`, `There is no preset or policy with the name ${names[index]}.`);
   const { unenforced } = await compileEgress(policies, { names, generation: 1 });
   if (unenforced[0] !== undefined) throw invalidEgress('/egress', unenforced[0]);
+}
+
+/** Every place of a document, which stands at `at` in the request, that cannot be enforced. */
+export function unenforceable(at: string, problems: readonly PolicyProblem[]): Fault {
+  const errors = problems.map(({ path, message }) => ({ path: `${at}${pointerOf(path)}`, message }));
+  return new Fault('request.invalid', {
+    detail: `In body ${errors[0]?.path}: ${errors[0]?.message}`,
+    extra: { in: 'body', errors: errors.slice(0, 32) },
+  });
+}
+
+/** `rules[2].ports` as `/rules/2/ports` (RFC 6901). */
+function pointerOf(path: string): string {
+  return path === '' ? '' : `/${path.replaceAll('[', '/').replaceAll(']', '').replaceAll('.', '/')}`;
 }
 
 export function invalidEgress(path: string, message: string): Fault {
@@ -70,7 +84,8 @@ export async function compileEgress(
   return { policy: { mode: 'restricted', generation, rules: [], limits }, unenforced };
 }
 
-function smallest(all: readonly Partial<EgressLimits>[]): EgressLimits {
+/** Of each limit the smallest that one of them names. */
+export function smallest(all: readonly Partial<EgressLimits>[]): EgressLimits {
   const least = (name: keyof EgressLimits) => {
     const named = all.map((limits) => limits[name] ?? null).filter((limit) => limit !== null);
     return named.length > 0 ? Math.min(...named) : null;

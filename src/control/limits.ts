@@ -38,6 +38,14 @@ export const controlLimits = {
   egressFlowsPerCommit: 1_024,
   /** What one run may reach, in compiled rules. The runner takes no more. */
   egressRulesMax: 2_000,
+  /** What one simulation reads and tells apart at most, and how long it works, in turns. */
+  simulateFlowsMax: 100_000,
+  simulateRunsMax: 20_000,
+  simulateMs: 10_000,
+  simulateTurnMs: 10,
+  simulateGroupsMax: 5_000,
+  simulateGroupsShown: 200,
+  simulateSinceMs: 7 * 24 * 3600 * 1000,
   uploadChunkBytes: 1024 * 1024,
   idempotencyKeptMs: 24 * 3600 * 1000,
   sweepRunsMax: 256,

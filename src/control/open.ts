@@ -11,6 +11,7 @@ import type { Caller, Control } from './control.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { EgressOrders } from './egress-orders.ts';
 import { EgressRecords } from './egress-records.ts';
+import { EgressSimulations } from './egress-simulations.ts';
 import { type Gate, openGate } from './gate.ts';
 import { LiveRuns } from './live-runs.ts';
 import type { Logger } from './logger.ts';
@@ -115,6 +116,7 @@ function assemble({ store, audit, runner, clock, config, logger }: ControlOption
   });
   const egressOrders = new EgressOrders({ store, live, link, logger });
   const egressRecords = new EgressRecords({ store, live, link, gate, logger });
+  const simulations = new EgressSimulations({ store, gate, live, clock });
   const dispatcher: Dispatcher = new Dispatcher({
     store,
     live,
@@ -141,6 +143,7 @@ function assemble({ store, audit, runner, clock, config, logger }: ControlOption
     dispatcher,
     egressOrders,
     egressRecords,
+    simulations,
     closer,
     sweeper,
     readings,

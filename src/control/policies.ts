@@ -10,6 +10,8 @@ import type { GrantableScope } from '../model/scopes.ts';
 import type { PolicySummary, Store } from '../store/store.ts';
 import type { Caller, Control, Page, Versioned } from './control.ts';
 import type { EgressOrders } from './egress-orders.ts';
+import { unenforceable } from './egress-policies.ts';
+import type { EgressSimulations } from './egress-simulations.ts';
 import type { Act, Gate } from './gate.ts';
 import { positionCursor, storePosition } from './paging.ts';
 import { policySummaryView, policyView } from './views.ts';
@@ -19,6 +21,7 @@ export type PolicyParts = {
   readonly gate: Gate;
   readonly clock: Clock;
   readonly egressOrders: EgressOrders;
+  readonly simulations: EgressSimulations;
 };
 
 export function policyUseCases(parts: PolicyParts): Control['policies'] {
@@ -33,6 +36,7 @@ export function policyUseCases(parts: PolicyParts): Control['policies'] {
       await gate.read(caller, policyAct('policy.list', 'policy:read'));
       return presetNames.map(presetView);
     },
+    simulate: (caller, request, signal) => parts.simulations.simulate(caller, request, signal),
   };
 }
 
@@ -56,7 +60,8 @@ async function put(
   const { reason = null } = request;
   const asked = policyAct('policy.put', 'policy:write', name);
   await gate.read(caller, asked);
-  refuseUnenforceable(name, request.document);
+  const compiled = compileRules(name, request.document);
+  if ('problems' in compiled) throw unenforceable('/document', compiled.problems);
   const document = formatDocument(request.document);
   const act: Act = {
     ...asked,
@@ -74,24 +79,6 @@ async function put(
 /** What the log holds of a document: the store keeps every generation, and this tells whether it still is that one. */
 function digestOf(document: PolicyDocument): string {
   return hash('sha256', canonicalJson(JSON.parse(JSON.stringify(document)) as JsonValue), 'hex');
-}
-
-function refuseUnenforceable(name: string, document: PolicyDocument): void {
-  const compiled = compileRules(name, document);
-  if ('rules' in compiled) return;
-  const errors = compiled.problems.map(({ path, message }) => ({
-    path: `/document${pointerOf(path)}`,
-    message,
-  }));
-  throw new Fault('request.invalid', {
-    detail: `In body ${errors[0]?.path}: ${errors[0]?.message}`,
-    extra: { in: 'body', errors: errors.slice(0, 32) },
-  });
-}
-
-/** `rules[2].ports` as `/rules/2/ports` (RFC 6901). */
-function pointerOf(path: string): string {
-  return path === '' ? '' : `/${path.replaceAll('[', '/').replaceAll(']', '').replaceAll('.', '/')}`;
 }
 
 function stale(ifMatch: number | null): Fault {

@@ -24,6 +24,8 @@ const named = {
   PutPolicy: schemas.putPolicy,
   Preset: schemas.preset,
   EgressFlow: schemas.egressFlow,
+  SimulateEgress: schemas.simulateEgress,
+  EgressSimulation: schemas.egressSimulation,
   LogChunk: schemas.logChunk,
   LogEnd: schemas.logEnd,
   Problem: schemas.problem,

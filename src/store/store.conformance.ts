@@ -7,7 +7,7 @@ import type { EgressFlow, EgressFlowEnd } from '../model/egress.ts';
 import { newId, type RunId, type SessionId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import { advanceRun, type Ending, type RunChange, type RunState } from '../model/run.ts';
-import type { Claim, Store } from './store.ts';
+import type { Claim, EndedRun, Listed, Store } from './store.ts';
 
 const ann: ActorId = 'user:ann';
 const bob: ActorId = 'user:bob';
@@ -639,6 +639,65 @@ function flowPromises(using: Using): void {
     assert.deepEqual(await ids(run, {}, { after: null, limit: 2 }), [0, 1]);
     assert((await listed(run, {}, { after: 1, limit: 2 })).more);
     assert.deepEqual(await ids(run, {}, { after: 3, limit: 2 }), [4]);
+  });
+
+  it('lists the last verdicts first, page by page', async () => {
+    const run = await runIn(using(), await sessionIn(using()));
+    await using().flows.record(
+      [1, 2, 3, 40].map((id) => flow(run, id, { at: 50 - id })),
+      [],
+    );
+    const newest = async (before: number | null, limit = 2) => {
+      const { records, more } = await using().flows.newest(run, { before, limit });
+      return [...records.map(({ id }) => id), more];
+    };
+    assert.deepEqual(await newest(null), [40, 3, true]);
+    assert.deepEqual(await newest(3), [2, 1, false]);
+    assert.deepEqual(await newest(1), [false]);
+  });
+
+  it('finds the ended runs that may have flows of a time, each once, the last end first', async () => {
+    const session = await sessionIn(using());
+    const elsewhere = await sessionIn(using(), bob);
+    const end = async (at: number, of: SessionId, owner = ann) => {
+      const run = { ...newRun(of, 1000, { phase: 'queued', queuedAt: 1000 }), owner };
+      const made = await using().runs.create(run, { env: {}, claim: null, livePerOwnerMax: 100 });
+      assert(made.outcome === 'created');
+      if (at > 0) await change(using(), made.record.id, ended(at));
+      return made.record.id;
+    };
+    const [early, one, two] = [await end(1500, session), await end(2000, session), await end(2000, session)];
+    const [late, theirs] = [await end(3000, elsewhere), await end(2500, session, bob)];
+    const [live, gone, expired] = [await end(0, session), await end(2600, session), await end(2700, session)];
+    await using().flows.record(
+      [live, one, early, gone, expired].map((run) => flow(run, 1)),
+      [],
+    );
+    await using().runs.remove(gone, 9000);
+    await using().runs.markFilesExpired([expired]);
+    const found = async (filter: Parameters<Store['flows']['runsSince']>[1], limit = 9) => {
+      const ids: RunId[] = [];
+      for (let after: EndedRun | null = null; ; ) {
+        const page: Listed<EndedRun> = await using().flows.runsSince(2000, filter, { after, limit });
+        ids.push(...page.records.map(({ id }) => id));
+        after = page.records.at(-1) ?? null;
+        if (!page.more) return ids;
+      }
+    };
+    const alike = [one, two].sort().reverse();
+    assert.deepEqual(await found({}), [late, theirs, ...alike]);
+    assert.deepEqual(await found({}, 1), [late, theirs, ...alike]);
+    assert.deepEqual(await found({ owner: ann }), [late, ...alike]);
+    assert.deepEqual(await found({ owner: bob, session }), [theirs]);
+    const { records } = await using().flows.runsSince(1, { owner: ann, session }, { after: null, limit: 9 });
+    assert.deepEqual(
+      records.map(({ id, hasFlows }) => [id, hasFlows]).sort(),
+      [
+        [early, true],
+        [one, true],
+        [two, false],
+      ].sort(),
+    );
   });
 
   it('counts what records stand for', async () => {

@@ -308,5 +308,18 @@ export type FlowStore = {
     filter: { verdict?: EgressFlow['verdict'] | undefined; host?: string | undefined },
     page: { after: number | null; limit: number },
   ): Promise<Listed<FlowRecord>>;
+  /** The last verdict first; `before` is the id of the last flow of the page before. */
+  newest(run: RunId, page: { before: number | null; limit: number }): Promise<Listed<FlowRecord>>;
+  /**
+   * Finished runs that keep their files, and so their flows, and that ended at `since` or later: the last end first.
+   * `after` is the last run of the page before.
+   */
+  runsSince(
+    since: number,
+    filter: { owner?: ActorId | undefined; session?: SessionId | undefined },
+    page: { after: EndedRun | null; limit: number },
+  ): Promise<Listed<EndedRun>>;
   countsOf(run: RunId): Promise<FlowCounts>;
 };
+
+export type EndedRun = { readonly id: RunId; readonly endedAt: number; readonly hasFlows: boolean };

@@ -400,6 +400,12 @@ function fakePolicies(state: FakeState): Control['policies'] {
       return { name, generation: index + 1, author, reason, createdAt, removed: view === null };
     });
   return {
+    async simulate(caller, { policies, since }) {
+      state.gate(caller, 'run:read', { kind: 'run' });
+      const totals = { flows: policies.length, unchanged: 0, newlyDenied: 0, newlyAllowed: 0, unknown: 0 };
+      const more = { groups: 0, flows: 0 };
+      return { since: since ?? now, runs: 0, totals, groups: [], more, truncated: false };
+    },
     async put(caller, name, { document, reason = null }, ifMatch) {
       gate(caller, 'policy:write', name);
       const before = current(name);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { openTestServer } from '../../../tests/support/test-server.ts';
 import * as schemas from '../../contract/schemas.ts';
+import { newId } from '../../model/ids.ts';
 import type { Scope } from '../../model/scopes.ts';
 
 const path = '/api/v1/policies/web';
@@ -98,4 +99,53 @@ test('policies answer nobody, read for policy:read and change for policy:write',
     assert.equal(await statusOf('GET', url, 'reader'), 200, url);
   }
   assert.equal(await statusOf('DELETE', path, 'writer'), 204);
+});
+
+const simulations = '/api/v1/egress/simulations';
+
+test('a simulation answers by its schema, and bad input names its place', async (t) => {
+  const server = await openTestServer(t);
+  const simulate = (body: object) => server.call('POST', simulations, { body });
+  const policies = [{ name: 'npm' }, { document: { ...document, limits: { connections: 1 } } }];
+  const answer = await simulate({ policies });
+  assert.equal(answer.status, 200);
+  assert.deepEqual(schemas.egressSimulation.parse(answer.body), answer.body);
+  for (const since of ['30m', '12h', '7d', '2026-01-31T12:00:00Z'])
+    assert.equal((await simulate({ policies, since })).status, 200, since);
+  const bad: readonly (readonly [object, string])[] = [
+    [{}, '/policies'],
+    [{ policies: [] }, '/policies'],
+    [{ policies: [{}] }, '/policies/0'],
+    [{ policies: [{ name: 'npm', document }] }, '/policies/0'],
+    [{ policies: [{ name: 'Npm' }] }, '/policies/0/name'],
+    [
+      { policies: [{ document: { rules: [{ host: 'a.b', ports: [0] }] } }] },
+      '/policies/0/document/rules/0/ports/0',
+    ],
+    [{ policies: Array(33).fill({ name: 'npm' }) }, '/policies'],
+    ...['', '7', '7y', '-1d', '1e3d', '1000000000d', 'yesterday', '2026-02-30T00:00:00Z', 7].map(
+      (since) => [{ policies, since }, '/since'] as const,
+    ),
+    [{ policies, run: 'x' }, '/run'],
+    [{ policies, run: newId('run', 1), session: newId('session', 1) }, '/session'],
+    [{ policies, more: 1 }, '/more'],
+  ];
+  for (const [body, path] of bad) {
+    const { status, body: problem } = await simulate(body);
+    assert.deepEqual([status, problem.errors?.[0]?.path], [400, path], JSON.stringify(body));
+  }
+});
+
+test('a simulation is for who may read runs', async (t) => {
+  const server = await openTestServer(t);
+  const { actors } = server.control;
+  actors.set('reader', { id: 'user:r', scopes: new Set(['run:read']), reach: 'own' });
+  actors.set('other', { id: 'user:o', scopes: new Set(['policy:read', 'run:write']), reach: 'all' });
+  const body = { policies: [{ name: 'npm' }] };
+  for (const [token, status] of [
+    [null, 401],
+    ['other', 403],
+    ['reader', 200],
+  ] as const)
+    assert.equal((await server.call('POST', simulations, { token, body })).status, status);
 });

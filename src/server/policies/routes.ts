@@ -12,6 +12,7 @@ export function policyRoutes(app: App, context: ServerContext): void {
   readRoutes(app, context);
   listRoutes(app, context);
   changeRoutes(app, context);
+  simulateRoute(app, context);
 }
 
 function readRoutes(app: App, { control }: ServerContext): void {
@@ -134,6 +135,28 @@ function changeRoutes(app: App, { control }: ServerContext): void {
     handler: async (request, reply) => {
       await control.policies.remove(callerOf(request), request.params.name);
       return sendEmpty(reply, 204);
+    },
+  });
+}
+
+function simulateRoute(app: App, { control }: ServerContext): void {
+  app.route({
+    method: 'POST',
+    url: '/api/v1/egress/simulations',
+    config: { rate: 'admin', needs: 'run:read' },
+    schema: {
+      operationId: 'simulateEgress',
+      summary:
+        'What policies would say to recorded flows that the caller may see: what changes, nothing is changed',
+      tags: ['policies'],
+      querystring: noQuery,
+      body: schemas.simulateEgress,
+      response: { 200: json('What would change', schemas.egressSimulation), ...problemResponses },
+    },
+    handler: async (request, reply) => {
+      const gone = new AbortController();
+      reply.raw.once('close', () => gone.abort());
+      return await control.policies.simulate(callerOf(request), request.body, gone.signal);
     },
   });
 }

@@ -15,6 +15,8 @@ export function flowQueries(reader: Database, writer: GroupCommit): FlowStore {
     record: (flows, ends) => writer.do((db) => record(db, flows, ends)),
     known: (run, ids) => known(reader, run, ids),
     list: (run, filter, page) => list(reader, run, filter, page),
+    newest: (run, page) => newest(reader, run, page),
+    runsSince: (since, filter, page) => runsSince(reader, since, filter, page),
     countsOf: (run) => countsOf(reader, run),
   };
 }
@@ -81,6 +83,51 @@ async function list(
     .limit(limit + 1)
     .execute();
   return { records: rows.slice(0, limit).map(flowOf), more: rows.length > limit };
+}
+
+async function newest(
+  db: Database,
+  ...[run, { before, limit }]: Parameters<FlowStore['newest']>
+): ReturnType<FlowStore['newest']> {
+  assert(limit >= 1 && limit <= storeLimits.pageRecordsMax, 'a page has a bounded size');
+  let query = db.selectFrom('flows').selectAll().where('run', '=', run);
+  if (before !== null) query = query.where('id', '<', before);
+  const rows = await query
+    .orderBy('id', 'desc')
+    .limit(limit + 1)
+    .execute();
+  return { records: rows.slice(0, limit).map(flowOf), more: rows.length > limit };
+}
+
+async function runsSince(
+  db: Database,
+  ...[since, { owner, session }, { after, limit }]: Parameters<FlowStore['runsSince']>
+): ReturnType<FlowStore['runsSince']> {
+  assert(limit >= 1 && limit <= storeLimits.pageRecordsMax, 'a page has a bounded size');
+  let query = db
+    .selectFrom('runs')
+    .select((build) => [
+      'id',
+      'finished_at',
+      build.exists(build.selectFrom('flows').select('flows.id').whereRef('run', '=', 'runs.id')).as('flows'),
+    ])
+    .where(sql<boolean>`files_expired = 0 and finished_at is not null`)
+    .where('removed_at', 'is', null)
+    .where('finished_at', '>=', since);
+  if (owner !== undefined) query = query.where('owner', '=', owner);
+  if (session !== undefined) query = query.where('session', '=', session);
+  if (after !== null) query = query.where(sql<boolean>`(finished_at, id) < (${after.endedAt}, ${after.id})`);
+  const rows = await query
+    .orderBy('finished_at', 'desc')
+    .orderBy('id', 'desc')
+    .limit(limit + 1)
+    .execute();
+  const records = rows.slice(0, limit).map(({ id, finished_at, flows }) => ({
+    id: id as RunId,
+    endedAt: Number(finished_at),
+    hasFlows: Boolean(flows),
+  }));
+  return { records, more: rows.length > limit };
 }
 
 async function countsOf(db: Database, run: RunId): Promise<FlowCounts> {

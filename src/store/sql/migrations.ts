@@ -9,6 +9,7 @@ import type { Tables } from './tables.ts';
 const migrations: Record<string, Migration> = {
   '0001-foundation': { up: foundation },
   '0002-egress': { up: egress },
+  '0003-egress-by-session': { up: egressBySession },
 };
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations };
@@ -148,6 +149,21 @@ async function idempotency(db: Kysely<Tables>): Promise<void> {
     .addPrimaryKeyConstraint('idempotency_key', ['actor', 'key'])
     .execute();
   await db.schema.createIndex('idempotency_by_age').on('idempotency').columns(['created_at']).execute();
+}
+
+/** What a session's runs may reach, and the runs of an owner that still have their flows. */
+async function egressBySession(db: Kysely<Tables>): Promise<void> {
+  await db.schema
+    .alterTable('sessions')
+    .addColumn('egress_names', 'text', (column) => column.notNull().defaultTo('[]'))
+    .execute();
+  await db.schema.alterTable('sessions').addColumn('egress_reason', 'text').execute();
+  await db.schema
+    .createIndex('runs_with_files_by_owner')
+    .on('runs')
+    .columns(['owner', 'finished_at', 'id'])
+    .where(sql<boolean>`files_expired = 0 and finished_at is not null`)
+    .execute();
 }
 
 async function egress(db: Kysely<Tables>): Promise<void> {
