@@ -7,7 +7,7 @@ export type Api = {
   readonly sessions: Pick<Client['sessions'], 'create' | 'list' | 'get' | 'rename' | 'close'>;
   readonly runs: Pick<
     Client['runs'],
-    'create' | 'list' | 'get' | 'stop' | 'resume' | 'wait' | 'logs' | 'diff' | 'egress'
+    'create' | 'list' | 'get' | 'stop' | 'resume' | 'wait' | 'logs' | 'diff' | 'egress' | 'flows'
   >;
   readonly uploads: Client['uploads'];
   readonly tokens: Pick<Client['tokens'], 'create' | 'list' | 'revoke'>;

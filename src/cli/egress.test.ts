@@ -63,23 +63,22 @@ describe('egress log', () => {
     );
   });
 
-  it('follows a live run to its end and prints every flow once', async () => {
-    const run = server.run('r', { phase: 'running' });
-    server.flows.push(flow(0));
-    let waits = 0;
-    server.onWait = () => {
-      waits += 1;
-      server.flows.push(flow(waits));
-      if (waits === 3) server.runs[0] = { ...run, phase: 'succeeded' };
-    };
-    const { out } = await sealwright('egress', 'log', '-f', '--json', 'r');
-    assert.deepEqual(
-      out
+  it('and watch follow a live run to its end and print every flow once', async () => {
+    server.run('r', { phase: 'running' });
+    for (const words of [['log', '-f'], ['watch']]) {
+      server.flows.splice(0, Number.POSITIVE_INFINITY, flow(0), flow(1, { ...denied, host: 'a\u001b[2J' }));
+      server.onFlow = () => {
+        if (server.flows.length < 5) server.flows.push(flow(server.flows.length));
+      };
+      const { status, out, err } = await sealwright('egress', ...words, '--json', 'r');
+      const ids = out
         .trimEnd()
         .split('\n')
-        .map((line) => (JSON.parse(line) as EgressFlowView).id),
-      [0, 1, 2, 3, 4],
-    );
+        .map((line) => (JSON.parse(line) as EgressFlowView).id);
+      assert.deepEqual([status, ids, err], [0, [0, 1, 2, 3, 4], '']);
+      const refused = await sealwright('egress', ...words, '--denied', 'r');
+      assert.equal(refused.out, '2026-01-02T03:04:05.678Z  denied   a\\e[2J:443  https  no-rule\n');
+    }
   });
 });
 

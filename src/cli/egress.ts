@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 import type { EgressFlowView } from '../contract/schemas.ts';
-import { isTerminal } from '../model/run.ts';
 import type { Api } from './api.ts';
 import { type Context, print } from './context.ts';
 import { escapeLine } from './escape.ts';
@@ -30,6 +29,16 @@ export function defineEgress(program: Command, context: Context): void {
     .option('--json', 'write one JSON object a line')
     .action(async (word: string, flags: LogFlags) => await log(context, word, flags));
   egress
+    .command('watch')
+    .description(
+      'Prints what a run reaches for as it happens, from its start until it has ended, each flow once. How flows end\n' +
+        'is in sealwright egress log.',
+    )
+    .argument('<run>', 'id, beginning of an id, name, or "latest"')
+    .option('--denied', 'only what is denied')
+    .option('--json', 'write one JSON object a line')
+    .action(async (word: string, flags: LogFlags) => await watch(context, word, flags));
+  egress
     .command('suggest')
     .description(
       'Writes the least policy that lets through everything the run reached for, as YAML. The hosts are the run’s own\n' +
@@ -42,24 +51,26 @@ export function defineEgress(program: Command, context: Context): void {
 }
 
 async function log(context: Context, word: string, flags: LogFlags): Promise<void> {
-  const { environment } = context;
+  if (flags.follow === true) return await watch(context, word, flags);
   const api = await context.connect();
   const run = await resolveRun(api, word);
-  let after: number | undefined;
-  for (;;) {
-    // Asked before its flows are: what a run that has ended reached for is then all there.
-    const ended =
-      flags.follow !== true || isTerminal((await api.runs.wait(run, { timeoutSeconds: 1 })).phase);
-    for await (const flow of flowsOf(api, run, { verdict: verdictOf(flags), after })) {
-      after = flow.id;
-      if (flags.json === true) await writeJson(environment, flow);
-      else await print(environment, `${escapeLine(flowText(flow))}\n`);
-    }
-    if (ended) return;
-  }
+  for await (const flow of flowsOf(api, run, { verdict: verdictOf(flags) })) await show(context, flow, flags);
 }
 
-function verdictOf({ denied }: LogFlags): string | undefined {
+/** Every flow once, as it is recorded, until the run has ended. */
+async function watch(context: Context, word: string, flags: LogFlags): Promise<void> {
+  const api = await context.connect();
+  const run = await resolveRun(api, word);
+  for await (const event of api.runs.flows(run, { verdict: verdictOf(flags) }))
+    if (event.event === 'flow') await show(context, event.flow, flags);
+}
+
+async function show({ environment }: Context, flow: EgressFlowView, { json }: LogFlags): Promise<void> {
+  if (json === true) await writeJson(environment, flow);
+  else await print(environment, `${escapeLine(flowText(flow))}\n`);
+}
+
+function verdictOf({ denied }: LogFlags): 'denied' | undefined {
   return denied === true ? 'denied' : undefined;
 }
 
@@ -67,7 +78,7 @@ function verdictOf({ denied }: LogFlags): string | undefined {
 async function* flowsOf(
   api: Api,
   run: string,
-  filter: { verdict?: string | undefined; after?: number | undefined },
+  filter: { verdict?: 'denied' | undefined },
 ): AsyncGenerator<EgressFlowView> {
   let cursor: string | undefined;
   do {

@@ -1,4 +1,5 @@
 import { ApiError } from '../client/api-error.ts';
+import type { FlowEvent } from '../client/flow-events.ts';
 import type {
   EgressFlowView,
   EgressSimulationView,
@@ -36,6 +37,7 @@ export class TestServer {
   refuseRuns: ApiError | null = null;
   onStop: () => void = () => {};
   onWait: () => void = () => {};
+  onFlow: () => void = () => {};
   #clock = Date.parse('2026-01-01T00:00:00Z');
 
   session(name: string | null, more: Partial<SessionView> = {}): SessionView {
@@ -120,6 +122,7 @@ export class TestServer {
         ),
         counts: null,
       }),
+      flows: (_, { verdict } = {}) => this.#readFlows(verdict),
       logs: (_, options = {}) => this.#readLog(options),
       diff: async () => ({ mediaType: 'text/x-diff', bytes: this.patch.length, body: chunksOf(this.patch) }),
     },
@@ -190,6 +193,17 @@ export class TestServer {
     const generation = this.policies.filter((policy) => policy.name === name).length + 1;
     const createdAt = new Date(this.#clock).toISOString();
     return { name, generation, author: 'user:t', reason, createdAt, document };
+  }
+
+  /** Those that come while it reads, too: `onFlow` may add more. */
+  async *#readFlows(verdict: string | undefined): AsyncGenerator<FlowEvent, void, undefined> {
+    for (let at = 0; at < this.flows.length; at += 1) {
+      const flow = this.flows[at]!;
+      if ((verdict ?? flow.verdict) === flow.verdict) yield { event: 'flow', flow };
+      this.onFlow();
+    }
+    const [end] = [ended(0)];
+    if (end.event === 'end') yield end;
   }
 
   async *#readLog(options: LogOptions): AsyncGenerator<LogEvent, void, undefined> {

@@ -4,6 +4,7 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { openTestServer, type TestServer } from '../../tests/support/test-server.ts';
+import type { EgressFlowView } from '../contract/schemas.ts';
 import { ApiError } from './api-error.ts';
 import { type Client, createClient } from './client.ts';
 import type { LogEvent } from './log-events.ts';
@@ -252,6 +253,41 @@ test('a log that breaks off goes on after the last event, missing nothing and gi
   assert.equal(end, 'succeeded');
   assert.equal(opened, 4);
 });
+
+test('flows that break off go on after the last one, missing nothing and giving nothing twice', async (t) => {
+  const server = await openTestServer(t);
+  const real = new URL(server.address);
+  let opened = 0;
+  const stub = await openStub(t, async (request, response) => {
+    opened += 1;
+    const answer = await fetch(real.origin + request.url!, { headers: { ...request.headers } as never });
+    const text = await answer.text();
+    response.writeHead(answer.status, { 'content-type': 'text/event-stream' });
+    const firstEvent = text.indexOf('\n\n', text.indexOf('id: ')) + 2;
+    response.write(opened < 4 ? text.slice(0, firstEvent + 8) : text, () => response.destroy());
+  });
+  const client = clientOf(t, server);
+  const session = await client.sessions.create({});
+  const run = await client.runs.create({ session: session.id, command: ['x'] });
+  server.control.flows.set(
+    run.id,
+    [3, 4, 8, 9, 20].map((id) => ({ ...anyFlow, id })),
+  );
+  server.control.finish(run.id);
+  const seen: (number | string)[] = [];
+  for await (const event of clientOf(t, stub).runs.flows(run.id))
+    seen.push(event.event === 'flow' ? event.flow.id : event.end.phase);
+  assert.deepEqual(seen, [3, 4, 8, 9, 20, 'succeeded']);
+  assert.equal(opened, 4);
+  const absent = client.runs.flows('run_01kamcq5r8v0x4m2e7hj9n3tzb').next();
+  assert.equal((await failure(absent)).code, 'resource.absent');
+});
+
+const anyFlow: EgressFlowView = {
+  ...{ id: 1, at: '2026-01-02T03:04:05.678Z', host: 'a.example', address: null, port: 443, protocol: null },
+  ...{ method: null, path: null, verdict: 'denied', rule: null, denial: 'no-rule', generation: 1, count: 1 },
+  end: null,
+};
 
 test('a log that the caller may not see fails at once, and one that is left is let go', async (t) => {
   const server = await openTestServer(t);

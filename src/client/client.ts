@@ -20,6 +20,7 @@ import type {
 import { ApiError } from './api-error.ts';
 import { Connection } from './connection.ts';
 import { type Fetch, fetchTransport } from './fetch-transport.ts';
+import { type FlowEvent, type FlowOptions, followFlows } from './flow-events.ts';
 import { clientLimits } from './limits.ts';
 import { followEvents, type LogEvent, type LogOptions } from './log-events.ts';
 import { nodeTransport } from './node-transport.ts';
@@ -67,6 +68,8 @@ export type Client = {
     diff(id: string): Promise<Download>;
     /** Oldest first. Hosts, addresses, methods and paths in it are untrusted text. */
     egress(id: string, query?: Query): Promise<Page<EgressFlowView> & { readonly counts: EgressCountsView }>;
+    /** The same as they are recorded, and the run's end. Resumes what is cut off. */
+    flows(id: string, options?: FlowOptions): AsyncGenerator<FlowEvent, void, undefined>;
   };
   readonly uploads: {
     /** Streams; an abort or a failing source leaves nothing at the server. */
@@ -182,6 +185,8 @@ function runCalls(connection: Connection): Client['runs'] {
     artifact: async (id, name) => download(connection, `${of(id)}/artifacts/${part(name)}`),
     diff: async (id) => download(connection, `${of(id)}/diff`),
     egress: async (id, query) => connection.json('GET', `${of(id)}/egress${queryText(query)}`),
+    flows: (id, options = {}) =>
+      followFlows((after) => openFlows(connection, of(id), after, options), options),
   };
 }
 
@@ -203,6 +208,16 @@ function policyCalls(connection: Connection): Client['policies'] {
 function openLog(connection: Connection, run: string, offset: number, options: LogOptions) {
   const { follow = true, stream, signal } = options;
   const path = `${run}/logs${queryText({ offset, follow: String(follow), stream })}`;
+  return connection.send('GET', path, { accept: 'text/event-stream', signal });
+}
+
+function openFlows(
+  connection: Connection,
+  run: string,
+  after: number | undefined,
+  { verdict, signal }: FlowOptions,
+) {
+  const path = `${run}/egress${queryText({ after, verdict })}`;
   return connection.send('GET', path, { accept: 'text/event-stream', signal });
 }
 

@@ -42,6 +42,16 @@ export type Creation<T> = { readonly request: T; readonly idempotencyKey: string
 /** Log records, pulled; memory stays bounded however slow the puller is. `cancel` frees the runner's side. */
 export type LogReader = AsyncIterable<LogRecord> & { cancel(): void };
 
+/** Flows, pulled; what is not pulled yet is not in memory. `cancel` ends the reading. */
+export type FlowReader = AsyncIterable<EgressFlowView> & { cancel(): void };
+
+export type FlowQuery = {
+  /** The id of the last flow seen. */
+  readonly after?: number | undefined;
+  readonly verdict?: 'allowed' | 'denied' | undefined;
+  readonly host?: string | undefined;
+};
+
 /** A finished artifact's bytes, pulled. */
 export type ByteReader = AsyncIterable<Buffer> & {
   readonly bytes: number;
@@ -101,12 +111,10 @@ export type Control = {
     egress(
       caller: Caller,
       id: RunId,
-      query: PageRequest & {
-        after?: number | undefined;
-        verdict?: 'allowed' | 'denied' | undefined;
-        host?: string | undefined;
-      },
+      query: PageRequest & FlowQuery,
     ): Promise<Page<EgressFlowView> & { readonly counts: EgressCountsView }>;
+    /** The same as they are recorded, past `after`, until the run has ended. */
+    flows(caller: Caller, id: RunId, query: FlowQuery): Promise<FlowReader>;
   };
   /** They belong to the cluster: whoever holds the scope reads or writes them all. */
   readonly policies: {

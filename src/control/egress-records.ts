@@ -96,7 +96,7 @@ export class EgressRecords {
   }
 
   async #record(batches: readonly EgressBatch[]): Promise<void> {
-    const { store, gate } = this.#parts;
+    const { store, gate, live } = this.#parts;
     const told = batches.flatMap(({ flows }) => flows);
     const runs = await this.#ownersOf(new Set(batches.flatMap(({ flows, ends }) => [...flows, ...ends])));
     const fresh: EgressFlow[] = [];
@@ -108,6 +108,10 @@ export class EgressRecords {
     await Promise.all(fresh.map((flow) => gate.record(flowNote(flow, runs.get(flow.run)!))));
     const ends = batches.flatMap((batch) => batch.ends).filter(({ run }) => runs.get(run) !== null);
     if (fresh.length + ends.length > 0) await store.flows.record(fresh, ends);
+    for (const id of new Set(fresh.map(({ run }) => run))) {
+      const running = live.get(id);
+      if (running !== null) live.reached(running);
+    }
   }
 
   async #ownersOf(told: ReadonlySet<{ readonly run: RunId }>): Promise<Map<RunId, Owned | null>> {

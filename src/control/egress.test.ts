@@ -246,3 +246,60 @@ describe('reading what a run reached for', () => {
     await assert.rejects(ids({ cursor: 'x' }), withCode('request.invalid'));
   });
 });
+
+describe('watching what a run reaches for', () => {
+  const idsOf = async (reader: AsyncIterable<{ id: number }>, count = Number.POSITIVE_INFINITY) => {
+    const ids: number[] = [];
+    for await (const { id } of reader) if (ids.push(id) >= count) break;
+    return ids;
+  };
+
+  it('gives each flow once, as it is recorded, until the run has ended', async () => {
+    await using test = await TestControl.open();
+    const run = await hosted(test);
+    test.runner.tell([flow(run, 1), flow(run, 2, denied)]);
+    const whole = idsOf(await test.control.runs.flows(ann, run, {}));
+    const later = idsOf(await test.control.runs.flows(ann, run, { after: 1 }));
+    const refused = idsOf(await test.control.runs.flows(ann, run, { verdict: 'denied' }));
+    const first = await test.control.runs.flows(ann, run, {});
+    assert.deepEqual(await idsOf(first, 2), [1, 2]);
+    for (let id = 3; id < 600; id += 150)
+      test.runner.tell(Array.from({ length: 150 }, (_, at) => flow(run, id + at)));
+    await recorded(test);
+    test.runner.tell([flow(run, 1_000, denied)]);
+    test.runner.finish(run);
+    const all = [...Array.from({ length: 602 }, (_, at) => at + 1), 1_000];
+    assert.deepEqual(await whole, all);
+    assert.deepEqual(await later, all.slice(1));
+    assert.deepEqual(await refused, [2, 1_000]);
+    assert.deepEqual(await idsOf(await test.control.runs.flows(ann, run, { after: 601 })), [602, 1_000]);
+  });
+
+  it('ends when its reader leaves, and keeps nothing of the run', async () => {
+    await using test = await TestControl.open();
+    const run = await hosted(test);
+    const reader = await test.control.runs.flows(ann, run, {});
+    const reading = idsOf(reader);
+    await new Promise(setImmediate);
+    reader.cancel();
+    assert.deepEqual(await reading, []);
+  });
+
+  it('is for its owner, and for others once on the record', async () => {
+    await using test = await TestControl.open();
+    const run = await hosted(test);
+    for (const caller of [bob, auditor])
+      await assert.rejects(test.control.runs.flows(caller, run, {}), withCode('resource.absent'));
+    const reader = await test.control.runs.flows(root, run, {});
+    test.runner.tell([flow(run, 1), flow(run, 2)]);
+    test.runner.finish(run);
+    assert.deepEqual(await idsOf(reader), [1, 2]);
+    const reads = (await test.events()).filter(
+      ({ action, outcome }) => action === 'run.egress' && outcome === 'succeeded',
+    );
+    assert.deepEqual(
+      reads.map(({ actor }) => actor.id),
+      ['user:root'],
+    );
+  });
+});

@@ -21,6 +21,8 @@ export type LiveRun = {
   delivery: Delivery;
   /** Of what it may reach, with every change that the store holds; the record may be older. */
   egressGeneration: number;
+  /** How often verdicts of it were recorded, for those who wait for more. */
+  flowsTold: number;
   stopRequested: boolean;
   /** Its end has been reported and is on its way to the store. */
   ending: boolean;
@@ -40,6 +42,7 @@ export class LiveRuns {
       source,
       delivery,
       egressGeneration: record.egress.generation,
+      flowsTold: 0,
       stopRequested: record.stopRequestedAt !== null,
       ending: false,
       ended: false,
@@ -64,6 +67,12 @@ export class LiveRuns {
 
   step(live: LiveRun, step: RunStep, at: number): void {
     if (live.steps.length < controlLimits.stepsMax) live.steps.push({ step, at });
+    this.changed(live);
+  }
+
+  /** More of what it reached for is in the store. */
+  reached(live: LiveRun): void {
+    live.flowsTold += 1;
     this.changed(live);
   }
 

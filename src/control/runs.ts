@@ -11,6 +11,7 @@ import type { Caller, Control, Creation, Versioned } from './control.ts';
 import { claimOf, replayed } from './creation.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { invalidEgress, requireEgress } from './egress-policies.ts';
+import { openFlows } from './flow-stream.ts';
 import type { Act, Gate } from './gate.ts';
 import type { LiveRuns } from './live-runs.ts';
 import { openLogs } from './log-stream.ts';
@@ -59,6 +60,10 @@ export function runUseCases(parts: RunParts): Control['runs'] {
       return [...(parts.live.get(id)?.steps ?? [])];
     },
     egress: (caller, id, query) => egress(parts, caller, id, query),
+    flows: async (caller, id, { after, verdict, host }) => {
+      await readableRun(parts, caller, id, 'run.egress');
+      return openFlows(parts, id, after ?? null, { verdict, host });
+    },
   };
 }
 

@@ -10,7 +10,15 @@ import type {
   TokenView,
   UploadView,
 } from '../../src/contract/schemas.ts';
-import type { Caller, Control, LogReader, Page, Readiness, Versioned } from '../../src/control/control.ts';
+import type {
+  Caller,
+  Control,
+  FlowReader,
+  LogReader,
+  Page,
+  Readiness,
+  Versioned,
+} from '../../src/control/control.ts';
 import type { Actor } from '../../src/model/actor.ts';
 import { decide, type Resource } from '../../src/model/decide.ts';
 import { newId } from '../../src/model/ids.ts';
@@ -323,6 +331,14 @@ function fakeRuns(state: FakeState): Control['runs'] {
       find(caller, 'run:read', id);
       return [...state.logsOf(id).steps];
     },
+    ...fakeEgress(state, find),
+  };
+}
+
+type Find = (caller: Caller, needs: GrantableScope, id: string) => Entry<RunView>;
+
+function fakeEgress(state: FakeState, find: Find): Pick<Control['runs'], 'egress' | 'flows'> {
+  return {
     async egress(caller, id, { cursor, limit = 50, after = -1, verdict, host }) {
       find(caller, 'run:read', id);
       const flows = (state.flows.get(id) ?? [])
@@ -331,7 +347,30 @@ function fakeRuns(state: FakeState): Control['runs'] {
         .filter((flow) => host === undefined || flow.host === host);
       return { ...pageOf(flows, cursor, limit), counts: null };
     },
+    async flows(caller, id, { after = -1, verdict }) {
+      find(caller, 'run:read', id);
+      return flowReader(state, id, after, verdict);
+    },
   };
+}
+
+/** What is there and what comes, until the run ends. */
+function flowReader(state: FakeState, id: string, after: number, verdict: string | undefined): FlowReader {
+  const stop = new AbortController();
+  async function* read() {
+    let last = after;
+    while (!stop.signal.aborted) {
+      const over = isTerminal(state.runs.get(id)!.view.phase);
+      for (const flow of [...(state.flows.get(id) ?? [])]) {
+        if (flow.id <= last || (verdict ?? flow.verdict) !== flow.verdict) continue;
+        last = flow.id;
+        yield flow;
+      }
+      if (over) return;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+  return { cancel: () => stop.abort(), [Symbol.asyncIterator]: read };
 }
 
 function fakeUploads(state: FakeState, kept: Map<string, Buffer>): Control['uploads'] {

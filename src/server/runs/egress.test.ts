@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import test from 'node:test';
+import { openRaw } from '../../../tests/support/raw-http.ts';
 import { openTestServer, type TestServer } from '../../../tests/support/test-server.ts';
+import { EventParser, type ServerSentEvent } from '../../client/sse.ts';
 import * as schemas from '../../contract/schemas.ts';
 import { newId } from '../../model/ids.ts';
 
@@ -74,4 +77,91 @@ test('a run names what it may reach, within bounds', async (t) => {
     { egress: ['full'], egressReason: 'a\nb' },
   ])
     assert.equal((await newRun(server, more)).status, 400, JSON.stringify(more));
+});
+
+const sse = { accept: 'text/event-stream' };
+
+function eventsIn(text: string): ServerSentEvent[] {
+  return new EventParser().push(Buffer.from(text));
+}
+
+test('flows come as events while they are recorded, and the end of the run is the last', async (t) => {
+  const server = await openTestServer(t, { limits: { heartbeatMs: 20 } });
+  const { id } = (await newRun(server)).body;
+  const flows = [denied, { ...denied, id: 5, host: 'b' }];
+  server.control.flows.set(id, flows);
+  const open = server.call('GET', `/api/v1/runs/${id}/egress`, { headers: sse });
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  flows.push({ ...denied, id: 9, verdict: 'allowed' });
+  server.control.finish(id, { phase: 'failed', cause: 'exit', exitCode: 3 });
+  const { headers, text } = await open;
+  assert.equal(headers.get('content-type'), 'text/event-stream; charset=utf-8');
+  assert.match(text, /^retry: 1000\n\n[\s\S]*: still here\n/);
+  const events = eventsIn(text);
+  assert.deepEqual(
+    events.map(({ event, id }) => [event, id]),
+    [
+      ['flow', '1'],
+      ['flow', '5'],
+      ['flow', '9'],
+      ['end', '9'],
+    ],
+  );
+  assert.deepEqual(schemas.egressFlow.parse(JSON.parse(events[0]!.data)), denied);
+  assert.equal(JSON.parse(events[3]!.data).exitCode, 3);
+});
+
+test('a reader of flows goes on from Last-Event-ID or after, missing nothing and seeing nothing twice', async (t) => {
+  const server = await openTestServer(t);
+  const { id } = (await newRun(server)).body;
+  server.control.flows.set(id, [denied, { ...denied, id: 5 }, { ...denied, id: 9 }]);
+  server.control.finish(id);
+  const path = `/api/v1/runs/${id}/egress`;
+  const ids = async (query: string, headers: Record<string, string> = {}) =>
+    eventsIn((await server.call('GET', path + query, { headers: { ...sse, ...headers } })).text)
+      .filter(({ event }) => event === 'flow')
+      .map((event) => Number(event.id));
+  assert.deepEqual(await ids(''), [1, 5, 9]);
+  assert.deepEqual(await ids('?after=1'), [5, 9]);
+  assert.deepEqual(await ids('?after=1', { 'last-event-id': '5' }), [9]);
+  assert.deepEqual(await ids('?verdict=allowed'), []);
+  for (const [query, headers] of [
+    ['?limit=1', sse],
+    ['?cursor=x', sse],
+    ['', { ...sse, 'last-event-id': 'x' }],
+  ] as const)
+    assert.equal((await server.call('GET', path + query, { headers })).status, 400);
+  assert.equal((await server.call('GET', path, { headers: { accept: 'text/html' } })).status, 406);
+  const page = await server.call('GET', path, { headers: { accept: 'application/json, */*;q=0.1' } });
+  assert.equal(page.body.items.length, 3);
+});
+
+test('a reader of flows that stalls holds no more than a page, and a close of the server ends its stream', async (t) => {
+  const server = await openTestServer(t);
+  const { id } = (await newRun(server)).body;
+  let made = 0;
+  const endless = (async function* () {
+    for (;;) {
+      made += 1;
+      yield { ...denied, id: made, path: 'x'.repeat(1_000) };
+    }
+  })();
+  server.control.runs.flows = async () => ({
+    cancel: () => undefined,
+    [Symbol.asyncIterator]: () => endless,
+  });
+  const socket = await openRaw(server.port);
+  socket.pause();
+  socket.write(
+    `GET /api/v1/runs/${id}/egress HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nAuthorization: Bearer owner-token\r\n\r\n`,
+  );
+  for (let [last, still] = [-1, 0]; still < 2_000; await new Promise(setImmediate)) {
+    still = made === last && made > 0 ? still + 1 : 0;
+    last = made;
+  }
+  assert(made * 1_000 < 32 * 1024 * 1024, `${made} flows fit the kernel’s buffers`);
+  socket.resume();
+  const ended = once(socket, 'close');
+  await server.close();
+  await ended;
 });

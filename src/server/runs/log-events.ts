@@ -6,8 +6,9 @@ import type { Caller, LogReader } from '../../control/control.ts';
 import type { RunId } from '../../model/ids.ts';
 import { isTerminal } from '../../model/run.ts';
 import type { ServerContext } from '../context.ts';
+import { openEventStream } from '../event-stream.ts';
 import { serverLimits } from '../limits.ts';
-import { exemptFromTimeouts, writeSome } from '../streams.ts';
+import { writeSome } from '../streams.ts';
 
 export type LogStream = {
   readonly response: ServerResponse;
@@ -27,30 +28,20 @@ export type LogStream = {
  */
 export async function streamEvents(log: LogStream, context: ServerContext): Promise<void> {
   const { response } = log;
-  const gone = new AbortController();
-  response.once('close', () => gone.abort());
-  response.on('error', () => gone.abort());
-  exemptFromTimeouts(response);
-  response.writeHead(200, { ...log.headers, 'x-accel-buffering': 'no' });
-  response.write(`retry: ${serverLimits.reconnectMs}\n\n`);
-  context.streams.add(response, () => response.end());
-  const beat = setInterval(() => {
-    if (!response.writableNeedDrain && !response.writableEnded) response.write(': still here\n\n');
-  }, context.limits.heartbeatMs);
+  const { gone, close } = openEventStream(response, log.headers, context);
   const steps = log.follow && log.offset === 0 ? followSteps(log, context) : null;
-  gone.signal.addEventListener('abort', () => steps?.stop());
+  gone.addEventListener('abort', () => steps?.stop());
   try {
-    await sendRecords(log, gone.signal, () => steps?.stop());
-    const run = await finalView(log, context, gone.signal);
+    await sendRecords(log, gone, () => steps?.stop());
+    const run = await finalView(log, context, gone);
     await steps?.last();
     if (run !== null && !response.writableEnded) response.write(endEvent(run));
   } catch (error) {
-    if (!gone.signal.aborted)
+    if (!gone.aborted)
       context.logger.warn({ err: error, requestId: log.caller.request.id }, 'a log stream broke off');
   } finally {
-    clearInterval(beat);
     steps?.stop();
-    response.end();
+    close();
   }
 }
 
@@ -88,7 +79,8 @@ export function recordEvent({ kind, payload, nextOffset }: LogRecord): string {
   return `id: ${nextOffset}\nevent: ${kind}\ndata: ${data}\n\n`;
 }
 
-function endEvent({ phase, cause, reason, exitCode, signal }: RunView): string {
+/** The last event of a stream about a run. */
+export function endEvent({ phase, cause, reason, exitCode, signal }: RunView): string {
   const data: LogEnd = { phase, cause, reason, exitCode, signal };
   return `event: end\ndata: ${JSON.stringify(data)}\n\n`;
 }

@@ -69,7 +69,8 @@ const contentTypes = {
   'text/event-stream': 'text/event-stream; charset=utf-8',
 } as const;
 
-function resumeOffset(lastEventId: string | string[] | undefined): number | null {
+/** The number that a Last-Event-ID is, or null without one. Throws Fault `request.invalid`. */
+export function resumeOffset(lastEventId: string | string[] | undefined): number | null {
   if (lastEventId === undefined || lastEventId === '') return null;
   const offset = Number(lastEventId);
   if (typeof lastEventId === 'string' && /^\d{1,16}$/.test(lastEventId) && Number.isSafeInteger(offset))
