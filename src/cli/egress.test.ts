@@ -188,6 +188,12 @@ describe('run', () => {
     );
   });
 
+  it('asks for nothing in so many words, whatever its session says', async () => {
+    await sealwright('run', '--egress', 'none', '--', 'x');
+    assert.deepEqual(JSON.parse(server.calls.at(-1)!.slice(12)).egress, []);
+    assert.equal((await sealwright('run', '--egress', 'none', '--egress', 'npm', '--', 'x')).status, 125);
+  });
+
   it('names the hosts that were denied in one line, each once, and ends as the command did', async () => {
     server.logs = [[ended(7)]];
     assert.equal((await sealwright('run', '--', 'x')).err, '');
@@ -214,5 +220,21 @@ describe('run', () => {
     const program = buildProgram(context, () => {});
     assert.equal(await runProgram(program, ['run', '--', 'x'], context), 3);
     assert.equal(environment.stderr.text, '');
+  });
+});
+
+describe('sessions create', () => {
+  it('says what the runs of the session may reach, and ls shows it', async () => {
+    const { out } = await sealwright('sessions', 'create', 'work', '--egress', 'npm', '--egress', 'web');
+    assert.match(out, /^ses_\w+\n$/);
+    await sealwright('sessions', 'create', '--egress', 'full', '--reason', 'why', '--json');
+    const requests = server.calls.map((call) => JSON.parse(call.replace('sessions.create ', '')));
+    assert.deepEqual(requests, [
+      { name: 'work', egress: ['npm', 'web'] },
+      { egress: ['full'], egressReason: 'why' },
+    ]);
+    const { out: listed } = await sealwright('sessions');
+    assert.match(listed, / EGRESS +LIVE /);
+    assert.match(listed, / npm, web +0 /);
   });
 });

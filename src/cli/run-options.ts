@@ -47,9 +47,21 @@ export function runRequest(
     ...(flags.timeout === undefined ? {} : { timeoutSeconds: parseDuration(flags.timeout, '--timeout') }),
     ...(flags.priority === undefined ? {} : { priority: parseWhole(flags.priority, '--priority') }),
     ...(flags.strict === true ? { strict: true } : {}),
-    ...(flags.egress === undefined ? {} : { egress: flags.egress }),
-    ...(flags.reason === undefined ? {} : { egressReason: flags.reason }),
+    ...egressRequest(flags),
     ...(flags.diff ? {} : { diff: false }),
+  };
+}
+
+/** What `--egress` and `--reason` ask for; `none` alone is nothing, whatever the session says. Throws UsageFailure. */
+export function egressRequest({
+  egress,
+  reason,
+}: Pick<RunFlags, 'egress' | 'reason'>): Pick<CreateRun, 'egress' | 'egressReason'> {
+  const none = egress?.includes('none') ?? false;
+  if (none && egress?.length !== 1) throw new UsageFailure('--egress none does not go with another --egress');
+  return {
+    ...(egress === undefined ? {} : { egress: none ? [] : egress }),
+    ...(reason === undefined ? {} : { egressReason: reason }),
   };
 }
 

@@ -33,7 +33,11 @@ export function defineRun(program: Command, context: Context): void {
     .option('--priority <number>', 'place in the queue, -100 to 100; more goes first')
     .option('--name <name>', 'a name to find the run by')
     .option('--strict', 'refuse limits that the machine can only watch and not enforce')
-    .option('--egress <name>', 'a preset or policy whose hosts it may reach, or full (repeatable)', gather)
+    .option(
+      '--egress <name>',
+      'a preset or policy whose hosts it may reach, full or none (repeatable)',
+      gather,
+    )
     .option('--reason <text>', 'why --egress full is needed')
     .option('--no-diff', 'do not collect what the command changes')
     .option('-d, --detach', 'print the id of the run and leave it running')
@@ -45,7 +49,8 @@ export function defineRun(program: Command, context: Context): void {
     });
 }
 
-function gather(value: string, before: string[] | undefined): string[] {
+/** The values of a repeatable option. */
+export function gather(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];
 }
 

@@ -5,15 +5,18 @@ import { type Context, print } from './context.ts';
 import { UsageFailure } from './failure.ts';
 import { askedLimit, collect } from './listing.ts';
 import { resolveSession } from './resolve.ts';
+import { gather } from './run.ts';
+import { egressRequest } from './run-options.ts';
 import { age } from './runs.ts';
 import { type Column, listFormat, renderList } from './table.ts';
 
+type CreateFlags = { egress?: string[]; reason?: string; json?: boolean };
 type Flags = { output?: string; json?: boolean; phase?: string; limit?: string; all?: boolean };
 
 export function defineSessions(program: Command, context: Context): void {
   const sessions = program
     .command('sessions')
-    .summary('list, rename and remove sessions')
+    .summary('make, list, rename and remove sessions')
     .description('Sessions: durable workspaces in which runs happen.');
   sessions
     .command('ls', { isDefault: true })
@@ -24,6 +27,19 @@ export function defineSessions(program: Command, context: Context): void {
     .option('-o, --output <format>', 'table, json or yaml')
     .option('--json', 'the same as -o json')
     .action(async (flags: Flags) => await list(context, flags));
+  sessions
+    .command('create')
+    .description('Makes an empty session; see sealwright run --session for one with a repository.')
+    .argument('[name]', 'a name to find the session by')
+    .option('--egress <name>', 'what its runs may reach that do not say it themselves (repeatable)', gather)
+    .option('--reason <text>', 'why --egress full is needed')
+    .option('--json', 'print the whole answer as JSON')
+    .action(async (name: string | undefined, flags: CreateFlags) => {
+      const request = { ...(name === undefined ? {} : { name }), ...egressRequest(flags) };
+      const made = await (await context.connect()).sessions.create(request);
+      const shown = flags.json === true ? JSON.stringify(made, null, 2) : made.id;
+      await print(context.environment, `${shown}\n`);
+    });
   sessions
     .command('rm')
     .description('Closes sessions: their runs are stopped and their workspaces removed; records stay.')
@@ -60,6 +76,7 @@ async function list(context: Context, flags: Flags): Promise<void> {
     { title: 'NAME', of: (session) => session.name ?? '-' },
     { title: 'PHASE', of: (session) => session.phase },
     { title: 'REPO', of: (session) => (session.repo ? 'yes' : 'no') },
+    { title: 'EGRESS', of: ({ egress }) => egress.names.join(', ') || '-' },
     { title: 'LIVE', of: (session) => session.liveRuns.toString() },
     { title: 'OWNER', of: (session) => session.owner },
     { title: 'AGE', of: (session) => age(session.createdAt, context.environment.clock) },

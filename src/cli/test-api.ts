@@ -50,6 +50,7 @@ export class TestServer {
       phase: 'active',
       owner: 'user:t',
       repo: false,
+      egress: { names: [], mode: 'restricted' },
       createdAt,
       closedAt: null,
       liveRuns: 0,
@@ -77,7 +78,8 @@ export class TestServer {
     sessions: {
       create: async (request) => {
         this.calls.push(`sessions.create ${JSON.stringify(request)}`);
-        return this.session(request.name ?? null, { repo: request.repo !== undefined });
+        const egress = { names: request.egress ?? [], mode: 'restricted' } as const;
+        return this.session(request.name ?? null, { repo: request.repo !== undefined, egress });
       },
       list: async (query = {}) =>
         pageOf(

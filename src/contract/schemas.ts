@@ -61,10 +61,12 @@ const egressNames = z
   .refine((names) => names.length < 2 || !names.includes(egressFull), { message: 'has more beside full' })
   .meta({
     description:
-      'Presets and policies whose rules, in this order, say what it may reach; nothing where absent. ' +
+      'Presets and policies whose rules, in this order, say what it may reach; where absent those of its session. ' +
       '`full` alone is every public address, and needs control:write and egressReason',
     example: ['npm', 'web'],
   });
+
+const egressView = z.object({ names: z.array(z.string()), mode: z.enum(egressModes) });
 
 const noNul = (text: string) => !text.includes('\0') && text.isWellFormed();
 const bytesAtMost = (max: number) => (text: string) => Buffer.byteLength(text) <= max;
@@ -125,7 +127,15 @@ export const repoUpload = z.strictObject({
     .optional(),
 });
 
-export const createSession = z.strictObject({ name: name.optional(), repo: repoUpload.optional() });
+export const createSession = z.strictObject({
+  name: name.optional(),
+  repo: repoUpload.optional(),
+  egress: egressNames
+    .optional()
+    .meta({ description: 'What its runs may reach that do not say it themselves' }),
+  /** Due with `full`, and taken with nothing else. */
+  egressReason: reason.optional(),
+});
 export const patchSession = z.strictObject({ name });
 
 export const session = z.object({
@@ -137,6 +147,7 @@ export const session = z.object({
   createdAt: time,
   closedAt: time.nullable(),
   liveRuns: z.int(),
+  egress: egressView.meta({ description: 'What its runs may reach that do not say it themselves' }),
 });
 
 export const createRun = z.strictObject({
@@ -201,9 +212,7 @@ export const run = z.object({
   timeoutSeconds: z.int(),
   priority: z.int(),
   strict: z.boolean(),
-  egress: z
-    .object({ names: z.array(z.string()), mode: z.enum(egressModes) })
-    .meta({ description: 'What it may reach: presets and policies by name, in their order' }),
+  egress: egressView.meta({ description: 'What it may reach: presets and policies by name, in their order' }),
   phase: z.enum(runPhases),
   cause: z.enum(failureCauses).nullable(),
   reason: z.string().nullable(),

@@ -1,9 +1,13 @@
+import type { JsonObject } from '../base/canonical-json.ts';
 import { Fault } from '../contract/faults.ts';
 import { compileRules, type PolicyProblem } from '../contract/policy.ts';
-import { egressFull } from '../contract/schemas.ts';
+import { type CreateRun, egressFull } from '../contract/schemas.ts';
 import { type EgressLimits, type EgressPolicy, type EgressRule, unlimitedEgress } from '../model/egress.ts';
 import { isPresetName, presetRules } from '../model/egress-presets.ts';
-import type { RunEgress, Store } from '../store/store.ts';
+import { holds } from '../model/scopes.ts';
+import type { AskedEgress, RunEgress, Store } from '../store/store.ts';
+import type { Caller } from './control.ts';
+import type { Act, Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
 
 /** `unenforced` says in one sentence each what of it cannot be enforced, and is not among the rules. */
@@ -16,6 +20,38 @@ export function usesStoredPolicies({ names }: Pick<RunEgress, 'names'>): boolean
 
 function storedAmong(names: readonly string[]): string[] {
   return names.filter((name) => name !== egressFull && !isPresetName(name));
+}
+
+/**
+ * What a request asks for, null where it leaves that to its session. Throws Fault `request.invalid` without looking
+ * at anything else: `full` is a right of its own, so it is asked for with a reason.
+ */
+export function askedEgress(request: Pick<CreateRun, 'egress' | 'egressReason'>): AskedEgress | null {
+  const { egress, egressReason = null } = request;
+  const full = egress?.includes(egressFull) ?? false;
+  if (full && egressReason === null)
+    throw invalidEgress('/egressReason', 'Egress full needs a reason of 1 to 500 characters.');
+  if (!full && egressReason !== null)
+    throw invalidEgress('/egressReason', 'A reason is taken with egress full alone.');
+  return egress === undefined ? null : { names: egress, reason: egressReason };
+}
+
+/** What the log holds of it. */
+export function egressData({ names, reason }: AskedEgress): JsonObject {
+  return {
+    ...(names.length === 0 ? {} : { egress: names }),
+    ...(reason === null ? {} : { egressReason: reason }),
+  };
+}
+
+/** Refuses whoever may not reach everything public, with a record of it. */
+export async function requireFull(gate: Gate, caller: Caller, act: Act): Promise<void> {
+  if (holds(caller.actor.scopes, 'control:write')) return;
+  throw await gate.refuse(caller, act, {
+    rule: 'scope:control:write:missing',
+    detail: 'Egress full needs the scope control:write, which your token does not hold.',
+    required: 'control:write',
+  });
 }
 
 /**

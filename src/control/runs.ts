@@ -1,18 +1,17 @@
 import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
-import { type CreateRun, egressFull, type RunView } from '../contract/schemas.ts';
+import { egressFull, type RunView } from '../contract/schemas.ts';
 import { newId, type RunId } from '../model/ids.ts';
 import type { RunLimits } from '../model/limits.ts';
 import { isTerminal, type RunState } from '../model/run.ts';
-import { holds } from '../model/scopes.ts';
 import type { Claim, RunEgress, RunRecord, SessionRecord, Store, StoredSpec } from '../store/store.ts';
 import { openArtifact } from './artifact-stream.ts';
 import type { Caller, Control, Creation, Versioned } from './control.ts';
 import { claimOf, replayed } from './creation.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { invalidEgress, requireEgress } from './egress-policies.ts';
+import { askedEgress, egressData, requireEgress, requireFull } from './egress-policies.ts';
 import { openFlows } from './flow-stream.ts';
-import type { Act, Gate } from './gate.ts';
+import type { Gate } from './gate.ts';
 import type { LiveRuns } from './live-runs.ts';
 import { openLogs } from './log-stream.ts';
 import { positionCursor, storePage, storePosition, viewPage } from './paging.ts';
@@ -85,6 +84,7 @@ async function create(
 ): Promise<Versioned<RunView>> {
   const { request } = creation;
   const env = request.env ?? {};
+  const own = askedEgress(request);
   const session = await parts.store.sessions.get(request.session);
   if (session === null) throw absent('session');
   const spec: StoredSpec = {
@@ -104,20 +104,9 @@ async function create(
     priority,
     spec,
     env,
-    egress: egressOf(request),
+    egress: { ...(own ?? session.egress), generation: 1 },
   } as const;
   return await make(parts, caller, session, creation, made);
-}
-
-/** `full` is a right of its own, so it is asked for with a reason. */
-function egressOf({ egress: names = [], egressReason }: CreateRun): RunEgress {
-  const reason = egressReason ?? null;
-  const full = names.includes(egressFull);
-  if (full && reason === null)
-    throw invalidEgress('/egressReason', 'Egress full needs a reason of 1 to 500 characters.');
-  if (!full && reason !== null)
-    throw invalidEgress('/egressReason', 'A reason is taken with egress full alone.');
-  return { names, reason, generation: 1 };
 }
 
 function limitsOf(
@@ -184,34 +173,24 @@ async function make(
 ): Promise<Versioned<RunView>> {
   const { store, gate, clock } = parts;
   const id = newId('run', clock.now());
-  const { names, reason } = made.egress;
+  const { names } = made.egress;
   const act = {
     ...runAct(made.action, 'run:write', { id, session: session.id, owner: session.owner }),
     data: {
       parent: made.parent,
       program: made.spec.command[0] ?? '',
       arguments: made.spec.command.length - 1,
-      ...(names.length === 0 ? {} : { egress: names }),
-      ...(reason === null ? {} : { egressReason: reason }),
+      ...egressData(made.egress),
     },
   };
   await maskedAsSession(gate.read(caller, act));
-  if (names.includes(egressFull)) await requireFull(parts, caller, act);
+  if (names.includes(egressFull)) await requireFull(gate, caller, act);
   const claim = claimOf(caller, made.about, creation);
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));
   if (before !== null) return runView(await findRun(store, before as RunId));
   if (session.phase !== 'pending' && session.phase !== 'active') throw closed();
   if (names.length > 0) await requireEgress(store.policies, names);
   return await gate.act(caller, act, () => commit(parts, caller, session, id, claim, made));
-}
-
-async function requireFull({ gate }: RunParts, caller: Caller, act: Act): Promise<void> {
-  if (holds(caller.actor.scopes, 'control:write')) return;
-  throw await gate.refuse(caller, act, {
-    rule: 'scope:control:write:missing',
-    detail: 'Egress full needs the scope control:write, which your token does not hold.',
-    required: 'control:write',
-  });
 }
 
 /** What the caller named is the session, so that is what seems absent. */

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { actorOf, callerOf, TestControl, withCode } from '../../tests/support/test-control.ts';
-import type { SessionId, UploadId } from '../model/ids.ts';
+import type { CreateSession } from '../contract/schemas.ts';
+import { newId, type SessionId, type UploadId } from '../model/ids.ts';
+import { roles } from '../model/scopes.ts';
 import { storePage } from './paging.ts';
 
 const ann = callerOf(actorOf('ann'));
@@ -238,5 +240,83 @@ describe('the sweeper', () => {
     const logs = await test.control.runs.logs(ann, id, { offset: 0, follow: true });
     for await (const record of logs) assert.fail(`a record is left: ${record.kind}`);
     assert.equal((await test.control.runs.get(ann, id)).view.phase, 'succeeded');
+  });
+});
+
+describe('what the runs of a session may reach', () => {
+  const admin = callerOf(actorOf('boss', 'all', roles.admin));
+  const operator = callerOf(actorOf('op', 'own', roles.operator));
+  const make = async (test: TestControl, request: CreateSession, caller = ann) =>
+    (await test.control.sessions.create(caller, { request, idempotencyKey: null })).view;
+  const put = async (test: TestControl, name: string) =>
+    await test.control.policies.put(admin, name, { document: { rules: [] } }, null);
+
+  it('is what the session says, where the run says nothing', async () => {
+    await using test = await TestControl.open();
+    await put(test, 'web');
+    const { id, egress } = await make(test, { egress: ['npm', 'web'] });
+    assert.deepEqual(egress, { names: ['npm', 'web'], mode: 'restricted' });
+    assert.deepEqual((await test.control.sessions.get(ann, id)).view.egress, egress);
+    assert.deepEqual((await test.control.sessions.list(ann, {})).items[0]?.egress, egress);
+    assert.deepEqual((await test.control.sessions.rename(ann, id, 'x', 1)).view.egress, egress);
+    const first = await test.run(ann, id);
+    assert.deepEqual(first.egress, egress);
+    await test.runner.until(() => test.runner.live.has(first.id));
+    assert.equal(test.runner.live.get(first.id)?.egress.rules[0]?.name, 'npm#1');
+    assert.deepEqual((await test.run(ann, id, { egress: ['pypi'] })).egress.names, ['pypi']);
+    assert.deepEqual(
+      (await test.run(ann, id, { egress: [] })).egress.names,
+      [],
+      'nothing is something to say',
+    );
+    const plain = await make(test, {});
+    assert.deepEqual((await test.run(ann, plain.id)).egress, { names: [], mode: 'restricted' });
+  });
+
+  it('is checked when it is written, and again for each run', async () => {
+    await using test = await TestControl.open();
+    await assert.rejects(make(test, { egress: ['npm', 'nowhere'] }), /with the name nowhere/);
+    await assert.rejects(make(test, { egressReason: 'x' }), withCode('request.invalid'));
+    assert.deepEqual((await test.control.sessions.list(ann, {})).items, []);
+    await put(test, 'web');
+    const { id } = await make(test, { egress: ['web'] });
+    await test.control.policies.remove(admin, 'web');
+    await assert.rejects(test.run(ann, id), /with the name web/);
+    assert.equal((await test.run(ann, id, { egress: [] })).egress.names.length, 0);
+  });
+
+  it('is everything public only for who holds control:write and says why, on the record, run by run', async () => {
+    await using test = await TestControl.open();
+    const full = { egress: ['full'], egressReason: 'an incident' };
+    await assert.rejects(make(test, full), withCode('access.denied'));
+    await assert.rejects(make(test, { egress: ['full'] }, operator), /needs a reason/);
+    const { id, egress } = await make(test, full, operator);
+    assert.deepEqual(egress, { names: ['full'], mode: 'full' });
+    assert.equal((await test.run(operator, id)).egress.mode, 'full');
+    const narrow = callerOf(actorOf('op'));
+    await assert.rejects(test.run(narrow, id), withCode('access.denied'));
+    assert.equal((await test.run(narrow, id, { egress: [] })).egress.mode, 'restricted');
+    const events = (await test.events()).filter(
+      ({ data, phase }) => data?.egressReason === 'an incident' && phase === 'attempt',
+    );
+    assert.deepEqual(
+      events.map(({ action, actor, outcome }) => [action, actor.id, outcome]),
+      [
+        ['session.create', 'user:ann', 'denied'],
+        ['session.create', 'user:op', 'allowed'],
+        ['run.create', 'user:op', 'allowed'],
+        ['run.create', 'user:op', 'denied'],
+      ],
+    );
+  });
+
+  it('tells a stranger no more than that there is no session', async () => {
+    await using test = await TestControl.open();
+    const { id } = await make(test, { egress: ['full'], egressReason: 'x' }, operator);
+    for (const session of [id, newId('session', 1)]) {
+      await assert.rejects(test.run(bob, session), withCode('resource.absent'));
+      await assert.rejects(test.run(bob, session, { egressReason: 'x' }), withCode('request.invalid'));
+      await assert.rejects(test.run(bob, session, { egress: ['full'] }), withCode('request.invalid'));
+    }
   });
 });

@@ -1,12 +1,13 @@
 import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
-import type { SessionView } from '../contract/schemas.ts';
+import { egressFull, type SessionView } from '../contract/schemas.ts';
 import type { Resource } from '../model/decide.ts';
 import { newId, type SessionId } from '../model/ids.ts';
 import type { SessionRecord, Store } from '../store/store.ts';
 import type { Caller, Control, Versioned } from './control.ts';
 import { claimOf, replayed } from './creation.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import { askedEgress, egressData, requireEgress, requireFull } from './egress-policies.ts';
 import type { Gate } from './gate.ts';
 import { storePage, viewPage } from './paging.ts';
 import type { SessionCloser } from './session-closer.ts';
@@ -57,23 +58,34 @@ async function create(
   const now = clock.now();
   const id = newId('session', now);
   const { name = null, repo } = creation.request;
+  const egress = askedEgress(creation.request) ?? { names: [], reason: null };
   const act = {
     action: 'session.create',
     needs: 'session:write',
     resource: { kind: 'session', id, session: id, owner: caller.actor.id },
-    data: { name, upload: repo?.upload ?? null },
+    data: { name, upload: repo?.upload ?? null, ...egressData(egress) },
   } as const;
   await gate.read(caller, act);
+  if (egress.names.includes(egressFull)) await requireFull(gate, caller, act);
   const claim = claimOf(caller, act.action, creation);
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));
   if (before !== null) return sessionView(await find(parts, before as SessionId));
   const source = repo === undefined ? null : { upload: repo.upload, shallow: repo.shallow ?? [] };
   if (source !== null) await requireUpload(parts, caller, source.upload);
+  if (egress.names.length > 0) await requireEgress(store.policies, egress.names);
+  const owner = caller.actor.id;
+  const session = {
+    id,
+    name,
+    phase: 'pending',
+    owner,
+    repo: source,
+    egress,
+    createdAt: now,
+    closedAt: null,
+  } as const;
   return await gate.act(caller, act, async () => {
-    const made = await store.sessions.create(
-      { id, name, phase: 'pending', owner: caller.actor.id, repo: source, createdAt: now, closedAt: null },
-      { claim, openPerOwnerMax: parts.sessionsPerOwnerMax },
-    );
+    const made = await store.sessions.create(session, { claim, openPerOwnerMax: parts.sessionsPerOwnerMax });
     if (made.outcome === 'created') return sessionView(made.record);
     if (made.outcome === 'upload') throw uploadUsed();
     if (made.outcome === 'quota') throw quota(parts.sessionsPerOwnerMax);

@@ -9,6 +9,7 @@ import {
   type UploadView,
 } from '../contract/schemas.ts';
 import type {
+  AskedEgress,
   CurrentPolicy,
   FlowRecord,
   PolicySummary,
@@ -29,11 +30,16 @@ export function sessionView(record: SessionRecord): Versioned<SessionView> {
     phase,
     owner,
     repo: record.repo !== null,
+    egress: egressView(record.egress),
     createdAt: timeText(createdAt),
     closedAt: timeOrNull(closedAt),
     liveRuns,
   };
   return { view, version };
+}
+
+function egressView({ names }: AskedEgress): RunView['egress'] {
+  return { names: [...names], mode: names.includes(egressFull) ? 'full' : 'restricted' };
 }
 
 export function runView(record: RunRecord): Versioned<RunView> {
@@ -53,10 +59,7 @@ export function runView(record: RunRecord): Versioned<RunView> {
     timeoutSeconds,
     priority,
     strict: spec.strict,
-    egress: {
-      names: [...record.egress.names],
-      mode: record.egress.names.includes(egressFull) ? 'full' : 'restricted',
-    },
+    egress: egressView(record.egress),
     phase: state.phase,
     cause: finished?.cause ?? null,
     reason: finished === null || finished.reason === '' ? null : finished.reason,

@@ -47,10 +47,11 @@ async function makeSession(
   options: { owner?: ActorId; createdAt?: number; claim?: Claim | null; max?: number; upload?: string } = {},
 ) {
   const { owner = ann, createdAt = 1000, claim = null, max = 1000, upload } = options;
+  const egress = { names: ['npm', 'web'], reason: '"why"' };
   const repo = upload === undefined ? null : { upload: upload as never, shallow: [] };
   const id = newId('session', createdAt);
   return await store.sessions.create(
-    { id, name: null, phase: 'pending', owner, repo, createdAt, closedAt: null },
+    { id, name: null, phase: 'pending', owner, repo, egress, createdAt, closedAt: null },
     { claim, openPerOwnerMax: max },
   );
 }

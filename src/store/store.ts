@@ -38,6 +38,8 @@ export type SessionRecord = {
   readonly phase: SessionPhase;
   readonly owner: ActorId;
   readonly repo: RepoSource | null;
+  /** What its runs may reach that do not say it themselves. */
+  readonly egress: AskedEgress;
   readonly createdAt: number;
   readonly closedAt: number | null;
   readonly liveRuns: number;
@@ -56,11 +58,14 @@ export type StoredSpec = {
   readonly diff: boolean;
 };
 
-/** What a run may reach, as it was asked for: names of presets and stored policies in order, or `full` alone. */
-export type RunEgress = {
+/** What may be reached, as it was asked for: names of presets and stored policies in order, or `full` alone. */
+export type AskedEgress = {
   readonly names: readonly string[];
   /** Why `full` was asked for; null for everything else. */
   readonly reason: string | null;
+};
+
+export type RunEgress = AskedEgress & {
   /** The generation of the compiled policy, from 1; grows with every change of a policy that a live run names. */
   readonly generation: number;
 };

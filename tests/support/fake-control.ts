@@ -246,6 +246,7 @@ function fakeSessions(state: FakeState): Control['sessions'] {
         phase: 'pending',
         owner: caller.actor.id,
         repo: request.repo !== undefined,
+        egress: { names: request.egress ?? [], mode: 'restricted' },
         createdAt: now,
         closedAt: null,
         liveRuns: 0,
@@ -277,9 +278,9 @@ function fakeRuns(state: FakeState): Control['runs'] {
   return {
     async create(caller, { request }) {
       state.gate(caller, 'run:write', { kind: 'run' });
-      state.find(state.sessions, caller, 'run:write', 'session', request.session);
+      const session = state.find(state.sessions, caller, 'run:write', 'session', request.session);
       const view = { ...emptyRun, ...request, env: undefined, diff: undefined } as unknown as RunView;
-      const egress = { names: request.egress ?? [], mode: 'restricted' } as const;
+      const egress = { names: request.egress ?? session.view.egress.names, mode: 'restricted' } as const;
       return addRun(state, { ...view, egress, owner: caller.actor.id, limits: emptyRun.limits });
     },
     async list(caller, { cursor, limit = 50 }) {

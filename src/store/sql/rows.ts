@@ -26,11 +26,16 @@ export function sessionOf(row: SessionRow): SessionRecord {
     phase: row.phase as SessionPhase,
     owner: row.owner as ActorId,
     repo: row.repo === null ? null : JSON.parse(row.repo),
+    egress: { names: namesOf(row.egress_names), reason: row.egress_reason },
     createdAt: row.created_at,
     closedAt: row.closed_at,
     liveRuns: Number(row.live_runs),
     version: row.version,
   };
+}
+
+function namesOf(text: string): string[] {
+  return text === '[]' ? [] : (JSON.parse(text) as string[]);
 }
 
 export function runOf(row: RunRow): RunRecord {
@@ -42,7 +47,7 @@ export function runOf(row: RunRow): RunRecord {
     owner: row.owner as ActorId,
     spec: JSON.parse(row.spec),
     egress: {
-      names: row.egress_names === '[]' ? [] : JSON.parse(row.egress_names),
+      names: namesOf(row.egress_names),
       reason: row.egress_reason,
       generation: row.egress_generation,
     },

@@ -74,6 +74,8 @@ async function create(
     phase: session.phase,
     owner: session.owner,
     repo: session.repo === null ? null : JSON.stringify(session.repo),
+    egress_names: JSON.stringify(session.egress.names),
+    egress_reason: session.egress.reason,
     created_at: session.createdAt,
     closed_at: session.closedAt,
     version: 1,

@@ -19,6 +19,8 @@ export type SessionsTable = {
   phase: string;
   owner: Fixed<string>;
   repo: Fixed<string | null>;
+  egress_names: Fixed<string>;
+  egress_reason: Fixed<string | null>;
   created_at: Fixed<number>;
   closed_at: number | null;
   version: number;

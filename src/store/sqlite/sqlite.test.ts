@@ -122,6 +122,7 @@ describe('SQLite file', () => {
           phase: 'pending',
           owner: 'user:ann',
           repo: null,
+          egress: { names: [], reason: null },
           createdAt: 1,
           closedAt: null,
         },
