@@ -9,3 +9,12 @@ export type Row = {
   readonly ratio: number | null;
   readonly note?: string;
 };
+
+/** One table for people, one array for programs. */
+export function printRows(rows: readonly Row[], asJson: boolean): void {
+  if (asJson) console.log(JSON.stringify(rows, null, 2));
+  else
+    console.table(
+      rows.map(({ ratio, ...row }) => ({ ...row, ratio: ratio === null ? '' : ratio.toFixed(2) })),
+    );
+}

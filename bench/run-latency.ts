@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import type { CreateRun } from '../src/contract/schemas.ts';
 import { type Instance, startInstance } from '../tests/support/instance.ts';
 import type { Row } from './row.ts';
 
@@ -84,10 +85,18 @@ async function firstByte(
   return tookMs;
 }
 
-async function runFirstByte(instance: Instance, session: string): Promise<number> {
+export async function runFirstByte(
+  instance: Instance,
+  session: string,
+  more: Pick<CreateRun, 'egress'> = {},
+): Promise<number> {
   const { client } = instance;
   const startedAt = performance.now();
-  const run = await client.runs.create({ session: session as never, command: ['/usr/bin/echo', 'x'] });
+  const run = await client.runs.create({
+    session: session as never,
+    command: ['/usr/bin/echo', 'x'],
+    ...more,
+  });
   let tookMs = 0;
   for await (const event of client.runs.logs(run.id, {})) {
     if (event.event === 'stdout' && tookMs === 0) tookMs = performance.now() - startedAt;
@@ -95,7 +104,7 @@ async function runFirstByte(instance: Instance, session: string): Promise<number
   return tookMs;
 }
 
-function percentile(samples: readonly number[], share: number): number {
+export function percentile(samples: readonly number[], share: number): number {
   const sorted = [...samples].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!;
 }

@@ -37,18 +37,23 @@ export class FakeInternet {
   readonly arrivals: Arrival[] = [];
   readonly lookups: string[] = [];
   readonly caFile: string;
+  readonly keyFile: string;
   readonly #folder: string;
   readonly #zone: Zone;
+  readonly #ttlSeconds: number;
   readonly #asked = new Map<string, number>();
   readonly #servers: (Server | DatagramSocket)[] = [];
 
-  private constructor(zone: Zone) {
+  private constructor(zone: Zone, ttlSeconds: number) {
     this.#zone = zone;
+    this.#ttlSeconds = ttlSeconds;
     this.#folder = mkdtempSync(join(tmpdir(), 'sealwright-internet-'));
     this.caFile = join(this.#folder, 'ca.pem');
+    this.keyFile = join(this.#folder, 'key.pem');
   }
 
-  static async open(zone: Zone): Promise<FakeInternet> {
+  /** Nobody keeps an answer, unless it may be kept for `ttlSeconds`. */
+  static async open(zone: Zone, ttlSeconds = 0): Promise<FakeInternet> {
     unshare(namespaceFlags.net);
     const networks = [
       'link set lo up',
@@ -61,7 +66,7 @@ export class FakeInternet {
     execFileSync('ip', ['-batch', '-'], { input: `${networks.join('\n')}\n` });
     // Of this thread's namespace; a route makes an IPv4 address one's own, for IPv6 this does.
     writeFileSync('/proc/sys/net/ipv6/ip_nonlocal_bind', '1');
-    const internet = new FakeInternet(zone);
+    const internet = new FakeInternet(zone, ttlSeconds);
     internet.#makeCertificate(Object.keys(zone));
     await internet.#serveDns();
     for (const place of Object.values(places)) await internet.#servePlace(place);
@@ -75,7 +80,7 @@ export class FakeInternet {
 
   #makeCertificate(names: readonly string[]): void {
     const words = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-    const files = ['-keyout', join(this.#folder, 'key.pem'), '-out', this.caFile, '-days', '3650'];
+    const files = ['-keyout', this.keyFile, '-out', this.caFile, '-days', '3650'];
     const alternatives = names.map((name) => `DNS:${name}`).join(',');
     const subject = ['-subj', '/CN=fake internet', '-addext', `subjectAltName=${alternatives}`];
     execFileSync('openssl', [...words, ...files, ...subject], { stdio: 'ignore' });
@@ -88,7 +93,7 @@ export class FakeInternet {
       if (query === null || 'refuse' in query) return;
       this.lookups.push(query.name);
       socket.send(
-        answerTo(message, query.question, query.type, this.#turn(query.name)),
+        answerTo(message, query.question, query.type, this.#turn(query.name), this.#ttlSeconds),
         from.port,
         from.address,
       );
@@ -108,7 +113,7 @@ export class FakeInternet {
   }
 
   async #servePlace(host: string): Promise<void> {
-    const tls = { key: readFileSync(join(this.#folder, 'key.pem')), cert: readFileSync(this.caFile) };
+    const tls = { key: readFileSync(this.keyFile), cert: readFileSync(this.caFile) };
     const http = (request: IncomingMessage, response: ServerResponse) =>
       this.#answer(host, request, response);
     await this.#listen(createHttpServer(http), host, 80);
@@ -162,12 +167,14 @@ function answerTo(
   question: Buffer,
   type: number,
   addresses: readonly string[] | null,
+  ttlSeconds: number,
 ): Buffer {
   const family = type === dnsTypes.a ? 4 : type === dnsTypes.aaaa ? 6 : 0;
   const fitting = (addresses ?? []).filter((address) => (address.includes(':') ? 6 : 4) === family);
   const records = fitting.map((address) => {
     const data = family === 4 ? Buffer.from(address.split('.').map(Number)) : ipv6Bytes(address);
     const head = Buffer.from([0xc0, 12, 0, type, 0, 1, 0, 0, 0, 0, 0, data.length]);
+    head.writeUInt32BE(ttlSeconds, 6);
     return Buffer.concat([head, data]);
   });
   const head = Buffer.alloc(12);

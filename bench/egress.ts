@@ -1,0 +1,69 @@
+import { execFile } from 'node:child_process';
+import { parseArgs, promisify } from 'node:util';
+import type { Bench } from './egress/bench.ts';
+import { cutRows, denialRows, latencyRows, startRows } from './egress/delays.ts';
+import { Ground } from './egress/ground.ts';
+import { memoryRows } from './egress/held.ts';
+import { bareGateway, connectProxy, direct, present, squid, tinyproxy, type Way } from './egress/peers.ts';
+import { bulkRows, connectionRows, interceptedRows, requestRows } from './egress/rates.ts';
+import { printRows, type Row } from './row.ts';
+
+/**
+ * The gateway beside a direct line, other proxies and its own path without a policy, all in one network namespace.
+ * `node bench/egress.ts [row…] [--json] [--short] [--profile=gateway|runner|control]`, as root.
+ */
+const rows: Readonly<Record<string, (bench: Bench, ways: readonly Way[]) => Promise<Row[]>>> = {
+  connections: connectionRows,
+  bulk: bulkRows,
+  requests: requestRows,
+  latency: latencyRows,
+  denials: denialRows,
+  memory: memoryRows,
+  cut: cutRows,
+  start: startRows,
+  intercepted: interceptedRows,
+};
+
+/** In a process of its own, because a thread that has left its network namespace does not come back. */
+export async function benchEgress(): Promise<Row[]> {
+  if (process.getuid?.() !== 0)
+    return [{ what: 'egress', figure: 'not measured: needs root', peer: '', ratio: null }];
+  const words = [import.meta.filename, '--json'];
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, words, { maxBuffer: 2 ** 24 });
+  process.stderr.write(stderr);
+  return JSON.parse(stdout) as Row[];
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { json: { type: 'boolean' }, short: { type: 'boolean' }, profile: { type: 'string' } },
+  });
+  const unknown = positionals.find((name) => !(name in rows));
+  if (unknown !== undefined) throw new Error(`${unknown} is none of ${Object.keys(rows).join(', ')}`);
+  const pace = values.short ? { sliceMs: 500, slices: 1 } : { sliceMs: 2_000, slices: 5 };
+  const ground = await Ground.open();
+  const ways = [
+    direct,
+    ...present([await tinyproxy(ground), await squid(ground)]),
+    await connectProxy(),
+    await bareGateway(),
+  ];
+  try {
+    const found: Row[] = [];
+    for (const [name, measure] of Object.entries(rows)) {
+      if (positionals.length > 0 && !positionals.includes(name)) continue;
+      process.stderr.write(`egress: ${name} …\n`);
+      const loaded = await ground.sandbox();
+      const ours: Way = { ...direct, name: 'gateway', enter: loaded.enter, address: loaded.address };
+      found.push(...(await measure({ ground, ours, pace, profile: values.profile ?? null }, ways)));
+      await ground.leave(loaded);
+    }
+    printRows(found, values.json === true);
+  } finally {
+    for (const { close } of ways) close();
+    await ground.close();
+  }
+}
+
+if (import.meta.main) await main();
