@@ -78,3 +78,12 @@ export function presetRules(name: PresetName): EgressRule[] {
     )
     .map((rule, index) => ({ name: `${name}#${index + 1}`, ...rule }));
 }
+
+/** The preset that lets a canonical name through at a port; null where none does. */
+export function presetFor(host: string, port: number): PresetName | null {
+  const allows = (name: PresetName) =>
+    presetRules(name).some(
+      ({ target, ports }) => 'host' in target && target.host === host && ports.includes(port),
+    );
+  return presetNames.find(allows) ?? null;
+}
