@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { EgressBatch } from '../contract/runner.ts';
+import type { EgressFlow, EgressFlowEnd } from '../model/egress.ts';
+import { newId, type RunId } from '../model/ids.ts';
 import { EgressRelay } from './egress-relay.ts';
 
 const content = { flows: [], ends: [] };
@@ -65,4 +67,28 @@ test('whoever is told sees what is owed already, so that an answer at once settl
   });
   assert.equal(settled, 1);
   assert.deepEqual(relay.owed(), []);
+});
+
+const [first, second] = [newId('run', 1), newId('run', 2)];
+const flow = (run: RunId, id: number) => ({ run, id }) as EgressFlow;
+const end = (run: RunId, id: number) => ({ run, id }) as EgressFlowEnd;
+
+test('numbers of flows go on over the sandboxes and gateways of a run, until it is over', () => {
+  const { relay } = relayWithControl();
+  assert.equal(relay.nextFlow(first), 1);
+  relay.send({ flows: [flow(first, 1), flow(second, 7), flow(first, 2)], ends: [] }, () => {});
+  relay.send({ flows: [flow(first, 1)], ends: [end(first, 9)] }, () => {});
+  assert.deepEqual([relay.nextFlow(first), relay.nextFlow(second)], [3, 8]);
+  relay.forget(first);
+  assert.deepEqual([relay.nextFlow(first), relay.nextFlow(second)], [1, 8]);
+});
+
+test('who follows a run hears its verdicts and no other, until they stop', () => {
+  const { relay } = relayWithControl();
+  const heard: unknown[] = [];
+  const stop = relay.follow(first, (content) => heard.push(content));
+  relay.send({ flows: [flow(second, 1), flow(first, 1)], ends: [end(second, 1)] }, () => {});
+  stop();
+  relay.send({ flows: [flow(first, 2)], ends: [] }, () => {});
+  assert.deepEqual(heard, [{ flows: [flow(first, 1)], ends: [] }]);
 });

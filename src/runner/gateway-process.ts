@@ -30,7 +30,6 @@ type OpenDoor = {
   readonly authority: Authority;
   readonly listeners: Listener[];
   admission: Admission | null;
-  nextFlow: number;
   era: number;
 };
 
@@ -68,7 +67,7 @@ export class GatewayProcess implements Gateway {
 
   open(listeners: readonly Listener[], authority: Authority): Door {
     const door = this.#nextDoor++;
-    const state: OpenDoor = { authority, listeners: [...listeners], admission: null, nextFlow: 1, era: 0 };
+    const state: OpenDoor = { authority, listeners: [...listeners], admission: null, era: 0 };
     this.#doors.set(door, state);
     const opened = this.#life?.open(door, state).catch(() => undefined);
     return {
@@ -93,7 +92,7 @@ export class GatewayProcess implements Gateway {
   }
 
   async #begin(): Promise<GatewayLife> {
-    const life = new GatewayLife(this.#options, (run, id) => this.#sawFlow(run, id));
+    const life = new GatewayLife(this.#options);
     await life.ready;
     return life;
   }
@@ -131,12 +130,6 @@ export class GatewayProcess implements Gateway {
     return [...this.#doors].filter(([door]) => !opened.has(door));
   }
 
-  /** Numbers of flows are unique in a run, whichever gateway gave them. */
-  #sawFlow(run: RunId, id: number): void {
-    for (const door of this.#doors.values())
-      if (door.admission?.run === run) door.nextFlow = Math.max(door.nextFlow, id + 1);
-  }
-
   async #keep(): Promise<void> {
     for (let waitMs: number = runnerLimits.gatewayRestartMs; !this.#closed; ) {
       if (this.#life !== null) await this.#life.gone;
@@ -168,13 +161,12 @@ class GatewayLife {
   readonly #passing: number;
   readonly #kill: () => void;
   readonly #relay: EgressRelay;
-  readonly #onFlow: (run: RunId, id: number) => void;
   readonly #waiting = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
   #sending: Promise<void> = Promise.resolve();
   #next = 1;
   #ended = false;
 
-  constructor({ words, configuration, relay }: GatewayOptions, onFlow: (run: RunId, id: number) => void) {
+  constructor({ words, configuration, relay }: GatewayOptions) {
     const [program, ...rest] = words as [string, ...string[]];
     const [channel, channelThere] = socketPair('stream');
     const [passing, passingThere] = socketPair('packets');
@@ -190,7 +182,6 @@ class GatewayLife {
     this.#channel = new Channel(new Socket({ fd: channel, readable: true, writable: true }));
     this.#passing = passing;
     this.#relay = relay;
-    this.#onFlow = onFlow;
     this.#kill = () => void child.kill('SIGKILL');
     child.stdin!.on('error', () => undefined);
     child.stdin!.end(`${JSON.stringify(configuration)}\n`);
@@ -215,12 +206,9 @@ class GatewayLife {
     await this.#pass({ order: 'open', door, era, authority, listeners: passed(listeners) }, listeners);
   }
 
-  async admit(
-    door: number,
-    { admission, nextFlow }: OpenDoor,
-    listeners: readonly Listener[],
-  ): Promise<void> {
+  async admit(door: number, { admission }: OpenDoor, listeners: readonly Listener[]): Promise<void> {
     if (admission === null) return;
+    const nextFlow = this.#relay.nextFlow(admission.run);
     const order = { order: 'admit', door, ...admission, listeners: passed(listeners), nextFlow } as const;
     await this.#pass(order, listeners);
   }
@@ -272,7 +260,6 @@ class GatewayLife {
         this.#waiting.delete(word.id);
         break;
       case 'flows':
-        for (const { run, id } of word.flows) this.#onFlow(run, id);
         this.#relay.send({ flows: word.flows, ends: word.ends }, () => {
           this.#channel.sendJson({ order: 'recorded', batch: word.batch }).catch(() => undefined);
         });

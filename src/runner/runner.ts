@@ -147,6 +147,7 @@ export class Runner {
       this.#log.warn({ run: result.run, error: String(error) }, 'the result of a run could not be written');
     }
     this.#live.delete(result.run);
+    this.#egress.forget(result.run);
     this.#emit(result);
   }
 
