@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CliFailure } from './failure.ts';
 import { type Git, gitComplaint } from './git.ts';
+import { isRemote } from './repo-remote.ts';
 
 /** A repository with a work tree and at least one commit, and where its parts are. Paths are absolute. */
 export type Checkout = {
@@ -18,13 +19,11 @@ export type Checkout = {
   gitPath(name: string): Promise<string>;
 };
 
-const remote = /^(?:(?:https?|ssh|git|git\+ssh|ssh\+git|ftps?):\/\/|[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:)/i;
-
 /** The local path that `--repo` names, `file:` URLs included. Addresses of other machines are refused. */
 export function localRepository(text: string, cwd: string): string {
-  if (remote.test(text)) {
-    throw new CliFailure('Cloning a URL inside the sandbox comes with the gateway; it is not there yet.', {
-      hint: 'Clone it here and name the folder: git clone URL folder && sealwright run --repo folder …',
+  if (isRemote(text)) {
+    throw new CliFailure('The repository is on another machine; a checkout on this one is needed.', {
+      hint: 'Clone it here and name the folder: git clone URL folder',
     });
   }
   if (!/^file:/i.test(text)) return resolve(cwd, text);

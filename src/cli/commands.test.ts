@@ -269,6 +269,29 @@ describe('run with sessions and repositories', () => {
     assert.deepEqual(readdirSync(environment.folder).sort(), ['bundle', 'source']);
   });
 
+  it('makes a session of a URL, which is cloned there, and uploads nothing', async () => {
+    const asked = ['run', '--repo', 'https://a.example/b', '--ref', 'v1', '--egress', 'web', '--', 'x'];
+    const { status, err } = await sealwright(...asked);
+    assert.equal(status, 0, err);
+    assert.equal(server.calls[0], 'sessions.create {"repo":{"url":"https://a.example/b","ref":"v1"}}');
+    assert.deepEqual(server.uploads, []);
+  });
+
+  it('refuses what goes with a URL alone, or with a path alone', async () => {
+    repository();
+    assert.match((await sealwright('run', '--repo', 'source', '--ref', 'v1', '--', 'x')).err, /--ref needs/);
+    assert.match((await sealwright('run', '--ref', 'v1', '--', 'x')).err, /--ref needs/);
+    assert.match(
+      (await sealwright('run', '--repo', 'https://a.example/b', '--dirty', '--', 'x')).err,
+      /--dirty needs/,
+    );
+    assert.match(
+      (await sealwright('apply', 'latest', '--repo', 'https://a.example/b')).err,
+      /on another machine/,
+    );
+    assert.deepEqual(server.calls, []);
+  });
+
   it('refuses a repository for a session that has a workspace, before it uploads', async () => {
     repository();
     server.session('work', { repo: true });
@@ -283,10 +306,7 @@ describe('run with sessions and repositories', () => {
     const { status, err } = await sealwright('run', '--repo', 'plain', '--', 'x');
     assert.equal(status, 125);
     assert.match(err, /^sealwright: .* is not a git repository\.\n {2}Make it one/);
-    assert.match(
-      (await sealwright('run', '--repo', 'https://example.com/x', '--', 'x')).err,
-      /comes with the gateway/,
-    );
+    assert.match((await sealwright('run', '--repo', 'http://a.example/x', '--', 'x')).err, /use https/);
     assert.deepEqual(server.calls, []);
   });
 

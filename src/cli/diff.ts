@@ -8,8 +8,8 @@ export function defineDiff(program: Command, context: Context): void {
     .command('diff')
     .summary('print what a run changed, as a patch')
     .description(
-      'Prints the patch of what a run changed in its workspace against what was uploaded, for git apply.\n' +
-        'To a pipe or file it is written byte for byte; on a terminal control characters are escaped.',
+      'Prints the patch of what a run changed in its workspace against what was uploaded or cloned, for\n' +
+        'git apply. To a pipe or file it is written byte for byte; on a terminal control characters are escaped.',
     )
     .argument('<run>', 'id, beginning of an id, name, or "latest"')
     .action(async (word: string) => {

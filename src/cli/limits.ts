@@ -9,6 +9,7 @@ export const cliLimits = {
   lookupPagesMax: 25,
   gitErrorBytesMax: 16 * 1024,
   gitOutputBytesMax: 256 * 1024 * 1024,
+  knownHostsBytesMax: 16 * 1024 * 1024,
   profileBytesMax: 64 * 1024,
   policyBytesMax: 1024 * 1024,
   policyAliasesMax: 1_000,

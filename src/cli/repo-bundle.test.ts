@@ -423,7 +423,7 @@ describe('what is no repository is refused, with what to do', () => {
       'git@example.com:x/y.git',
       'git://x/y',
     ]) {
-      assert.throws(() => localRepository(url, '/'), /comes with the gateway/);
+      assert.throws(() => localRepository(url, '/'), /on another machine/);
     }
     assert.throws(() => localRepository('file://elsewhere/x', '/'), CliFailure);
     assert.equal(localRepository('file:///a%20b', '/'), '/a b');

@@ -6,6 +6,7 @@ import { parseBytes, parseDuration, parseNumber, parseWhole } from './quantities
 export type RunFlags = {
   repo?: string;
   dirty?: boolean;
+  ref?: string;
   session?: string;
   env?: string[];
   cwd?: string;

@@ -5,6 +5,7 @@ import type { Api } from './api.ts';
 import { type Context, print } from './context.ts';
 import { CliFailure, UsageFailure } from './failure.ts';
 import { createProgress, type Progress } from './progress.ts';
+import { isRemote, remoteRepository } from './repo-remote.ts';
 import { openSessionNamed, resolveSession } from './resolve.ts';
 import { type RunFlags, type RunRequest, runRequest } from './run-options.ts';
 
@@ -20,7 +21,12 @@ export function defineRun(program: Command, context: Context): void {
     .usage('[options] [--] COMMAND [ARG…]')
     .argument('[command...]', 'the program and its arguments; put -- before it')
     .passThroughOptions()
-    .option('--repo <path>', 'upload the git repository at this path or file: URL (HEAD with its history)')
+    .option(
+      '--repo <path|url>',
+      'upload the git repository at this path or file: URL (HEAD with its history), or clone this https:// or ' +
+        'ssh:// one inside the sandbox, as far as --egress lets it and without a sign-in',
+    )
+    .option('--ref <ref>', 'the branch, tag or full commit id of the URL to clone (default: its HEAD)')
     .option('--dirty', 'upload uncommitted and untracked changes too; ignored files stay here')
     .option('--session <name>', 'run in the open session of this name or id; made when the name is new')
     .option('-e, --env <name=value>', 'set a variable; NAME alone hands over yours (repeatable)', gather)
@@ -56,7 +62,7 @@ export function gather(value: string, before: string[] | undefined): string[] {
 
 async function run(context: Context, command: readonly string[], flags: RunFlags): Promise<number> {
   const { environment } = context;
-  if (flags.dirty === true && flags.repo === undefined) throw new UsageFailure('--dirty needs --repo');
+  checkRepoFlags(flags);
   const request = runRequest(command, flags, environment.variables);
   const progress = createProgress(environment, context.verbose);
   const interruption = new AbortController();
@@ -76,6 +82,17 @@ async function run(context: Context, command: readonly string[], flags: RunFlags
   } finally {
     off();
   }
+}
+
+function checkRepoFlags({ repo, dirty, ref }: RunFlags): void {
+  const url = repo !== undefined && isRemote(repo);
+  if (dirty === true && (repo === undefined || url))
+    throw new UsageFailure('--dirty needs --repo with a path on this machine');
+  if (ref !== undefined && !url)
+    throw new UsageFailure(
+      '--ref needs --repo with a URL',
+      'Of a path on this machine, HEAD is uploaded: check it out.',
+    );
 }
 
 function isAbort(error: unknown): boolean {
@@ -99,7 +116,7 @@ type Start = {
 async function startRun(context: Context, api: Api, start: Start): Promise<RunView> {
   const existing = await existingSession(api, start.flags);
   if (existing !== null) return await api.runs.create({ ...start.request, session: existing.id });
-  const repo = await uploaded(context, api, start);
+  const repo = await repositoryOf(context, api, start);
   const session = await newSession(api, start.flags, repo);
   try {
     start.signal.throwIfAborted();
@@ -124,9 +141,10 @@ async function existingSession(api: Api, flags: RunFlags): Promise<SessionView |
   });
 }
 
-async function uploaded(context: Context, api: Api, start: Start): Promise<CreateSession['repo'] | null> {
-  const { repo, dirty } = start.flags;
+async function repositoryOf(context: Context, api: Api, start: Start): Promise<CreateSession['repo'] | null> {
+  const { repo, dirty, ref } = start.flags;
   if (repo === undefined) return null;
+  if (isRemote(repo)) return await remoteRepository(context.environment, { repo, ref });
   const { uploadRepository } = await import('./repo-upload.ts');
   const source = { repo, dirty: dirty === true };
   return await uploadRepository(context, api, source, start.progress, start.signal);
@@ -143,7 +161,8 @@ async function newSession(
       ...(repo === null || repo === undefined ? {} : { repo }),
     });
   } catch (error) {
-    if (repo !== null && repo !== undefined) await api.uploads.remove(repo.upload).catch(() => {});
+    if (repo !== null && repo !== undefined && 'upload' in repo)
+      await api.uploads.remove(repo.upload).catch(() => {});
     throw error;
   }
 }

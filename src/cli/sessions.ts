@@ -75,7 +75,7 @@ async function list(context: Context, flags: Flags): Promise<void> {
     { title: 'SESSION', of: (session) => session.id },
     { title: 'NAME', of: (session) => session.name ?? '-' },
     { title: 'PHASE', of: (session) => session.phase },
-    { title: 'REPO', of: (session) => (session.repo ? 'yes' : 'no') },
+    { title: 'REPO', of: (session) => session.remote?.url ?? (session.repo ? 'yes' : 'no') },
     { title: 'EGRESS', of: ({ egress }) => egress.names.join(', ') || '-' },
     { title: 'LIVE', of: (session) => session.liveRuns.toString() },
     { title: 'OWNER', of: (session) => session.owner },

@@ -51,6 +51,7 @@ export class TestServer {
       owner: 'user:t',
       repo: false,
       egress: { names: [], mode: 'restricted' },
+      remote: null,
       createdAt,
       closedAt: null,
       liveRuns: 0,

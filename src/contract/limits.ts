@@ -25,6 +25,9 @@ export const apiLimits = {
   connectionsMax: 4_096,
   egressNamesMax: 32,
   reasonCharactersMax: 500,
+  sshHostKeysMax: 16,
+  /** An RSA key of 16,384 bits, which is the longest that OpenSSH takes, has 2,776. */
+  sshHostKeyCharactersMax: 3_072,
 } as const;
 
 /** Requests a minute, by class, for one actor (or one address where nobody signed in). */

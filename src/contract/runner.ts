@@ -13,18 +13,30 @@ import { type Ending, failureCauses } from '../model/run.ts';
  * live credentials. Both parse what the other sends.
  */
 
+/** What a workspace is made from: bytes that were uploaded, or what a clone inside the sandbox fetches. */
+export type RepoSource = RepoUpload | RepoRemote;
+export type RepoUpload = { readonly upload: UploadId; readonly shallow: readonly string[] };
+export type RepoRemote = {
+  /** Canonical; `model/repository-url.ts` parses it. */
+  readonly url: string;
+  /** A branch, a tag or a full commit id; null for the remote's HEAD. */
+  readonly ref: string | null;
+  /** For ssh, each a key's type and base64: the host must have one of them. */
+  readonly hostKeys: readonly string[];
+};
+
 export type RunSpec = {
   readonly run: RunId;
   readonly session: SessionId;
   /** What the workspace is made from the first time a run of the session starts; null for an empty one. */
-  readonly repo: { readonly upload: UploadId; readonly shallow: readonly string[] } | null;
+  readonly repo: RepoSource | null;
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   /** Absolute in the sandbox, or relative to /workspace; null for /workspace. */
   readonly cwd: string | null;
   readonly limits: RunLimits;
   readonly strict: boolean;
-  /** Whether the change against what was uploaded is collected when the command ends. */
+  /** Whether the change against what the workspace was made from is collected when the command ends. */
   readonly diff: boolean;
   /** What it may reach. */
   readonly egress: EgressPolicy;

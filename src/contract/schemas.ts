@@ -8,6 +8,7 @@ import { scopes } from '../model/scopes.ts';
 import { sessionPhases } from '../model/session.ts';
 import { apiLimits } from './limits.ts';
 import { policyDocument } from './policy.ts';
+import { gitRef, repositoryUrl, sshHostKeys } from './repository.ts';
 
 /**
  * The shapes of every request and answer. The server validates with them, the OpenAPI document is generated
@@ -127,9 +128,26 @@ export const repoUpload = z.strictObject({
     .optional(),
 });
 
+export const repoRemote = z
+  .strictObject({ url: repositoryUrl, ref: gitRef.optional(), hostKeys: sshHostKeys.optional() })
+  .superRefine(({ url, hostKeys = [] }, context) => {
+    const isSsh = /^ssh:/i.test(url);
+    if (isSsh === hostKeys.length > 0) return;
+    const message = isSsh
+      ? "are due: what is not known to be the host's is not cloned"
+      : 'are for ssh:// alone';
+    context.addIssue({ code: 'custom', path: ['hostKeys'], message });
+  });
+
+const sessionRepo = z
+  .union([repoUpload, repoRemote], {
+    error: 'is neither an upload ({ upload, shallow? }) nor a repository to clone ({ url, ref?, hostKeys? })',
+  })
+  .meta({ description: 'An upload, or what the first run clones as its policy lets it' });
+
 export const createSession = z.strictObject({
   name: name.optional(),
-  repo: repoUpload.optional(),
+  repo: sessionRepo.optional(),
   egress: egressNames
     .optional()
     .meta({ description: 'What its runs may reach that do not say it themselves' }),
@@ -143,7 +161,11 @@ export const session = z.object({
   name: z.string().nullable(),
   phase: z.enum(sessionPhases),
   owner: z.string(),
-  repo: z.boolean().meta({ description: 'Whether the workspace was made from a repository' }),
+  repo: z.boolean().meta({ description: 'Whether the workspace is made from a repository' }),
+  remote: z
+    .object({ url: z.string(), ref: z.string().nullable() })
+    .nullable()
+    .meta({ description: 'What is cloned; null for an upload and for no repository' }),
   createdAt: time,
   closedAt: time.nullable(),
   liveRuns: z.int(),

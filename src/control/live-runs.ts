@@ -1,6 +1,6 @@
-import type { RunStep } from '../contract/runner.ts';
+import type { RepoSource, RunStep } from '../contract/runner.ts';
 import type { RunId, SessionId } from '../model/ids.ts';
-import type { RepoSource, RunRecord } from '../store/store.ts';
+import type { RunRecord } from '../store/store.ts';
 import { controlLimits } from './limits.ts';
 
 /** How far the order to start a run has come. `unknown`: a control process before this one may have sent it. */

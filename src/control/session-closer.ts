@@ -72,9 +72,10 @@ export class SessionCloser {
     for (const run of live.of(id)) run.stopRequested = true;
     await link.order({ order: 'remove-session', session: id }, controlLimits.removeSessionTimeoutMs);
     await Promise.all(live.of(id).map((run) => this.#ended(run)));
-    if (session.repo !== null) await link.order({ order: 'remove-upload', upload: session.repo.upload });
+    const upload = session.repo !== null && 'upload' in session.repo ? session.repo.upload : null;
+    if (upload !== null) await link.order({ order: 'remove-upload', upload });
     await store.sessions.close(id, clock.now());
-    if (session.repo !== null) await store.uploads.remove(session.repo.upload);
+    if (upload !== null) await store.uploads.remove(upload);
   }
 
   async #ended(run: LiveRun): Promise<void> {

@@ -55,6 +55,22 @@ describe('a session', () => {
     await test.control.sessions.close(ann, view.id);
   });
 
+  it('of a URL is shown with it, starts its runs with it and ends without any upload', async () => {
+    await using test = await TestControl.open();
+    const hostKeys = [`ssh-ed25519 AAAA${'B'.repeat(64)}`];
+    const given = { url: 'SSH://git@Git.example:22/a', hostKeys };
+    const id = await test.session(ann, { repo: given });
+    const { view } = await test.control.sessions.get(ann, id);
+    const url = 'ssh://git@git.example/a';
+    assert.deepEqual([view.repo, view.remote], [true, { url, ref: null }]);
+    const run = await test.run(ann, id);
+    await test.runner.until(() => test.runner.live.has(run.id));
+    assert.deepEqual(test.runner.live.get(run.id)?.spec.repo, { url, ref: null, hostKeys });
+    await test.control.sessions.close(ann, id);
+    assert.equal((await test.control.sessions.get(ann, id)).view.phase, 'closed');
+    assert.equal(test.runner.countOf('remove-upload'), 0);
+  });
+
   it('has no run started behind the order that removes its workspace', async () => {
     await using test = await TestControl.open();
     const session = await test.session(ann);

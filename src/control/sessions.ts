@@ -1,6 +1,9 @@
+import type { JsonObject } from '../base/canonical-json.ts';
 import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
-import { egressFull, type SessionView } from '../contract/schemas.ts';
+import { canonicalRepositoryUrl } from '../contract/repository.ts';
+import type { RepoSource, RepoUpload } from '../contract/runner.ts';
+import { type CreateSession, egressFull, type SessionView } from '../contract/schemas.ts';
 import type { Resource } from '../model/decide.ts';
 import { newId, type SessionId } from '../model/ids.ts';
 import type { SessionRecord, Store } from '../store/store.ts';
@@ -57,21 +60,21 @@ async function create(
   const { store, gate, clock } = parts;
   const now = clock.now();
   const id = newId('session', now);
-  const { name = null, repo } = creation.request;
+  const { name = null } = creation.request;
+  const source = sourceOf(creation.request.repo);
   const egress = askedEgress(creation.request) ?? { names: [], reason: null };
   const act = {
     action: 'session.create',
     needs: 'session:write',
     resource: { kind: 'session', id, session: id, owner: caller.actor.id },
-    data: { name, upload: repo?.upload ?? null, ...egressData(egress) },
+    data: { name, ...repoData(source), ...egressData(egress) },
   } as const;
   await gate.read(caller, act);
   if (egress.names.includes(egressFull)) await requireFull(gate, caller, act);
   const claim = claimOf(caller, act.action, creation);
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));
   if (before !== null) return sessionView(await find(parts, before as SessionId));
-  const source = repo === undefined ? null : { upload: repo.upload, shallow: repo.shallow ?? [] };
-  if (source !== null) await requireUpload(parts, caller, source.upload);
+  if (source !== null && 'upload' in source) await requireUpload(parts, caller, source.upload);
   if (egress.names.length > 0) await requireEgress(store.policies, egress.names);
   const owner = caller.actor.id;
   const session = {
@@ -93,11 +96,22 @@ async function create(
   });
 }
 
+function sourceOf(repo: CreateSession['repo']): RepoSource | null {
+  if (repo === undefined) return null;
+  if ('upload' in repo) return { upload: repo.upload, shallow: repo.shallow ?? [] };
+  return { url: canonicalRepositoryUrl(repo.url), ref: repo.ref ?? null, hostKeys: repo.hostKeys ?? [] };
+}
+
+function repoData(source: RepoSource | null): JsonObject {
+  if (source === null || 'upload' in source) return { upload: source?.upload ?? null };
+  return { upload: null, url: source.url, ref: source.ref };
+}
+
 /** Only the uploader may use an upload, whatever the reach: its bytes were given for this caller's session. */
 async function requireUpload(
   { store }: SessionParts,
   caller: Caller,
-  id: NonNullable<SessionRecord['repo']>['upload'],
+  id: RepoUpload['upload'],
 ): Promise<void> {
   const upload = await store.uploads.get(id);
   if (upload === null || upload.owner !== caller.actor.id || upload.stored === null) throw absent('upload');

@@ -23,13 +23,14 @@ import type { Versioned } from './control.ts';
 /** What callers see of records. Values of environments and hashes of secrets never leave here. */
 
 export function sessionView(record: SessionRecord): Versioned<SessionView> {
-  const { id, name, phase, owner, createdAt, closedAt, liveRuns, version } = record;
+  const { id, name, phase, owner, repo, createdAt, closedAt, liveRuns, version } = record;
   const view: SessionView = {
     id,
     name,
     phase,
     owner,
-    repo: record.repo !== null,
+    repo: repo !== null,
+    remote: repo !== null && 'url' in repo ? { url: repo.url, ref: repo.ref } : null,
     egress: egressView(record.egress),
     createdAt: timeText(createdAt),
     closedAt: timeOrNull(closedAt),

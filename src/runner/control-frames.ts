@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Fault } from '../contract/faults.ts';
 import { egressPolicy } from '../contract/gateway.ts';
+import { gitRef, repositoryUrl, sshHostKeys } from '../contract/repository.ts';
 import type { OrderFrame, Purpose, RunnerOrder } from '../contract/runner.ts';
 import {
   command,
@@ -22,7 +23,12 @@ import {
 const runSpec = z.strictObject({
   run: runId,
   session: sessionId,
-  repo: repoUpload.required().nullable(),
+  repo: z
+    .union([
+      repoUpload.required(),
+      z.strictObject({ url: repositoryUrl, ref: gitRef.nullable(), hostKeys: sshHostKeys }),
+    ])
+    .nullable(),
   command,
   env: environment,
   cwd: cwd.nullable(),

@@ -29,10 +29,10 @@ export function runnerFolders(root: string) {
     session,
     workspace: (id: SessionId) => join(session(id), 'workspace'),
     home: (id: SessionId) => join(session(id), 'home'),
-    /** The repository as it was uploaded; sandboxes of runs see it read-only. */
+    /** The repository as it was uploaded or cloned; sandboxes of runs see it read-only. */
     base: (id: SessionId) => join(session(id), 'base'),
     scratch: (id: SessionId) => join(session(id), 'scratch'),
-    /** Exists once the workspace was made from the upload. */
+    /** Exists once the workspace was made from the repository. */
     imported: (id: SessionId) => join(session(id), 'imported'),
   };
 }

@@ -6,24 +6,26 @@ import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
-import type { ArtifactInfo, RunFinished, RunnerEvent, RunSpec, RunStep } from '../contract/runner.ts';
+import type {
+  ArtifactInfo,
+  RepoSource,
+  RunFinished,
+  RunnerEvent,
+  RunSpec,
+  RunStep,
+} from '../contract/runner.ts';
 import type { EgressPolicy } from '../model/egress.ts';
 import { gatewayAddress, proxyPorts } from '../model/gateway-address.ts';
 import type { HeldBy, Usage } from '../model/limits.ts';
 import { type Ending, exitFromStatus, type FailureCause } from '../model/run.ts';
-import type { Backend, Mount, Overrun, Sandbox, SandboxEnd, SandboxRequest } from '../sandbox/backend.ts';
+import type { Backend, Overrun, Sandbox, SandboxEnd } from '../sandbox/backend.ts';
 import { trustEnvironment } from '../sandbox/trust.ts';
+import { CloneWatch, cloneFailure } from './clone-failure.ts';
+import type { EgressRelay } from './egress-relay.ts';
 import type { Folders } from './folders.ts';
 import { runnerLimits } from './limits.ts';
-import { firstBytes, spoolOutput } from './output.ts';
-import {
-  diffMounts,
-  diffScript,
-  gitEnvironment,
-  importMounts,
-  importScript,
-  runMounts,
-} from './repository.ts';
+import { firstBytes, lastBytes, spoolOutput } from './output.ts';
+import { cloneTask, diffTask, importTask, remoteUrl, runMounts, type Task } from './repository.ts';
 import type { SessionFolders } from './sessions.ts';
 import type { Spool } from './spool.ts';
 
@@ -31,13 +33,22 @@ export type RunHost = {
   readonly backend: Backend;
   readonly folders: Folders;
   readonly sessions: SessionFolders;
+  readonly verdicts: EgressRelay;
   readonly clock: Clock;
   readonly emit: (event: RunnerEvent) => void;
 };
 
-type Task = Pick<SandboxRequest, 'command' | 'env' | 'cwd' | 'mounts'>;
-
 const noExit = { code: null, signal: null } as const;
+
+type Creation = {
+  readonly strict?: boolean;
+  /** Whether it reaches what the run may reach; nothing otherwise. */
+  readonly egress?: boolean;
+  /** Made once the command has ended, whatever ended it. */
+  readonly afterEnd?: boolean;
+  /** What counts against the disk limit beside the session's own files. */
+  readonly diskFolders?: readonly string[];
+};
 
 /** Why a run ends early; the first one counts. */
 type Interruption = 'cancelled' | 'timed-out' | 'shutdown';
@@ -54,6 +65,7 @@ export class HostedRun {
   runningAt: number | null = null;
   readonly #host: RunHost;
   #interrupted: Interruption | null = null;
+  readonly #interruption = Promise.withResolvers<void>();
   #egress: EgressPolicy;
   #current: Sandbox | null = null;
 
@@ -75,6 +87,7 @@ export class HostedRun {
   interrupt(as: Interruption): void {
     if (this.#interrupted !== null) return;
     this.#interrupted = as;
+    this.#interruption.resolve();
     if (as === 'shutdown') this.#current?.kill();
     else this.#current?.stop(runnerLimits.graceMs);
   }
@@ -102,14 +115,12 @@ export class HostedRun {
   }
 
   async #perform(): Promise<Pick<RunFinished, 'ending' | 'usage' | 'artifacts'>> {
-    const { sessions } = this.#host;
-    const fresh = sessions.needsImport(this.spec);
-    // Whatever an import that was cut off left; no run has been in it.
-    if (fresh) await sessions.reset(this.spec.session);
-    const uid = sessions.prepare(this.spec.session);
-    if (fresh) await this.#import(uid);
+    const uid = await this.#workspace();
     this.#step('sandbox');
-    const sandbox = await this.#create(uid, this.#commandRequest(), true);
+    const sandbox = await this.#create(uid, this.#commandRequest(), {
+      strict: this.spec.strict,
+      egress: true,
+    });
     this.phase = 'running';
     this.heldBy = sandbox.heldBy;
     this.runningAt = this.#host.clock.now();
@@ -126,27 +137,35 @@ export class HostedRun {
     return { ending, usage, artifacts: await this.#collect(uid) };
   }
 
+  /** Answers with the uid of the session's folders, once they have what its runs work on. */
+  async #workspace(): Promise<number | null> {
+    const { sessions } = this.#host;
+    const { session } = this.spec;
+    if (!sessions.needsImport(this.spec)) return sessions.prepare(session);
+    const turn = sessions.turn(session);
+    try {
+      await Promise.race([turn.ready, this.#interruption.promise]);
+      this.#refuseWhenInterrupted();
+      const fresh = sessions.needsImport(this.spec);
+      // Whatever an import that was cut off left; no run has been in it.
+      if (fresh) await sessions.reset(session);
+      const uid = sessions.prepare(session);
+      if (fresh) await this.#import(uid);
+      return uid;
+    } finally {
+      turn.end();
+    }
+  }
+
   async #import(uid: number | null): Promise<void> {
     this.#step('workspace');
-    const { folders, sessions } = this.#host;
-    const { session } = this.spec;
-    const paths = {
-      workspace: folders.workspace(session),
-      base: folders.base(session),
-      scratch: folders.scratch(session),
-    };
-    const upload = sessions.lendUpload(this.spec, uid);
-    const sandbox = await this.#create(uid, {
-      script: importScript,
-      mounts: importMounts({ ...paths, upload }),
-    });
-    const [complaint] = await Promise.all([
-      firstBytes(sandbox.stderr, runnerLimits.complaintBytesMax),
-      firstBytes(sandbox.stdout, 0),
-    ]);
-    const end = await sandbox.ended;
-    this.#current = null;
-    if (end.status === 0) return await sessions.markImported(this.spec);
+    const { sessions, verdicts } = this.#host;
+    const { session, run } = this.spec;
+    const repo = this.spec.repo!;
+    const watch = new CloneWatch();
+    const unfollow = verdicts.follow(run, (content) => watch.see(content));
+    const [end, complaint] = await this.#makeWorkspace(uid, repo).finally(unfollow);
+    if (end.status === 0) return await sessions.markImported(session, repo);
     await sessions.reset(session);
     const overrun = end.overrun ?? (fileLimit.test(complaint) ? 'disk' : null);
     if (overrun !== null)
@@ -154,23 +173,50 @@ export class HostedRun {
         `limit-${overrun}`,
         `The repository does not fit into the run's ${overrun} limit.`,
       );
-    throw new RunFailure('repo-access', `The repository could not be unpacked: ${lastLine(complaint)}`);
+    if ('upload' in repo)
+      throw new RunFailure('repo-access', `The repository could not be unpacked: ${lastLine(complaint)}`);
+    const { cause, reason } = cloneFailure(remoteUrl(repo), this.#egress, watch, complaint);
+    throw new RunFailure(cause, reason);
   }
 
-  /** The patch of what changed since the upload. A failure to collect is an artifact too: it never changes how the run ended. */
+  /** A clone reaches what the run may reach, and nothing else does here. Its objects count against the disk limit. */
+  async #makeWorkspace(uid: number | null, repo: RepoSource): Promise<[SandboxEnd, string]> {
+    const paths = this.#paths();
+    const sandbox =
+      'url' in repo
+        ? await this.#create(uid, cloneTask(paths, repo), { egress: true, diskFolders: [paths.base] })
+        : await this.#create(
+            uid,
+            importTask({ ...paths, upload: this.#host.sessions.lendUpload(this.spec.session, repo, uid) }),
+          );
+    const [complaint] = await Promise.all([
+      lastBytes(sandbox.stderr, runnerLimits.complaintBytesMax),
+      firstBytes(sandbox.stdout, 0),
+    ]);
+    const end = await sandbox.ended;
+    this.#current = null;
+    return [end, complaint];
+  }
+
+  #paths() {
+    const { folders } = this.#host;
+    const { session } = this.spec;
+    return {
+      workspace: folders.workspace(session),
+      base: folders.base(session),
+      scratch: folders.scratch(session),
+    };
+  }
+
+  /** The patch of what changed since the import. A failure to collect is an artifact too: it never changes how the run ended. */
   async #collect(uid: number | null): Promise<ArtifactInfo[]> {
     if (!this.spec.diff || this.spec.repo === null || this.#interrupted === 'shutdown') return [];
     this.#step('collect');
     const { folders, sessions } = this.#host;
     const { session, run } = this.spec;
-    const paths = {
-      workspace: folders.workspace(session),
-      base: folders.base(session),
-      scratch: folders.scratch(session),
-    };
     let timer: NodeJS.Timeout | undefined;
     try {
-      const sandbox = await this.#create(uid, { script: diffScript, mounts: diffMounts(paths) }, false, true);
+      const sandbox = await this.#create(uid, diffTask(this.#paths()), { afterEnd: true });
       timer = setTimeout(
         sandbox.kill,
         this.#interrupted === null ? runnerLimits.collectTimeoutMs : runnerLimits.collectAfterStopMs,
@@ -226,30 +272,25 @@ export class HostedRun {
 
   async #create(
     uid: number | null,
-    what: Task | { script: string; mounts: Mount[] },
-    strict = false,
-    afterEnd = false,
+    task: Task,
+    { strict = false, egress = false, afterEnd = false, diskFolders = [] }: Creation = {},
   ): Promise<Sandbox> {
     const { backend, folders } = this.#host;
-    const { session, limits } = this.spec;
+    const { run, session, limits } = this.spec;
     if (!afterEnd) this.#refuseWhenInterrupted();
-    const request =
-      'script' in what
-        ? {
-            command: ['/usr/bin/dash', '-c', what.script],
-            env: gitEnvironment,
-            cwd: '/',
-            mounts: what.mounts,
-          }
-        : what;
     const policy = this.#egress;
     const sandbox = await backend.create({
-      ...request,
+      ...task,
       uid,
       limits,
-      strict: strict && this.spec.strict,
-      egress: 'script' in what ? null : { run: this.spec.run, policy },
-      diskFolders: [folders.workspace(session), folders.home(session), folders.scratch(session)],
+      strict,
+      egress: egress ? { run, policy } : null,
+      diskFolders: [
+        folders.workspace(session),
+        folders.home(session),
+        folders.scratch(session),
+        ...diskFolders,
+      ],
     });
     this.#current = sandbox;
     if (this.#egress !== policy) await sandbox.changeEgress(this.#egress);
@@ -314,7 +355,7 @@ export class HostedRun {
 }
 
 /** What the shell and git say of a program that the limit on a file's size ended. */
-const fileLimit = /File size limit exceeded|died of signal 25\b/;
+const fileLimit = /File too large|File size limit exceeded|died of signal 25\b/;
 
 class RunFailure extends Error {
   readonly failureCause: FailureCause;

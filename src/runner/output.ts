@@ -49,3 +49,11 @@ export async function firstBytes(stream: Readable, max: number): Promise<string>
   }
   return text;
 }
+
+/** The last `max` bytes of a stream as text; a character that they begin in the middle of is shown as unknown. */
+export async function lastBytes(stream: Readable, max: number): Promise<string> {
+  let bytes = Buffer.alloc(0);
+  for await (const chunk of stream as AsyncIterable<Buffer>)
+    bytes = Buffer.concat([bytes, chunk]).subarray(-max);
+  return bytes.toString('utf8');
+}

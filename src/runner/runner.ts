@@ -62,6 +62,7 @@ export class Runner {
       backend: options.backend,
       folders: this.folders,
       sessions: this.#sessions,
+      verdicts: options.egress,
       clock: options.clock,
       emit,
     };
@@ -127,6 +128,7 @@ export class Runner {
   #start(spec: RunSpec): null {
     if (
       spec.repo !== null &&
+      'upload' in spec.repo &&
       this.#sessions.needsImport(spec) &&
       !existsSync(this.folders.upload(spec.repo.upload))
     ) {

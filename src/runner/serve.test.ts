@@ -6,13 +6,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { type Channel, connectChannel, listenChannel } from '../base/channel.ts';
 import { systemClock } from '../base/clock.ts';
 import type { AnswerFrame, RunSpec } from '../contract/runner.ts';
 import { unlimitedEgress } from '../model/egress.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits, type HeldBy } from '../model/limits.ts';
-import type { Backend, Sandbox, SandboxEnd } from '../sandbox/backend.ts';
+import type { Backend, Sandbox, SandboxEnd, SandboxRequest } from '../sandbox/backend.ts';
 import { EgressRelay } from './egress-relay.ts';
 import { Runner } from './runner.ts';
 import { serveControl } from './serve.ts';
@@ -31,14 +32,18 @@ class IdleBackend implements Backend {
   readonly name = 'idle';
   readonly mode = 'user';
   readonly heldBy = heldBy;
-  readonly live: { kills: number; readonly end: () => void }[] = [];
+  readonly live: { kills: number; readonly end: (status?: number) => void; egress: boolean }[] = [];
 
-  async create(): Promise<Sandbox> {
+  async create({ egress }: SandboxRequest): Promise<Sandbox> {
     let end: (end: SandboxEnd) => void = () => undefined;
     const ended = new Promise<SandboxEnd>((resolve) => {
       end = resolve;
     });
-    const control = { kills: 0, end: () => end({ status: 137, overrun: null, usage }) };
+    const control = {
+      kills: 0,
+      end: (status = 137) => end({ status, overrun: null, usage }),
+      egress: egress !== null,
+    };
     this.live.push(control);
     const kill = () => {
       control.kills += 1;
@@ -127,6 +132,8 @@ test('a start is accepted, and a repeated one is the same one', async () => {
   assert.equal(backend.live.length, 1);
 });
 
+const remote = { url: 'https://git.example/a', ref: null, hostKeys: [] };
+
 const outside = '../../outside';
 const hostile: Record<string, () => Record<string, unknown>> = {
   'a session to remove whose id is a path': () => ({ order: 'remove-session', session: outside }),
@@ -145,6 +152,18 @@ const hostile: Record<string, () => Record<string, unknown>> = {
       ...spec(),
       repo: { upload: newId('upload', 1), shallow: [`${'a'.repeat(40)}\n${'b'.repeat(40)}`] },
     },
+  }),
+  'a URL of another transport': () => ({
+    order: 'start',
+    spec: { ...spec(), repo: { ...remote, url: 'ext::sh -c id' } },
+  }),
+  'a ref that is an option': () => ({
+    order: 'start',
+    spec: { ...spec(), repo: { ...remote, ref: '--upload-pack=id' } },
+  }),
+  'a host key that is more than one line': () => ({
+    order: 'start',
+    spec: { ...spec(), repo: { ...remote, hostKeys: [`ssh-rsa AAAA${'B'.repeat(40)}\n* ssh-rsa AAAA`] } },
   }),
   'a variable whose name is shell code': () => ({
     order: 'start',
@@ -185,4 +204,37 @@ test('a runner that closes takes no start any more, so that control gives it to 
   await closed;
   assert(existsSync(join(folder, 'runs', first.run, 'result.json')));
   assert(!existsSync(join(folder, 'runs', late.run)), 'nothing says that it was ever accepted');
+});
+
+async function eventually(holds: () => boolean): Promise<void> {
+  while (!holds()) await setImmediate();
+}
+
+test('runs of one session import one after the other, and one that waits for that can be stopped', async () => {
+  const first = { ...spec(), repo: remote };
+  const others = [1, 2].map(() => ({ ...first, run: newId('run', 1) }));
+  for (const wanted of [first, ...others]) await order({ order: 'start', spec: wanted });
+  await eventually(() => backend.live.length === 1);
+  await order({ order: 'stop', run: others[0]!.run, as: 'cancelled' });
+  await eventually(() => existsSync(join(folder, 'runs', others[0]!.run, 'result.json')));
+  assert.equal(backend.live.length, 1, 'nobody else begins meanwhile');
+  backend.live[0]!.end(1);
+  await eventually(() => existsSync(join(folder, 'runs', first.run, 'result.json')));
+  await eventually(() => backend.live.length === 2);
+  backend.live[1]!.end(0);
+  await eventually(() => backend.live.length === 3);
+  assert(existsSync(join(folder, 'sessions', first.session, 'imported')));
+});
+
+test('a clone reaches what its run may reach, and the unpacking of an upload nothing', async () => {
+  await order({ order: 'start', spec: { ...spec(), repo: remote } });
+  await eventually(() => backend.live.length === 1);
+  const upload = newId('upload', 1);
+  writeFileSync(join(folder, 'uploads', upload), '');
+  await order({ order: 'start', spec: { ...spec(), repo: { upload, shallow: [] } } });
+  await eventually(() => backend.live.length === 2);
+  assert.deepEqual(
+    backend.live.map(({ egress }) => egress),
+    [true, false],
+  );
 });

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { RunSpec } from '../contract/runner.ts';
+import type { RepoSource, RepoUpload, RunSpec } from '../contract/runner.ts';
 import type { SessionId } from '../model/ids.ts';
 import { type Folders, sessionParts } from './folders.ts';
 import { runnerLimits } from './limits.ts';
@@ -27,6 +27,7 @@ const run = promisify(execFile);
 export class SessionFolders {
   readonly #folders: Folders;
   readonly #root: boolean;
+  readonly #turns = new Map<SessionId, Promise<void>>();
   #nextUid: number = runnerLimits.firstSessionUid;
 
   constructor(folders: Folders, mode: 'root' | 'user') {
@@ -56,27 +57,40 @@ export class SessionFolders {
     return uid;
   }
 
+  /**
+   * One at a time has the turn of a session to import into it: `ready` resolves when every earlier one has ended. An
+   * ended turn counts no more, whether it was ready or not.
+   */
+  turn(id: SessionId): { readonly ready: Promise<void>; end(): void } {
+    const ready = this.#turns.get(id) ?? Promise.resolve();
+    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+    const next = ready.then(() => ended);
+    this.#turns.set(id, next);
+    void next.then(() => this.#turns.get(id) === next && this.#turns.delete(id));
+    return { ready, end };
+  }
+
   needsImport(spec: RunSpec): boolean {
     return spec.repo !== null && !existsSync(this.#folders.imported(spec.session));
   }
 
-  /** Lends the upload to the session's uid and writes down what a shallow clone lacks. */
-  lendUpload(spec: RunSpec, uid: number | null): string {
-    const upload = this.#folders.upload(spec.repo!.upload);
+  /** Lends an upload to the session's uid and writes down what a shallow clone lacks. */
+  lendUpload(session: SessionId, repo: RepoUpload, uid: number | null): string {
+    const upload = this.#folders.upload(repo.upload);
     if (uid !== null) chownSync(upload, uid, uid);
     chmodSync(upload, 0o400);
-    const shallow = spec.repo!.shallow.map((commit) => `${commit}\n`).join('');
+    const shallow = repo.shallow.map((commit) => `${commit}\n`).join('');
     // What an import that was cut off left there may be a link.
-    const file = `${this.#folders.scratch(spec.session)}/shallow`;
+    const file = `${this.#folders.scratch(session)}/shallow`;
     rmSync(file, { force: true });
     writeFileSync(file, shallow, { flag: 'wx' });
     return upload;
   }
 
-  async markImported(spec: RunSpec): Promise<void> {
-    writeFileSync(this.#folders.imported(spec.session), '');
-    await this.clearScratch(spec.session);
-    await removeTree([this.#folders.upload(spec.repo!.upload)]);
+  async markImported(session: SessionId, repo: RepoSource): Promise<void> {
+    writeFileSync(this.#folders.imported(session), '');
+    await this.clearScratch(session);
+    if ('upload' in repo) await removeTree([this.#folders.upload(repo.upload)]);
   }
 
   /** After a failed import: empty again, so that nothing half-made is ever taken for a workspace. */

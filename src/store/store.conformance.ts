@@ -395,6 +395,29 @@ function uploadPromises(using: Using): void {
     assert.equal((await using().uploads.get(upload))?.session, made.record.id);
   });
 
+  it('gives a session of a remote no upload, and keeps the remote as it is', async () => {
+    const upload = await begin();
+    await using().uploads.finish(upload, 1000, stored);
+    const id = newId('session', 1000);
+    const repo = { url: 'ssh://git.example/a', ref: 'v1', hostKeys: ['ssh-rsa AAAA'] };
+    const session = {
+      id,
+      name: null,
+      phase: 'pending',
+      owner: ann,
+      repo,
+      egress: { names: [], reason: null },
+      createdAt: 1000,
+      closedAt: null,
+    } as const;
+    assert.equal(
+      (await using().sessions.create(session, { claim: null, openPerOwnerMax: 1000 })).outcome,
+      'created',
+    );
+    assert.deepEqual((await using().sessions.get(id))?.repo, repo);
+    assert.equal((await using().uploads.get(upload))?.session, null);
+  });
+
   it('keeps what an open session uses, and finds what nobody does', async () => {
     const [used, unused] = [await begin(), await begin()];
     await using().uploads.finish(used, 1000, stored);

@@ -1,5 +1,5 @@
 import type { PolicyDocument } from '../contract/policy.ts';
-import type { ArtifactInfo } from '../contract/runner.ts';
+import type { ArtifactInfo, RepoSource } from '../contract/runner.ts';
 import type { ActorId } from '../model/actor.ts';
 import type { EgressFlow, EgressFlowEnd } from '../model/egress.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
@@ -45,8 +45,6 @@ export type SessionRecord = {
   readonly liveRuns: number;
   readonly version: number;
 };
-
-export type RepoSource = { readonly upload: UploadId; readonly shallow: readonly string[] };
 
 /** What was asked for and never changes. Values of the environment are kept apart, see `RunStore.envOf`. */
 export type StoredSpec = {

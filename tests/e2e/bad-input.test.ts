@@ -102,9 +102,10 @@ test('a bare repository, and the inside of a git folder', async () => {
   await refused(run('good/.git'), /is inside a \.git folder/);
 });
 
-test('a repository on another machine', async () => {
-  await refused(run('https://example.org/x.git'), /Cloning a URL inside the sandbox comes with the gateway/);
-  await refused(run('git@example.org:x.git'), /Clone it here and name the folder/);
+test('a repository on another machine that cannot be cloned', async () => {
+  await refused(run('http://example.org/x.git'), /plain http, .* use https/);
+  await refused(run('https://me:secret@example.org/x.git'), /holds a user or password/);
+  await refused(run('git@nobody.invalid:x.git'), /No host key of nobody\.invalid is known here/);
 });
 
 test('a repository whose objects are broken', async () => {

@@ -247,6 +247,7 @@ function fakeSessions(state: FakeState): Control['sessions'] {
         owner: caller.actor.id,
         repo: request.repo !== undefined,
         egress: { names: request.egress ?? [], mode: 'restricted' },
+        remote: null,
         createdAt: now,
         closedAt: null,
         liveRuns: 0,

@@ -28,7 +28,7 @@ function createRoute(app: App, { control }: ServerContext): void {
     config: { rate: 'write', needs: 'session:write' },
     schema: {
       operationId: 'createSession',
-      summary: 'Make a session: a durable workspace, empty or from an uploaded repository',
+      summary: 'Make a session: a durable workspace, empty, from an uploaded repository or from one to clone',
       tags: ['sessions'],
       querystring: noQuery,
       headers: idempotencyHeader,

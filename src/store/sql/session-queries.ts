@@ -80,15 +80,12 @@ async function create(
     closed_at: session.closedAt,
     version: 1,
   };
-  if (session.repo !== null && !(await uploadIsFree(db, session.repo.upload, session.owner)))
+  const upload = session.repo !== null && 'upload' in session.repo ? session.repo.upload : null;
+  if (upload !== null && !(await uploadIsFree(db, upload, session.owner)))
     return await undo(db, claim, 'upload');
   await db.insertInto('sessions').values(row).execute();
-  if (session.repo !== null)
-    await db
-      .updateTable('uploads')
-      .set({ session: session.id })
-      .where('id', '=', session.repo.upload)
-      .execute();
+  if (upload !== null)
+    await db.updateTable('uploads').set({ session: session.id }).where('id', '=', upload).execute();
   return { outcome: 'created', record: { ...session, liveRuns: 0, version: 1 } };
 }
 
