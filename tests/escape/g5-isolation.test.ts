@@ -15,6 +15,7 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Client } from '../../src/client/client.ts';
+import { trustEnvironment } from '../../src/sandbox/trust.ts';
 import { type HostProcess, isAlive, processesOf, untilNone } from '../support/host-traces.ts';
 import type { Instance } from '../support/instance.ts';
 import {
@@ -277,7 +278,10 @@ function readingTests(scene: () => Omit<Scene, 'stillTicks'>) {
     const said = await probe(client, perl(script), { env: { MINE: 'yes' } });
     const own = [...said.keys()].filter((name) => name.startsWith('own ')).map((name) => name.slice(4));
     const given = ['HOME', 'LANG', 'LOGNAME', 'MINE', 'PATH', 'PWD', 'SEALWRIGHT_RUN', 'SEALWRIGHT_SESSION'];
-    assert.deepEqual(own.sort(), [...given, 'SHELL', 'TMPDIR', 'USER'].sort());
+    assert.deepEqual(
+      own.sort(),
+      [...given, 'SHELL', 'TMPDIR', 'USER', ...Object.keys(trustEnvironment)].sort(),
+    );
     const environs = [...said].filter(([name]) => name.startsWith('environ '));
     assert.ok(environs.length >= 1, 'its own is there');
     for (const [file, text] of environs) {
