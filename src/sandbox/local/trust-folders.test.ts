@@ -8,6 +8,7 @@ import {
   readlinkSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -48,6 +49,30 @@ test('a sandbox trusts what the machine does and its own authority, in every for
     EncryptedClientHelloEnabled: false,
     QuicAllowed: false,
   });
+});
+
+test('a list of the machine without its last line break is read to its end, and the authority too', async () => {
+  const folders = new TrustFolders(join(root, 'unended'), base({ 'ca-certificates.crt': system.trimEnd() }));
+  const { path } = await folders.make(certificate);
+  assert.equal(readFileSync(join(path, 'ca-certificates.crt'), 'utf8'), system + certificate);
+});
+
+test('where the folders of the machine are links, its own files are left alone', () => {
+  const machine = base({});
+  const real = base({ 'ca-certificates.crt': system });
+  const java = base({ cacerts: 'theirs' });
+  symlinkSync(java, join(real, 'java'));
+  mkdirSync(join(machine, 'ssl'));
+  symlinkSync(real, join(machine, 'ssl', 'certs'));
+  const etc = join(root, 'linked-etc');
+  makeEtc(etc, machine);
+  assert.equal(readFileSync(join(real, 'ca-certificates.crt'), 'utf8'), system);
+  assert.deepEqual(readdirSync(real).sort(), ['ca-certificates.crt', 'java']);
+  assert.equal(readFileSync(join(java, 'cacerts'), 'utf8'), 'theirs');
+  for (const [place, file] of Object.entries(trustPlaces))
+    assert.equal(readlinkSync(join(etc, place)), `/etc/sealwright/${file}`);
+  assert.equal(readFileSync(join(etc, 'sealwright', 'ca-certificates.crt'), 'utf8'), system);
+  assert.equal(readFileSync(join(etc, 'sealwright', 'cacerts'), 'utf8'), 'theirs');
 });
 
 test('nothing that is written has a key', async () => {

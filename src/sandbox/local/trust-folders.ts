@@ -24,7 +24,7 @@ export class TrustFolders {
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true });
     this.#folder = folder;
-    this.#system = contentOf(join(base, trustFiles.bundle)) ?? Buffer.alloc(0);
+    this.#system = wholeLines(contentOf(join(base, trustFiles.bundle)) ?? Buffer.alloc(0));
     const hasJava = contentOf(join(base, trustFiles.java)) !== null;
     this.#java = hasJava ? new JavaTrustStore(certificatesIn(this.#system.toString('latin1'))) : null;
   }
@@ -70,6 +70,11 @@ function browserPolicy(authority: Buffer) {
     EncryptedClientHelloEnabled: false,
     QuicAllowed: false,
   };
+}
+
+/** So that what is put behind begins a line. */
+function wholeLines(text: Buffer): Buffer {
+  return text.length === 0 || text.at(-1) === 0x0a ? text : Buffer.concat([text, Buffer.from('\n')]);
 }
 
 function contentOf(path: string): Buffer | null {
