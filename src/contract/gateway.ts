@@ -37,7 +37,10 @@ export type GatewayOrder =
       readonly authority: Authority;
       readonly listeners: PassedListeners;
     }
-  /** Answered when the policy is in force. Numbers of flows go on from `nextFlow`. */
+  /**
+   * Answered when the policy is in force. Numbers of flows go on from `nextFlow`; `bytesOut` is what the run's flows
+   * that have ended sent upstream.
+   */
   | {
       readonly order: 'admit';
       readonly id: number;
@@ -46,6 +49,7 @@ export type GatewayOrder =
       readonly policy: EgressPolicy;
       readonly listeners: PassedListeners;
       readonly nextFlow: number;
+      readonly bytesOut: number;
     }
   /** Answered when its listeners are closed and the ends of its flows are told. */
   | { readonly order: 'close'; readonly id: number; readonly door: number }

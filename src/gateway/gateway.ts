@@ -8,6 +8,7 @@ import { serveConnection } from './flow/connection.ts';
 import { serveHttpProxy } from './proxy/http-proxy.ts';
 import { serveSocksProxy } from './proxy/socks-proxy.ts';
 import { type FlowBatch, Recorder } from './recorder.ts';
+import { Room } from './room.ts';
 import { SandboxDoor } from './sandbox-door.ts';
 import type { Upstreams } from './upstreams.ts';
 
@@ -21,10 +22,18 @@ export class EgressGateway {
   readonly #recorder: Recorder;
   readonly #upstreams: Upstreams;
   readonly #clock: Clock;
+  readonly #room: Room;
 
-  constructor(parts: { upstreams: Upstreams; clock: Clock; send: (batch: FlowBatch) => void }) {
+  constructor(parts: {
+    upstreams: Upstreams;
+    clock: Clock;
+    /** Of all sandboxes together. */
+    connectionsMax: number;
+    send: (batch: FlowBatch) => void;
+  }) {
     this.#upstreams = parts.upstreams;
     this.#clock = parts.clock;
+    this.#room = new Room(parts.connectionsMax);
     this.#recorder = new Recorder(parts.send);
   }
 
@@ -44,7 +53,7 @@ export class EgressGateway {
           for (const fd of descriptors) closeSync(fd);
           return;
         }
-        open.door.admit(order.run, order.policy, order.nextFlow);
+        open.door.admit(order.run, order.policy, order.nextFlow, order.bytesOut);
         listen(open, order.listeners, descriptors);
         break;
       }
@@ -61,6 +70,7 @@ export class EgressGateway {
       upstreams: this.#upstreams,
       recorder: this.#recorder,
       clock: this.#clock,
+      room: this.#room,
       era,
       authority,
     };

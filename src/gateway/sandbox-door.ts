@@ -6,8 +6,10 @@ import type { EgressDenial, EgressFlow, EgressFlowEnd, EgressPolicy, EgressRule 
 import { knowsName, leadsToName, mayDial, ruleForAddress, ruleForName } from '../model/egress-decide.ts';
 import type { RunId } from '../model/ids.ts';
 import { addressClass, formatAddress, type IpAddress } from '../model/ip-address.ts';
+import { Allowance, type Exceeded } from './allowance.ts';
 import { gatewayLimits } from './limits.ts';
 import { Denials, type Recorder } from './recorder.ts';
+import type { Room } from './room.ts';
 import { SyntheticNames } from './synthetic-names.ts';
 import { SandboxTls } from './tls/sandbox-tls.ts';
 import type { Upstreams } from './upstreams.ts';
@@ -29,6 +31,8 @@ type Seen = Partial<Pick<EgressFlow, 'host' | 'address' | 'protocol' | 'method' 
 export class SandboxDoor {
   readonly upstreams: Upstreams;
   readonly tls: SandboxTls;
+  readonly allowance: Allowance;
+  readonly #room: Room;
   readonly #clock: Clock;
   readonly #recorder: Recorder;
   readonly #names: SyntheticNames;
@@ -44,11 +48,14 @@ export class SandboxDoor {
     upstreams: Upstreams;
     recorder: Recorder;
     clock: Clock;
+    room: Room;
     era: number;
     authority: Authority;
   }) {
     this.upstreams = parts.upstreams;
     this.tls = new SandboxTls(parts.authority, () => parts.upstreams.roots());
+    this.allowance = new Allowance(parts.clock);
+    this.#room = parts.room;
     this.#clock = parts.clock;
     this.#recorder = parts.recorder;
     this.#names = new SyntheticNames(parts.era);
@@ -62,18 +69,22 @@ export class SandboxDoor {
     return this.#admitted !== null && !this.#closed;
   }
 
-  /** Lets through what the policy allows from now on and cuts what it does not allow any more. */
-  admit(run: RunId, policy: EgressPolicy, nextFlow: number): void {
+  /**
+   * Lets through what the policy allows from now on and cuts what it does not allow any more: everything, where more
+   * has been sent than it lets leave. Connections past its number stay, and none comes until there are fewer.
+   */
+  admit(run: RunId, policy: EgressPolicy, nextFlow: number, sentBefore = 0): void {
     this.#admitted = { run, policy };
     this.#nextFlow = Math.max(this.#nextFlow, nextFlow);
-    for (const live of this.#live) if (!live.isAllowed()) live.cut();
+    const fits = this.allowance.change(policy.limits, sentBefore);
+    for (const live of this.#live) if (!fits || !live.isAllowed()) live.cut();
   }
 
   /** Cuts everything. Resolves once the end of each flow is told. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#denials.flush();
-    for (const live of this.#live) live.cut();
+    this.#denials.close();
+    this.#cutAll();
     for (const socket of this.#connections) socket.destroy();
     if (this.#live.size === 0) return;
     const empty = new Promise<void>((resolve) => {
@@ -84,10 +95,31 @@ export class SandboxDoor {
 
   /** Whether there is room for one more connection, which counts until it is closed, whatever becomes of it. */
   enter(socket: Socket): boolean {
-    if (this.#closed || this.#connections.size >= gatewayLimits.connectionsPerSandboxMax) return false;
+    const held = this.#connections.size;
+    if (this.#closed || held >= gatewayLimits.connectionsPerSandboxMax || !this.#room.take(held))
+      return false;
     this.#connections.add(socket);
-    socket.once('close', () => this.#connections.delete(socket));
+    socket.once('close', () => {
+      this.#connections.delete(socket);
+      this.#room.leave();
+    });
     return true;
+  }
+
+  /** Why there may be no further connection that a rule allows; null where there may. */
+  mayConnect(): Exceeded | null {
+    return this.allowance.connection(this.#live.size);
+  }
+
+  /** Whether these bytes may go upstream. Where they may not, everything that is open is cut. */
+  maySend(bytes: number): boolean {
+    const fits = this.allowance.send(bytes);
+    if (!fits) this.#cutAll();
+    return fits;
+  }
+
+  #cutAll(): void {
+    for (const live of this.#live) live.cut();
   }
 
   /** The destination that an address and port inside the sandbox mean. */

@@ -3,7 +3,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import type { TestContext } from 'node:test';
 import { createSecureContext } from 'node:tls';
 import { createAuthority } from '../base/certificates.ts';
-import { systemClock } from '../base/clock.ts';
+import { type Clock, systemClock } from '../base/clock.ts';
 import {
   type EgressFlow,
   type EgressFlowEnd,
@@ -16,6 +16,7 @@ import type { RunId } from '../model/ids.ts';
 import { formatAddress, type IpAddress, parseAddress, parseCidr } from '../model/ip-address.ts';
 import { Connection } from './flow/connection.ts';
 import { type FlowBatch, Recorder } from './recorder.ts';
+import { Room } from './room.ts';
 import { SandboxDoor } from './sandbox-door.ts';
 import type { Upstreams } from './upstreams.ts';
 
@@ -175,6 +176,7 @@ type GateOptions = {
   readonly site?: TestSite | { readonly port: number };
   /** Batches wait for `acknowledge`. */
   readonly byHand?: boolean;
+  readonly clock?: Clock;
 };
 
 export const siteAddress = '93.184.216.34';
@@ -195,13 +197,17 @@ export class TestGate {
   readonly #sockets: Socket[] = [];
   readonly #servers: Server[] = [];
 
-  constructor(t: TestContext, { rules, mode = 'restricted', site, byHand = false }: GateOptions) {
+  constructor(
+    t: TestContext,
+    { rules, mode = 'restricted', site, byHand = false, clock = systemClock }: GateOptions,
+  ) {
     this.byHand = byHand;
     this.recorder = new Recorder((batch) => this.#take(batch));
     this.door = new SandboxDoor({
       upstreams: this.upstreams,
       recorder: this.recorder,
-      clock: systemClock,
+      clock,
+      room: new Room(100_000),
       era: 0,
       authority: this.authority,
     });
@@ -228,10 +234,12 @@ export class TestGate {
   admit(
     rules: readonly EgressRule[],
     mode: EgressPolicy['mode'] = 'restricted',
-    limits: EgressLimits = unlimitedEgress,
+    limits: Partial<EgressLimits> = {},
+    sentBefore = 0,
   ): void {
     this.#generation += 1;
-    this.door.admit(run, { mode, generation: this.#generation, rules, limits }, 1);
+    const policy = { mode, generation: this.#generation, rules, limits: { ...unlimitedEgress, ...limits } };
+    this.door.admit(run, policy, 1, sentBefore);
   }
 
   /** Makes everything durable that was told. */

@@ -1,9 +1,11 @@
+import { readFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { Channel } from '../base/channel.ts';
 import { systemClock } from '../base/clock.ts';
 import { receiveDescriptors } from '../base/sockets.ts';
 import type { GatewayOrder, GatewayWord } from '../contract/gateway.ts';
 import { EgressGateway } from '../gateway/gateway.ts';
+import { gatewayLimits } from '../gateway/limits.ts';
 import { openUpstreams } from '../gateway/upstreams.ts';
 import { readConfiguration } from './child.ts';
 import { openProcessLog } from './process-log.ts';
@@ -29,6 +31,7 @@ async function main(): Promise<void> {
   const gateway = new EgressGateway({
     upstreams: openUpstreams(systemClock, { resolvers, authorities }),
     clock: systemClock,
+    connectionsMax: connectionsMax(),
     send: (batch) => void say({ word: 'flows', ...batch }),
   });
   await say({ word: 'ready' });
@@ -40,6 +43,14 @@ async function main(): Promise<void> {
     if (order.order !== 'recorded') void obeyed.then(() => say({ word: 'done', id: order.id }));
   }
   process.exit(0);
+}
+
+/** A connection has a descriptor on both sides, and without one it would hang or fail as if nobody were there. */
+function connectionsMax(): number {
+  const [, files] = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
+  const { connectionsMax, descriptorsForConnections } = gatewayLimits;
+  if (files === undefined) return connectionsMax;
+  return Math.min(connectionsMax, Math.floor((Number(files) * descriptorsForConnections) / 2));
 }
 
 main().catch((error: unknown) => {

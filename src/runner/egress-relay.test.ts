@@ -71,16 +71,18 @@ test('whoever is told sees what is owed already, so that an answer at once settl
 
 const [first, second] = [newId('run', 1), newId('run', 2)];
 const flow = (run: RunId, id: number) => ({ run, id }) as EgressFlow;
-const end = (run: RunId, id: number) => ({ run, id }) as EgressFlowEnd;
+const end = (run: RunId, id: number) => ({ run, id, bytesOut: 10 }) as EgressFlowEnd;
 
-test('numbers of flows go on over the sandboxes and gateways of a run, until it is over', () => {
+test('numbers and bytes of flows go on over the sandboxes and gateways of a run, until it is over', () => {
   const { relay } = relayWithControl();
-  assert.equal(relay.nextFlow(first), 1);
+  assert.deepEqual(relay.known(first), { nextFlow: 1, bytesOut: 0 });
   relay.send({ flows: [flow(first, 1), flow(second, 7), flow(first, 2)], ends: [] }, () => {});
   relay.send({ flows: [flow(first, 1)], ends: [end(first, 9)] }, () => {});
-  assert.deepEqual([relay.nextFlow(first), relay.nextFlow(second)], [3, 8]);
+  assert.deepEqual(relay.known(first), { nextFlow: 3, bytesOut: 10 });
+  assert.deepEqual(relay.known(second), { nextFlow: 8, bytesOut: 0 });
   relay.forget(first);
-  assert.deepEqual([relay.nextFlow(first), relay.nextFlow(second)], [1, 8]);
+  assert.deepEqual(relay.known(first), { nextFlow: 1, bytesOut: 0 });
+  assert.equal(relay.known(second).nextFlow, 8);
 });
 
 test('who follows a run hears its verdicts and no other, until they stop', () => {

@@ -12,7 +12,7 @@ type Owed = { readonly batch: EgressBatch; readonly recorded: () => void };
 export class EgressRelay {
   readonly #owed = new Map<number, Owed>();
   #listener: (batch: EgressBatch) => void = () => undefined;
-  readonly #nextFlows = new Map<RunId, number>();
+  readonly #known = new Map<RunId, { nextFlow: number; bytesOut: number }>();
   readonly #followers = new Map<RunId, (content: Verdicts) => void>();
   #next = 1;
 
@@ -24,14 +24,17 @@ export class EgressRelay {
   send(content: Verdicts, recorded: () => void): void {
     const batch: EgressBatch = { event: 'egress', batch: this.#next++, ...content };
     this.#owed.set(batch.batch, { batch, recorded });
-    for (const { run, id } of content.flows) this.#nextFlows.set(run, Math.max(this.nextFlow(run), id + 1));
+    this.#learn(content);
     for (const [run, follower] of this.#followers) follower(ofRun(run, content));
     this.#listener(batch);
   }
 
-  /** Numbers of flows are unique in a run, whichever of its sandboxes they are of and whichever gateway gave them. */
-  nextFlow(run: RunId): number {
-    return this.#nextFlows.get(run) ?? 1;
+  /**
+   * Where a run's flows go on: their numbers, which are unique in it, and what those that ended have sent, over all of
+   * its sandboxes and whichever gateway told.
+   */
+  known(run: RunId): { readonly nextFlow: number; readonly bytesOut: number } {
+    return this.#known.get(run) ?? { nextFlow: 1, bytesOut: 0 };
   }
 
   /** Every verdict of a run from now on, until the returned function is called. One at a time follows a run. */
@@ -42,7 +45,18 @@ export class EgressRelay {
 
   /** The run is over: it has no more flows. */
   forget(run: RunId): void {
-    this.#nextFlows.delete(run);
+    this.#known.delete(run);
+  }
+
+  #learn({ flows, ends }: Verdicts): void {
+    for (const { run, id } of flows) {
+      const { nextFlow, bytesOut } = this.known(run);
+      this.#known.set(run, { nextFlow: Math.max(nextFlow, id + 1), bytesOut });
+    }
+    for (const { run, bytesOut: sent } of ends) {
+      const { nextFlow, bytesOut } = this.known(run);
+      this.#known.set(run, { nextFlow, bytesOut: bytesOut + sent });
+    }
   }
 
   recorded(batch: number): void {

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createAuthority } from '../base/certificates.ts';
 import { unlimitedEgress } from '../model/egress.ts';
-import type { RunId } from '../model/ids.ts';
+import { newId, type RunId } from '../model/ids.ts';
 import { EgressRelay } from './egress-relay.ts';
 import { GatewayProcess } from './gateway-process.ts';
 
@@ -60,4 +60,52 @@ test('a gateway that is started anew is given the authority of each sandbox agai
   );
   assert.ok(said.length > 0);
   assert.doesNotMatch(JSON.stringify(said), /PRIVATE/);
+});
+
+/**
+ * A gateway that, once a run is admitted, tells of one flow of it with the number and the bytes that it was given, or
+ * 40 for none, and falls.
+ */
+const mortal = `
+import { Socket } from 'node:net';
+import { Channel } from '${import.meta.resolve('../base/channel.ts')}';
+const channel = new Channel(new Socket({ fd: 3, readable: true, writable: true }));
+await channel.sendJson({ word: 'ready' });
+for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
+  const { order, id, run, nextFlow, bytesOut } = frame.value;
+  if (order === 'recorded') process.exit(1);
+  await channel.sendJson({ word: 'done', id });
+  if (order !== 'admit') continue;
+  const flow = { id: nextFlow, run, at: 1, host: 'a.test', address: null, port: 80, protocol: 'http', method: null,
+    path: null, verdict: 'allowed', rule: 'a#1', denial: null, generation: 1, count: 1 };
+  const end = { id: nextFlow, run, at: 1, bytesOut: bytesOut || 40, bytesIn: 0, outcome: 'closed' };
+  await channel.sendJson({ word: 'flows', batch: 1, flows: [flow], ends: [end] });
+}`;
+
+test('a gateway that was started anew is told the numbers and the bytes that flows of the run have had', async (t) => {
+  const relay = new EgressRelay();
+  const told: [number, number][] = [];
+  const thrice = Promise.withResolvers<void>();
+  relay.onBatch(({ batch, flows, ends }) => {
+    told.push([flows[0]!.id, ends[0]!.bytesOut]);
+    if (told.length === 3) thrice.resolve();
+    else relay.recorded(batch);
+  });
+  const log = { info: () => undefined, warn: () => undefined };
+  const gateway = await GatewayProcess.start({
+    words: [process.execPath, '--input-type=module', '--eval', mortal],
+    configuration: {},
+    relay,
+    log,
+  });
+  t.after(() => gateway.close());
+  const door = gateway.open([], createAuthority(0));
+  const policy = { mode: 'restricted', generation: 1, rules: [], limits: unlimitedEgress } as const;
+  await door.admit(newId('run', 1), policy, []);
+  await thrice.promise;
+  assert.deepEqual(told, [
+    [1, 40],
+    [2, 40],
+    [3, 80],
+  ]);
 });

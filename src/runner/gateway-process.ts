@@ -208,8 +208,8 @@ class GatewayLife {
 
   async admit(door: number, { admission }: OpenDoor, listeners: readonly Listener[]): Promise<void> {
     if (admission === null) return;
-    const nextFlow = this.#relay.nextFlow(admission.run);
-    const order = { order: 'admit', door, ...admission, listeners: passed(listeners), nextFlow } as const;
+    const known = this.#relay.known(admission.run);
+    const order = { order: 'admit', door, ...admission, listeners: passed(listeners), ...known } as const;
     await this.#pass(order, listeners);
   }
 

@@ -9,6 +9,7 @@ import { bindEverywhere } from '../../base/sockets.ts';
 import { unlimitedEgress } from '../../model/egress.ts';
 import { parseAddress } from '../../model/ip-address.ts';
 import { gatewayLimits } from '../limits.ts';
+import { Room } from '../room.ts';
 import { SandboxDoor } from '../sandbox-door.ts';
 import { hostRule, portOf, settled, TestGate } from '../test-gate.ts';
 import { serveDnsConnection, serveDnsDatagrams } from './answering.ts';
@@ -153,7 +154,14 @@ test('an address that stands for a name points to it, and no other address to an
 test('a door that is not admitted refuses, records nothing and gives no address', async (t) => {
   const gate = new TestGate(t, { rules });
   const { upstreams, recorder, authority } = gate;
-  const door = new SandboxDoor({ upstreams, recorder, clock: systemClock, era: 0, authority });
+  const door = new SandboxDoor({
+    upstreams,
+    recorder,
+    clock: systemClock,
+    room: new Room(10),
+    era: 0,
+    authority,
+  });
   const { resolver } = await resolverOf(t, door);
   await assert.rejects(resolver.resolve4('site.test'), { code: 'EREFUSED' });
   await settled();

@@ -9,6 +9,7 @@ import type {
 import { looksAtRequests, protocolOfPort } from '../../model/egress-decide.ts';
 import { canonicalHost } from '../../model/host-name.ts';
 import { formatAddress, type IpAddress, parseAddress, unmapped } from '../../model/ip-address.ts';
+import type { Exceeded } from '../allowance.ts';
 import { Inlet } from '../inlet.ts';
 import { gatewayLimits } from '../limits.ts';
 import { type Destination, type SandboxDoor, seenOf } from '../sandbox-door.ts';
@@ -49,6 +50,8 @@ export class Connection {
   /** What is seen of it: its requests, or bytes that pass untouched. */
   #sees: 'requests' | 'bytes' = 'bytes';
   #isSecured = false;
+  /** That of the rule that allows the destination. */
+  #protocol: EgressProtocol;
   readonly #upstreams = new Map<Socket, IpAddress>();
   /** Null once the program speaks to its destination. */
   #entrance: Entrance | null;
@@ -59,6 +62,7 @@ export class Connection {
     this.#client = client;
     this.#inlet = entrance?.inlet ?? new Inlet(client);
     this.destination = destination;
+    this.#protocol = protocolOfPort(destination.port);
     this.#entrance = entrance;
   }
 
@@ -93,6 +97,9 @@ export class Connection {
     const decision = this.door.decide(this.destination);
     if ('denial' in decision) return this.deny(decision.denial, protocolOfPort(this.destination.port));
     const { rule } = decision;
+    this.#protocol = rule.protocol;
+    const exceeded = this.door.mayConnect();
+    if (exceeded !== null) return this.deny(exceeded, rule.protocol);
     const untrack = this.door.track({ isAllowed: () => this.#isAllowed(rule), cut: () => this.#cut() });
     try {
       await serve(rule);
@@ -121,9 +128,14 @@ export class Connection {
   }
 
   /** Puts it on the record and tells the program, in what it speaks: inside TLS that ends here, HTTP. */
-  deny(denial: EgressDenial, protocol = protocolOfPort(this.destination.port), more: AskedFor = {}): void {
-    this.noteDenial(denial, protocol, more);
-    const refused = { destination: this.destination, denial, protocol, ...more };
+  deny(
+    why: EgressDenial | Exceeded,
+    protocol = protocolOfPort(this.destination.port),
+    more: AskedFor = {},
+  ): void {
+    const what = typeof why === 'object' ? ({ denial: 'limit', exceeded: why } as const) : { denial: why };
+    this.noteDenial(what.denial, protocol, more);
+    const refused = { destination: this.destination, protocol, ...more, ...what };
     if (this.#entrance !== null) this.#entrance.refuse(refused);
     else refuse(this.#client, this.#isSecured ? 'http' : protocol, refused);
   }
@@ -171,6 +183,18 @@ export class Connection {
 
   ended(flow: number, end: Pick<EgressFlowEnd, 'bytesIn' | 'bytesOut' | 'outcome'>): void {
     this.door.ended(flow, this.#isCut ? { ...end, outcome: 'cut' } : end);
+  }
+
+  /** Why there may be no request now, on it or as it; null where there may, and then it is counted. */
+  mayRequest(): Exceeded | null {
+    return this.door.allowance.request();
+  }
+
+  /** Whether these bytes may go upstream. Where they may not, it is recorded and everything of the sandbox is cut. */
+  maySend(bytes: number): boolean {
+    if (this.door.maySend(bytes)) return true;
+    this.noteDenial('limit', this.#protocol);
+    return false;
   }
 
   /** The end of one of its requests. */
@@ -245,6 +269,8 @@ export class Connection {
   }
 
   async #tunnel(rule: EgressRule, first: Buffer): Promise<void> {
+    const exceeded = this.mayRequest();
+    if (exceeded !== null) return this.deny(exceeded, rule.protocol);
     const opened = await this.open();
     if (typeof opened === 'string') return await this.notOpened(rule, opened);
     const { socket, address } = opened;
@@ -253,8 +279,8 @@ export class Connection {
       socket.destroy();
       return this.notAllowed(rule.protocol);
     }
-    if (first.length > 0) socket.write(first);
-    const outcome = await splice(this.client, socket);
+    if (first.length > 0 && this.maySend(first.length)) socket.write(first);
+    const outcome = await splice(this.client, socket, (bytes) => this.maySend(bytes));
     this.ended(flow, { bytesOut: socket.bytesWritten, bytesIn: socket.bytesRead, outcome });
   }
 

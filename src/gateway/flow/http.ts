@@ -47,6 +47,8 @@ export async function serveHttp(connection: Connection, rule: EgressRule, upstre
       const judged = judge(bytes, connection, rule);
       if ('denial' in judged) return connection.deny(judged.denial, rule.protocol, judged);
       const seen = { method: judged.head.method, path: judged.path };
+      const exceeded = connection.mayRequest();
+      if (exceeded !== null) return connection.deny(exceeded, rule.protocol, seen);
       if (opened !== null && !isIdle(opened.socket)) {
         opened.socket.destroy();
         opened = null;
@@ -174,12 +176,14 @@ async function exchange(
   let outcome: EgressFlowEnd['outcome'] = 'reset';
   const asked = askedOf(head);
   connection.requests.add(asked);
-  if (await send(upstream, serializeRequestHead(head, forwarding))) {
+  const bytes = serializeRequestHead(head, forwarding);
+  const maySend = (count: number) => connection.maySend(count);
+  if (maySend(bytes.length) && (await send(upstream, bytes))) {
     let sent = false;
     // Who asked is gone, and nobody else would notice before the upstream says something.
     const abandon = () => upstream.destroy();
     connection.client.once('close', abandon);
-    void forward(connection.inlet, upstream, head.framing).then((whole) => {
+    void forward(connection.inlet, upstream, head.framing, maySend).then((whole) => {
       sent = whole;
       if (!whole) upstream.destroy();
     });
@@ -209,13 +213,18 @@ export function hostValue({ host, address, port }: Destination, { protocol }: Eg
 }
 
 /** Passes one body on as it is, checked. False where it is broken or its end never comes. */
-async function forward(from: Inlet, to: Socket, framing: ResponseFraming): Promise<boolean> {
+async function forward(
+  from: Inlet,
+  to: Socket,
+  framing: ResponseFraming,
+  maySend = (_bytes: number) => true,
+): Promise<boolean> {
   const body = new BodyReader(framing);
   if (body.done) return true;
   for (let chunk = await from.next(); chunk !== null; chunk = await from.next()) {
     const step = body.push(chunk);
     if ('bad' in step) return false;
-    if (!(await send(to, step.body))) return false;
+    if (!maySend(step.body.length) || !(await send(to, step.body))) return false;
     if (!step.done) continue;
     from.unread(step.rest ?? Buffer.alloc(0));
     return true;
@@ -255,10 +264,10 @@ async function relayResponse(
   }
 }
 
-async function upgraded({ client, inlet }: Connection, upstream: Socket): Promise<EgressFlowEnd['outcome']> {
-  const early = inlet.takeHeld();
-  if (early !== null) upstream.write(early);
-  return await splice(client, upstream);
+async function upgraded(connection: Connection, upstream: Socket): Promise<EgressFlowEnd['outcome']> {
+  const early = connection.inlet.takeHeld();
+  if (early !== null && connection.maySend(early.length)) upstream.write(early);
+  return await splice(connection.client, upstream, (bytes) => connection.maySend(bytes));
 }
 
 function badGateway(client: Socket, why: string): 'close' {

@@ -11,13 +11,14 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2';
 import type { EgressDenial, EgressFlowEnd, EgressRule } from '../../model/egress.ts';
+import type { Exceeded } from '../allowance.ts';
 import { isTrailer } from '../http/body.ts';
 import { type Authority, isFieldValue, isMethodToken, parseAuthority } from '../http/head.ts';
 import { httpLimits } from '../http/limits.ts';
 import { gatewayLimits } from '../limits.ts';
 import type { Connection, Opened } from './connection.ts';
 import { type Asked, hostValue, judgeRequest } from './http.ts';
-import { refusalText } from './refusal.ts';
+import { refusalStatus, refusalText } from './refusal.ts';
 
 /**
  * HTTP/2 on a connection whose TLS ends here: each request of it is judged and recorded as in HTTP/1 before any of it
@@ -103,6 +104,8 @@ class Http2Relay {
     if ('denial' in judged) return this.#deny(stream, judged.denial, judged);
     const { method, query } = request;
     const { path, rule } = judged;
+    const exceeded = this.#connection.mayRequest();
+    if (exceeded !== null) return this.#deny(stream, exceeded, { method, path });
     const flow = await this.#connection.allow(rule, this.#address, { method, path });
     if (flow === null) {
       if (!this.#connection.isCut) this.#deny(stream, 'no-record', { method, path });
@@ -131,40 +134,54 @@ class Http2Relay {
       stream.close(NGHTTP2_REFUSED_STREAM);
       return null;
     }
+    const maySend = (bytes: number) => this.#connection.maySend(bytes);
+    if (!maySend(sizeOf(headers))) return null;
     this.#connection.requests.add(asked);
     try {
       const upstream = this.#upstream.request(headers, { endStream, waitForTrailers: !endStream });
-      return await relay(stream, upstream, endStream);
+      return await relay(stream, upstream, { endStream, maySend });
     } finally {
       this.#connection.requests.delete(asked);
     }
   }
 
-  #deny(stream: ServerHttp2Stream, denial: EgressDenial, asked: Partial<Asked> = {}): void {
-    this.#connection.noteDenial(denial, 'https', asked);
+  #deny(stream: ServerHttp2Stream, why: EgressDenial | Exceeded, asked: Partial<Asked> = {}): void {
+    const what = typeof why === 'object' ? ({ denial: 'limit', exceeded: why } as const) : { denial: why };
+    this.#connection.noteDenial(what.denial, 'https', asked);
     if (stream.closed || stream.headersSent) return;
     const { destination } = this.#connection;
-    stream.respond({ ':status': 403, 'content-type': 'text/plain; charset=utf-8' });
+    const refused = { destination, protocol: 'https', ...asked, ...what } as const;
+    const { code, fields } = refusalStatus(refused);
+    stream.respond({ ':status': code, 'content-type': 'text/plain; charset=utf-8', ...fields });
     // The rest of its body is nobody's.
-    stream.end(refusalText({ destination, denial, protocol: 'https', ...asked }), () => stream.close());
+    stream.end(refusalText(refused), () => stream.close());
     stream.resume();
   }
+}
+
+/** The size of a field section as RFC 7541 §4.1 counts it, which is more than what is sent of it. */
+function sizeOf(headers: OutgoingHttpHeaders): number {
+  return Object.entries(headers)
+    .flatMap(([name, value]) => [value].flat().map((each) => name.length + String(each).length + 32))
+    .reduce((sum, size) => sum + size, 0);
 }
 
 /** Joins the two streams of one request until both are closed. */
 async function relay(
   stream: ServerHttp2Stream,
   upstream: ClientHttp2Stream,
-  endStream: boolean,
+  { endStream, maySend }: { endStream: boolean; maySend: (bytes: number) => boolean },
 ): Promise<End> {
   const bytes = { bytesOut: 0, bytesIn: 0 };
   let isWhole = false;
   upstream.on('error', () => undefined);
   if (!endStream) {
+    // Heard before the pipe hears it: to a stream that is destroyed, it writes nothing.
     stream.on('data', (chunk: Buffer) => {
-      bytes.bytesOut += chunk.length;
+      if (maySend(chunk.length)) bytes.bytesOut += chunk.length;
+      else upstream.destroy();
     });
-    passTrailers(stream, upstream);
+    passTrailers(stream, upstream, (trailers) => maySend(sizeOf(trailers)));
     stream.pipe(upstream);
   }
   upstream.on('headers', (headers) => {
@@ -211,10 +228,11 @@ async function closed(stream: ServerHttp2Stream | ClientHttp2Stream): Promise<vo
 function passTrailers(
   from: ServerHttp2Stream | ClientHttp2Stream,
   to: ServerHttp2Stream | ClientHttp2Stream,
+  mayPass = (_trailers: OutgoingHttpHeaders) => true,
 ): void {
   let trailers: IncomingHttpHeaders = {};
   from.once('trailers', (received: IncomingHttpHeaders) => {
-    if (Object.keys(received).every(isTrailer)) trailers = received;
+    if (Object.keys(received).every(isTrailer) && mayPass(received)) trailers = received;
     else to.close(NGHTTP2_INTERNAL_ERROR);
   });
   to.once('wantTrailers', () => orClose(to, () => to.sendTrailers(trailers)));

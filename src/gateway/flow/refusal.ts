@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { EgressDenial, EgressProtocol } from '../../model/egress.ts';
 import { formatAddress } from '../../model/ip-address.ts';
+import type { Exceeded } from '../allowance.ts';
 import { gatewayLimits } from '../limits.ts';
 import type { Destination } from '../sandbox-door.ts';
 import { fatalAlert, tlsAlerts } from '../tls/client-hello.ts';
@@ -22,6 +23,8 @@ const words: Record<EgressDenial, string> = {
 export type Refused = {
   readonly destination: Destination;
   readonly denial: EgressDenial;
+  /** Of the denial `limit`. */
+  readonly exceeded?: Exceeded;
   readonly protocol: EgressProtocol;
   readonly method?: string | null;
   readonly path?: string | null;
@@ -31,8 +34,10 @@ export type Refused = {
 export function refuse(socket: Socket, speaks: EgressProtocol, refused: Refused): void {
   if (socket.destroyed) return;
   const alert = refused.denial === 'malformed' ? tlsAlerts.decodeError : tlsAlerts.accessDenied;
-  if (speaks === 'http') lastWords(socket, status(403, 'Forbidden', refusalText(refused)));
-  else if (speaks === 'https') lastWords(socket, fatalAlert(alert));
+  if (speaks === 'http') {
+    const { code, reason, fields } = refusalStatus(refused);
+    lastWords(socket, status(code, reason, refusalText(refused), fields));
+  } else if (speaks === 'https') lastWords(socket, fatalAlert(alert));
   else socket.resetAndDestroy();
 }
 
@@ -51,7 +56,7 @@ export function lastWords(socket: Socket, bytes: Buffer): void {
 }
 
 /** For a program and who reads its output: what was denied and, where there is one, the rule that would allow it. */
-export function refusalText({ destination, denial, protocol, method, path }: Refused): string {
+export function refusalText({ destination, denial, exceeded, protocol, method, path }: Refused): string {
   const { host, address, port } = destination;
   const literal = formatAddress(address);
   const rule = [
@@ -62,19 +67,38 @@ export function refusalText({ destination, denial, protocol, method, path }: Ref
   if (denial === 'request' && method) rule.push(`methods: [${JSON.stringify(method)}]`);
   if (denial === 'request' && path) rule.push(`paths: [${JSON.stringify(path)}]`);
   const remedy = remediable.has(denial) ? `\nA rule that would allow it:\n  - ${rule.join('\n    ')}\n` : '';
-  return `Sealwright denied this: ${words[denial]} ${host ?? literal}:${port}.\n${remedy}`;
+  const limit =
+    exceeded === undefined ? '' : `\n${exceeded.limit}: ${exceeded.most} (${limitWords[exceeded.limit]})\n`;
+  return `Sealwright denied this: ${words[denial]} ${host ?? literal}:${port}.\n${remedy}${limit}`;
+}
+
+const limitWords: Record<Exceeded['limit'], string> = {
+  bytesOut: 'bytes sent in the whole run',
+  connections: 'connections open at a time',
+  requestsPerMinute: 'requests in any 60 seconds',
+};
+
+type Fields = Readonly<Record<string, string>>;
+
+/** The status that a refusal has in any version of HTTP (RFC 6585 §4 for limits), and the fields that go with it. */
+export function refusalStatus({ exceeded }: Refused): { code: number; reason: string; fields: Fields } {
+  if (exceeded === undefined) return { code: 403, reason: 'Forbidden', fields: {} };
+  const { retryAfterSeconds } = exceeded;
+  const fields: Fields = retryAfterSeconds === null ? {} : { 'retry-after': String(retryAfterSeconds) };
+  return { code: 429, reason: 'Too Many Requests', fields };
 }
 
 const remediable: ReadonlySet<EgressDenial> = new Set(['no-rule', 'request', 'address-class']);
 
 /** A whole answer after which the connection ends. */
-export function status(code: number, reason: string, text: string): Buffer {
+export function status(code: number, reason: string, text: string, fields: Fields = {}): Buffer {
   const body = Buffer.from(text);
   const head = [
     `HTTP/1.1 ${code} ${reason}`,
     'content-type: text/plain; charset=utf-8',
     `content-length: ${body.length}`,
     'connection: close',
+    ...Object.entries(fields).map(([name, value]) => `${name}: ${value}`),
   ].join('\r\n');
   return Buffer.concat([Buffer.from(`${head}\r\n\r\n`), body]);
 }

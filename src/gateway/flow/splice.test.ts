@@ -29,7 +29,7 @@ async function line(t: TestContext): Promise<Line> {
 
 test('bytes pass in both directions and an end of both is closed', async (t) => {
   const { program, client, upstream, site } = await line(t);
-  const done = splice(client, upstream);
+  const done = splice(client, upstream, () => true);
   const [left, right] = [new Peer(program), new Peer(site)];
   left.write('ping');
   await right.until('ping');
@@ -45,7 +45,7 @@ test('bytes pass in both directions and an end of both is closed', async (t) => 
 for (const who of ['program', 'site'] as const)
   test(`when the ${who} ends its side, the other side goes on for as long as it wants`, async (t) => {
     const { program, client, upstream, site } = await line(t);
-    const done = splice(client, upstream);
+    const done = splice(client, upstream, () => true);
     const [first, second] = who === 'program' ? [program, site] : [site, program];
     const [early, late] = [new Peer(first), new Peer(second)];
     first.end('last words');
@@ -64,7 +64,7 @@ for (const who of ['program', 'site'] as const)
 for (const who of ['program', 'site'] as const)
   test(`a reset by the ${who} is passed on as one`, async (t) => {
     const { program, client, upstream, site } = await line(t);
-    const done = splice(client, upstream);
+    const done = splice(client, upstream, () => true);
     const [first, second] = who === 'program' ? [program, site] : [site, program];
     const [early, late] = [new Peer(first), new Peer(second)];
     early.write('half a mess');
@@ -77,7 +77,7 @@ for (const who of ['program', 'site'] as const)
 for (const who of ['program', 'site'] as const)
   test(`when the ${who} ended in order and is gone, what the other still sends is no reset of the flow`, async (t) => {
     const { program, client, upstream, site } = await line(t);
-    const done = splice(client, upstream);
+    const done = splice(client, upstream, () => true);
     const [first, second] = who === 'program' ? [program, site] : [site, program];
     const [early, late] = [new Peer(first), new Peer(second)];
     late.write('hello');
@@ -96,7 +96,7 @@ for (const who of ['program', 'site'] as const)
 for (const direction of ['up', 'down'] as const)
   test(`a reader that stalls holds the writer, ${direction}stream, and loses nothing`, async (t) => {
     const { program, client, upstream, site } = await line(t);
-    void splice(client, upstream);
+    void splice(client, upstream, () => true);
     const [writer, from, to, reader] =
       direction === 'up' ? [program, client, upstream, site] : [site, upstream, client, program];
     reader.pause();
@@ -120,7 +120,7 @@ for (const direction of ['up', 'down'] as const)
 
 test('400 MB pass each way at once in constant memory', async (t) => {
   const { program, client, upstream, site } = await line(t);
-  const done = splice(client, upstream);
+  const done = splice(client, upstream, () => true);
   const total = 400 * 1024 * 1024;
   const piece = Buffer.alloc(256 * 1024, 'x');
   let most = 0;
@@ -153,7 +153,7 @@ test('400 MB pass each way at once in constant memory', async (t) => {
 
 test('silence past the bound ends both with a reset', async (t) => {
   const { program, client, upstream, site } = await line(t);
-  const done = splice(client, upstream);
+  const done = splice(client, upstream, () => true);
   const [left, right] = [new Peer(program), new Peer(site)];
   client.emit('timeout');
   assert.equal(await done, 'timed-out');
@@ -165,7 +165,7 @@ test('an end that is gone before the splice ends the other, and it is over', asy
   const right = new Peer(site);
   client.destroy();
   await once(client, 'close');
-  assert.equal(await splice(client, upstream), 'reset');
+  assert.equal(await splice(client, upstream, () => true), 'reset');
   assert.equal(await right.ended(), 'reset');
 });
 
@@ -173,5 +173,5 @@ test('both ends gone before the splice is over at once', async (t) => {
   const { client, upstream } = await line(t);
   client.destroy();
   upstream.destroy();
-  await splice(client, upstream);
+  await splice(client, upstream, () => true);
 });

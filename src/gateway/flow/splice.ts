@@ -4,9 +4,14 @@ import { gatewayLimits } from '../limits.ts';
 
 /**
  * Joins two connections until both have ended: bytes in both directions with the back-pressure of each, half
- * closes, resets. Resolves with how it ended; `cut` is known only to who cuts.
+ * closes, resets. `maySend` is asked before bytes go upstream; where they may not, both ends are cut. Resolves with
+ * how it ended; another cut is known only to who cuts.
  */
-export function splice(client: Socket, upstream: Socket): Promise<EgressFlowEnd['outcome']> {
+export function splice(
+  client: Socket,
+  upstream: Socket,
+  maySend: (bytes: number) => boolean,
+): Promise<EgressFlowEnd['outcome']> {
   return new Promise((resolve) => {
     let outcome: EgressFlowEnd['outcome'] = 'closed';
     let open = 2;
@@ -20,6 +25,10 @@ export function splice(client: Socket, upstream: Socket): Promise<EgressFlowEnd[
       if (!socket.readableEnded && !other.destroyed) fail('reset');
       if (open === 0) resolve(outcome);
     };
+    // Heard before the pipe hears it: to an end that is destroyed, it writes nothing.
+    client.on('data', (chunk: Buffer) => {
+      if (!maySend(chunk.length)) fail('cut');
+    });
     for (const [from, to] of [
       [client, upstream],
       [upstream, client],

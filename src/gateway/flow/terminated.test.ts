@@ -646,3 +646,102 @@ test('a second connection resumes the session with the upstream', async (t) => {
   for (let index = 0; index < 2; index += 1) await ask(gate, port, { path: '/open/' });
   assert.deepEqual(reused, [false, true]);
 });
+
+const insideRules = [hostRule(siteHost, inside)];
+const answerOk = { ':status': 200 } as const;
+
+test('requests inside TLS are the requests of the minute, in HTTP/1 and in HTTP/2', async (t) => {
+  const one = await gateTo(t, await site(t, (_request, response) => response.end('ok')));
+  one.gate.admit(insideRules, 'restricted', { requestsPerMinute: 2 });
+  for (const status of [200, 200, 429]) {
+    const answer = await ask(one.gate, one.port, { path: '/open/x' });
+    assert.equal(answer.status, status);
+    if (status === 429) {
+      assert.match(answer.headers['retry-after'] ?? '', /^(59|60)$/);
+      assert.match(answer.body, /requestsPerMinute: 2/);
+    }
+  }
+  const two = await gateTo(
+    t,
+    await site2(t, (stream) => {
+      stream.respond(answerOk);
+      stream.end('ok');
+    }),
+  );
+  two.gate.admit(insideRules, 'restricted', { requestsPerMinute: 2 });
+  const client = await session(t, two.gate, two.port);
+  const answers = await Promise.all([1, 2, 3].map((at) => ask2(client, { ':path': `/open/${at}` })));
+  assert.deepEqual(
+    answers.map(({ status }) => status),
+    [200, 200, 429],
+  );
+  assert.match(String(answers[2]!.headers['retry-after']), /^(59|60)$/);
+  assert.match(answers[2]!.body, /requestsPerMinute: 2/);
+  const denied = await two.gate.changes.until(() => two.gate.flows.find(({ denial }) => denial === 'limit'));
+  assert.deepEqual([denied.protocol, denied.method, denied.path], ['https', 'GET', '/open/3']);
+});
+
+test('no byte of a body past the limit leaves inside TLS, in HTTP/1 and in HTTP/2, and all is cut', async (t) => {
+  const limits = { bytesOut: 100_000 };
+  const body = 'x'.repeat(1_000_000);
+  let arrived = 0;
+  const count = (chunk: Buffer) => {
+    arrived += chunk.length;
+  };
+  const one = await gateTo(
+    t,
+    await site(t, (asked) => void asked.on('data', count).on('error', () => undefined)),
+  );
+  one.gate.admit(insideRules, 'restricted', limits);
+  const lost = ask(one.gate, one.port, { method: 'POST', path: '/open/x', body });
+  await assert.rejects(lost, { code: 'ECONNRESET' });
+  await one.gate.changes.until(() => one.gate.ends.length === 2);
+  assert.ok(one.gate.ends.every(({ outcome }) => outcome === 'cut'));
+  assert.ok(arrived <= limits.bytesOut, `${arrived} bytes`);
+
+  arrived = 0;
+  const two = await gateTo(t, await site2(t, (stream) => void stream.on('data', count)));
+  two.gate.admit(insideRules, 'restricted', limits);
+  const client = await session(t, two.gate, two.port);
+  const cut = await ask2(client, { ':method': 'POST', ':path': '/open/x' }, body);
+  assert.equal(cut.status, 0);
+  await two.gate.changes.until(() => two.gate.ends.length === 2);
+  assert.ok(two.gate.ends.every(({ outcome }) => outcome === 'cut'));
+  assert.ok(arrived > 0 && arrived <= limits.bytesOut, `${arrived} bytes`);
+  assert.equal(two.gate.flows.filter(({ denial }) => denial === 'limit').length, 1);
+});
+
+test('fields of requests and trailers in HTTP/2 count, and one that does not fit does not leave', async (t) => {
+  const paths: string[] = [];
+  const trailers: string[] = [];
+  const reached = Promise.withResolvers<void>();
+  const { gate, port } = await gateTo(
+    t,
+    await site2(t, (stream, headers) => {
+      paths.push(String(headers[':path']));
+      if (paths.length === 2) reached.resolve();
+      stream.on('trailers', (received) => trailers.push(String(received['x-told'])));
+      stream.resume();
+      stream.on('end', () => {
+        stream.respond(answerOk);
+        stream.end('ok');
+      });
+    }),
+  );
+  gate.admit(insideRules, 'restricted', { bytesOut: 2_000 });
+  const client = await session(t, gate, port);
+  assert.equal((await ask2(client, { ':path': '/open/small' })).status, 200);
+  const stream = client.request({ ':method': 'POST', ':path': '/open/t' }, { waitForTrailers: true });
+  stream.on('error', () => undefined);
+  stream.on('wantTrailers', () => stream.sendTrailers({ 'x-told': 's'.repeat(2_000) }));
+  stream.write('body');
+  await reached.promise;
+  stream.end();
+  assert.equal((await answer2(stream)).status, 0);
+  assert.deepEqual([paths, trailers], [['/open/small', '/open/t'], []]);
+  gate.admit(insideRules, 'restricted', { bytesOut: 4_000 });
+  const again = await session(t, gate, port);
+  assert.equal((await ask2(again, { ':path': '/open/y', 'x-big': 'b'.repeat(3_000) })).status, 0);
+  await settled();
+  assert.equal(paths.length, 2);
+});
