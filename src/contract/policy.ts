@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { type EgressRule, egressProtocols } from '../model/egress.ts';
-import { isMethod, isPathGlob, networkOf, standardPorts } from '../model/egress-decide.ts';
-import { isPresetName, presetNames, presetRules } from '../model/egress-presets.ts';
+import { isMethod, isPathGlob, networkOf, networkProblem, standardPorts } from '../model/egress-decide.ts';
+import { isPresetName, type PresetRules, presetNames, presetRules } from '../model/egress-presets.ts';
 import { canonicalPattern, hostMatches } from '../model/host-name.ts';
-import { addressClass, cidrCovers, formatCidr, parseAddress, parseCidr } from '../model/ip-address.ts';
+import { cidrCovers, formatCidr, parseAddress, parseCidr } from '../model/ip-address.ts';
 
 /** What one policy document may hold. */
 export const policyLimits = {
@@ -16,9 +16,6 @@ export const policyLimits = {
 } as const;
 
 const dnsPort = 53;
-
-/** The addresses that stand for names inside sandboxes; a rule for one of them would never meet what it names. */
-const syntheticNetwork = parseCidr('198.18.0.0/15')!;
 
 const isUnique = (list: readonly (string | number)[]): boolean => new Set(list).size === list.length;
 
@@ -152,23 +149,24 @@ type Report = (member: keyof PolicyRule | null, message: string) => void;
 
 /**
  * The rules of a document in its order, presets expanded and every default filled in, or everything that cannot be
- * enforced as it is written. `name` is what verdicts call the policy. Rules that never decide anything because an
+ * enforced as it is written. `name` is what verdicts call the policy, `presets` says what presets stand for. Rules that never decide anything because an
  * earlier one does, otherwise, are refused too.
  */
 export function compileRules(
   name: string,
   document: PolicyDocument,
+  presets: PresetRules = presetRules,
 ): { rules: EgressRule[] } | { problems: PolicyProblem[] } {
   const problems: PolicyProblem[] = [];
-  const presets = new Set<string>();
+  const named = new Set<string>();
   const places: { place: string; rule: EgressRule }[] = [];
   for (const [index, rule] of document.rules.entries()) {
     const place = `rules[${index}]`;
     const report: Report = (member, message) =>
       problems.push({ path: member === null ? place : `${place}.${member}`, message });
-    if (rule.preset !== undefined && presets.has(rule.preset)) report('preset', 'is named twice');
-    presets.add(rule.preset ?? '');
-    const compiled = compileRule(`${name}#${index + 1}`, rule, report);
+    if (rule.preset !== undefined && named.has(rule.preset)) report('preset', 'is named twice');
+    named.add(rule.preset ?? '');
+    const compiled = compileRule(`${name}#${index + 1}`, rule, presets, report);
     places.push(...compiled.map((each) => ({ place, rule: each })));
   }
   if (problems.length === 0) problems.push(...unreached(places));
@@ -176,14 +174,17 @@ export function compileRules(
 }
 
 /** The rules that one rule of a document stands for; none where something was reported. */
-function compileRule(name: string, rule: PolicyRule, report: Report): EgressRule[] {
+function compileRule(name: string, rule: PolicyRule, presets: PresetRules, report: Report): EgressRule[] {
   const { preset, host, cidr } = rule;
   const targets = [preset, host, cidr].filter((target) => target !== undefined);
   if (targets.length !== 1) {
     report(null, 'does not have exactly one of preset, host and cidr');
     return [];
   }
-  if (preset !== undefined) return compilePreset(preset, rule, report);
+  if (preset !== undefined) {
+    reportBesidePreset(rule, report);
+    return presets(preset);
+  }
   const protocol = rule.protocol ?? (host === undefined ? 'tcp' : 'https');
   const target = host === undefined ? cidrOf(cidr!, report) : hostOf(host, report);
   const ports = portsOf(rule, protocol, report);
@@ -194,15 +195,10 @@ function compileRule(name: string, rule: PolicyRule, report: Report): EgressRule
   return [{ name, target, ports, protocol, ...methods, ...paths }];
 }
 
-function compilePreset(
-  preset: NonNullable<PolicyRule['preset']>,
-  rule: PolicyRule,
-  report: Report,
-): EgressRule[] {
+function reportBesidePreset(rule: PolicyRule, report: Report): void {
   for (const member of ['ports', 'protocol', 'methods', 'paths'] as const) {
     if (rule[member] !== undefined) report(member, 'cannot stand beside a preset, which has its own');
   }
-  return presetRules(preset);
 }
 
 function hostOf(text: string, report: Report): EgressRule['target'] | null {
@@ -217,23 +213,10 @@ function hostOf(text: string, report: Report): EgressRule['target'] | null {
 }
 
 function cidrOf(text: string, report: Report): EgressRule['target'] | null {
+  const problem = networkProblem(text);
+  if (problem !== null) report('cidr', problem);
   const cidr = parseCidr(text);
-  if (cidr === null) {
-    report(
-      'cidr',
-      'is not a network in canonical form, such as 10.0.0.0/8: prefix in range, no host bits, no mapped IPv4',
-    );
-    return null;
-  }
-  if (addressClass(cidr.address) === 'multicast') {
-    report('cidr', 'cannot be enforced: flows are TCP, which has no multicast');
-  } else if (cidrCovers(syntheticNetwork, cidr)) {
-    report(
-      'cidr',
-      'cannot be enforced: inside sandboxes 198.18.0.0/15 stands for names; name the host instead',
-    );
-  }
-  return { cidr: formatCidr(cidr) };
+  return cidr === null ? null : { cidr: formatCidr(cidr) };
 }
 
 function portsOf(rule: PolicyRule, protocol: EgressRule['protocol'], report: Report): number[] | null {

@@ -302,7 +302,16 @@ export const policy = policySummary.omit({ removed: true }).extend({ document: p
 export const preset = z.object({
   name: z.string(),
   source: z.string().meta({ description: 'The public page that says which hosts these are' }),
-  rules: z.array(z.object({ host: z.string(), ports: z.array(z.int()), protocol: z.enum(egressProtocols) })),
+  rules: z
+    .array(
+      z.object({
+        host: z.string().exactOptional(),
+        cidr: z.string().exactOptional(),
+        ports: z.array(z.int()),
+        protocol: z.enum(egressProtocols),
+      }),
+    )
+    .meta({ description: 'Each for a host, or for a network that this server was set up with' }),
 });
 
 /** Hosts, addresses, methods and paths are the sandbox's own words: untrusted text. */

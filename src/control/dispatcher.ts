@@ -6,7 +6,7 @@ import type { RunId, SessionId } from '../model/ids.ts';
 import { type Ending, isTerminal, type RunChange, type RunState } from '../model/run.ts';
 import type { RunRecord, RunWrite, Store } from '../store/store.ts';
 import type { EgressOrders } from './egress-orders.ts';
-import { compileEgress, usesStoredPolicies } from './egress-policies.ts';
+import { type EgressPolicies, usesStoredPolicies } from './egress-policies.ts';
 import type { EgressRecords } from './egress-records.ts';
 import type { Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
@@ -19,6 +19,7 @@ import type { StateWriter } from './state-writer.ts';
 
 export type DispatcherParts = {
   readonly store: Store;
+  readonly egressPolicies: EgressPolicies;
   readonly live: LiveRuns;
   readonly scheduler: Scheduler;
   readonly link: RunnerLink;
@@ -209,7 +210,7 @@ export class Dispatcher {
     const { env, repo } = live.source ?? (await this.#sourceOf(id, session));
     if (spec.envNames.some((name) => !Object.hasOwn(env, name))) return environmentLost;
     const asked = { names: live.record.egress.names, generation: live.egressGeneration };
-    const { policy: egress, unenforced } = await compileEgress(this.#parts.store.policies, asked);
+    const { policy: egress, unenforced } = await this.#parts.egressPolicies.compile(asked);
     if (unenforced[0] !== undefined)
       return { phase: 'failed', cause: 'policy', reason: unenforced[0], exit: neverRan };
     const { command, cwd, limits, strict, diff } = spec;

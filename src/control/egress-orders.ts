@@ -1,13 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Affected, Store } from '../store/store.ts';
-import { compileEgress } from './egress-policies.ts';
+import type { Affected } from '../store/store.ts';
+import type { EgressPolicies } from './egress-policies.ts';
 import { controlLimits } from './limits.ts';
 import type { LiveRun, LiveRuns } from './live-runs.ts';
 import type { Logger } from './logger.ts';
 import { LinkLost, type RunnerLink } from './runner-link.ts';
 
 export type EgressOrderParts = {
-  readonly store: Store;
+  readonly egressPolicies: EgressPolicies;
   readonly live: LiveRuns;
   readonly link: RunnerLink;
   readonly logger: Logger;
@@ -47,13 +47,13 @@ export class EgressOrders {
   }
 
   async #send(live: LiveRun): Promise<void> {
-    const { store, link, logger } = this.#parts;
+    const { egressPolicies, link, logger } = this.#parts;
     const run = live.record.id;
     while (!this.#stopped.signal.aborted && !live.ending) {
       try {
         // The generation first: rules that are newer than it says are ordered again with the next one.
         const egress = { names: live.record.egress.names, generation: live.egressGeneration };
-        const { policy, unenforced } = await compileEgress(store.policies, egress);
+        const { policy, unenforced } = await egressPolicies.compile(egress);
         for (const reason of unenforced) logger.error({ run, reason }, 'a policy is not enforced as written');
         void link.order({ order: 'egress', run, egress: policy }).catch((error: unknown) => {
           logger.warn({ run, error: String(error) }, 'a policy is to be ordered again');

@@ -1,7 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
-import { compileRules } from '../contract/policy.ts';
 import {
   durationPattern,
   type EgressSimulationView,
@@ -15,7 +14,8 @@ import { Simulation } from '../model/egress-simulate.ts';
 import type { RunId, SessionId } from '../model/ids.ts';
 import type { EndedRun, Store } from '../store/store.ts';
 import type { Caller } from './control.ts';
-import { compileEgress, invalidEgress, smallest, unenforceable } from './egress-policies.ts';
+import { type EgressPolicies, smallest } from './egress-policies.ts';
+import { invalidEgress, unenforceable } from './egress-requests.ts';
 import type { Act, Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
 import type { LiveRuns } from './live-runs.ts';
@@ -23,6 +23,7 @@ import { readableRun } from './run-access.ts';
 
 type SimulationParts = {
   readonly store: Store;
+  readonly egressPolicies: EgressPolicies;
   readonly gate: Gate;
   readonly live: LiveRuns;
   readonly clock: Clock;
@@ -167,7 +168,7 @@ export class EgressSimulations {
       if (name === egressFull && asked.length > 1)
         throw invalidEgress(`${at}/name`, 'Nothing stands beside full.');
       parts.push(
-        name === undefined ? documentPolicy(at, document!) : await namedPolicy(store, `${at}/name`, name),
+        name === undefined ? this.#ofDocument(at, document!) : await this.#ofName(`${at}/name`, name),
       );
     }
     const rules = parts.flatMap((part) => part.rules);
@@ -180,22 +181,21 @@ export class EgressSimulations {
     const mode = parts.some((part) => part.mode === 'full') ? 'full' : 'restricted';
     return { mode, generation: 1, rules, limits: smallest(parts.map(({ limits }) => limits)) };
   }
+
+  #ofDocument(at: string, document: NonNullable<Candidate['document']>): EgressPolicy {
+    const compiled = this.#parts.egressPolicies.rulesOf('candidate', document);
+    if ('problems' in compiled) throw unenforceable(`${at}/document`, compiled.problems);
+    return { mode: 'restricted', generation: 1, ...compiled, limits: smallest([document.limits ?? {}]) };
+  }
+
+  async #ofName(at: string, name: string): Promise<EgressPolicy> {
+    const { policy, unenforced } = await this.#parts.egressPolicies.compile({ names: [name], generation: 1 });
+    if (unenforced[0] !== undefined) throw invalidEgress(at, unenforced[0]);
+    return policy;
+  }
 }
 
-function documentPolicy(
-  at: string,
-  document: NonNullable<SimulateEgress['policies'][number]['document']>,
-): EgressPolicy {
-  const compiled = compileRules('candidate', document);
-  if ('problems' in compiled) throw unenforceable(`${at}/document`, compiled.problems);
-  return { mode: 'restricted', generation: 1, ...compiled, limits: smallest([document.limits ?? {}]) };
-}
-
-async function namedPolicy(store: Store, at: string, name: string): Promise<EgressPolicy> {
-  const { policy, unenforced } = await compileEgress(store.policies, { names: [name], generation: 1 });
-  if (unenforced[0] !== undefined) throw invalidEgress(at, unenforced[0]);
-  return policy;
-}
+type Candidate = SimulateEgress['policies'][number];
 
 const unitMs: Readonly<Record<string, number>> = {
   s: 1_000,

@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { Tokens } from '../identity/tokens.ts';
 import type { Actor } from '../model/actor.ts';
+import { presetRulesWith } from '../model/egress-presets.ts';
 import type { UploadId } from '../model/ids.ts';
 import type { RunLimits } from '../model/limits.ts';
 import type { Store } from '../store/store.ts';
@@ -10,6 +11,7 @@ import { type AuditTrail, auditUseCases } from './audit-trail.ts';
 import type { Caller, Control } from './control.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { EgressOrders } from './egress-orders.ts';
+import { EgressPolicies } from './egress-policies.ts';
 import { EgressRecords } from './egress-records.ts';
 import { EgressSimulations } from './egress-simulations.ts';
 import { type Gate, openGate } from './gate.ts';
@@ -38,6 +40,8 @@ export type ControlConfig = SchedulerConfig &
     readonly defaultLimits: RunLimits;
     /** Whether every run is strict, asked for or not. */
     readonly strictRuns: boolean;
+    /** Networks that the preset github is for too, canonical. */
+    readonly githubNetworks: readonly string[];
   };
 
 export type ControlOptions = {
@@ -100,6 +104,8 @@ export async function openControl(options: ControlOptions): Promise<Control> {
 function assemble({ store, audit, runner, clock, config, logger }: ControlOptions) {
   const gate = openGate({ audit, clock, logger });
   const live = new LiveRuns();
+  const presets = presetRulesWith({ github: config.githubNetworks });
+  const egressPolicies = new EgressPolicies(store.policies, presets);
   const arriving = new Set<UploadId>();
   const writer = new StateWriter(store.runs);
   const scheduler: Scheduler = new Scheduler(config, (run) => dispatcher.startQueued(run));
@@ -114,11 +120,12 @@ function assemble({ store, audit, runner, clock, config, logger }: ControlOption
     },
     onDisconnected: () => dispatcher.onDisconnected(),
   });
-  const egressOrders = new EgressOrders({ store, live, link, logger });
+  const egressOrders = new EgressOrders({ egressPolicies, live, link, logger });
   const egressRecords = new EgressRecords({ store, live, link, gate, logger });
-  const simulations = new EgressSimulations({ store, gate, live, clock });
+  const simulations = new EgressSimulations({ store, egressPolicies, gate, live, clock });
   const dispatcher: Dispatcher = new Dispatcher({
     store,
+    egressPolicies,
     live,
     scheduler,
     link,
@@ -141,6 +148,7 @@ function assemble({ store, audit, runner, clock, config, logger }: ControlOption
     scheduler,
     link,
     dispatcher,
+    egressPolicies,
     egressOrders,
     egressRecords,
     simulations,

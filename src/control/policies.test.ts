@@ -153,6 +153,27 @@ describe('a run with egress', () => {
     assert.deepEqual((await test.control.runs.get(ann, id)).view.egress.names, ['web', 'npm']);
   });
 
+  it('reaches the networks of its server’s github with that preset, by its own name and in a policy', async () => {
+    await using test = await TestControl.open({ config: { githubNetworks: ['10.20.0.0/16'] } });
+    await put(test, 'web', { rules: [{ preset: 'github' }, { host: 'example.com' }] });
+    const networks = async (name: string) =>
+      hostsOf(test, await hosted(test, [name]))?.filter((host) => host === '10.20.0.0/16').length;
+    assert.deepEqual([await networks('github'), await networks('web'), await networks('npm')], [2, 2, 0]);
+    const presets = await test.control.policies.presets(ann);
+    const github = presets.find(({ name }) => name === 'github');
+    assert.deepEqual(
+      github?.rules.filter((rule) => 'cidr' in rule),
+      [
+        { cidr: '10.20.0.0/16', ports: [443], protocol: 'https' },
+        { cidr: '10.20.0.0/16', ports: [22], protocol: 'ssh' },
+      ],
+    );
+    await assert.rejects(
+      put(test, 'odd', { rules: [{ cidr: '10.0.0.0/8', ports: [22] }, { preset: 'github' }] }),
+      withCode('request.invalid'),
+    );
+  });
+
   it('is refused for names that are neither, which are named', async () => {
     await using test = await TestControl.open();
     const session = await test.session(ann);

@@ -1,16 +1,17 @@
-import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { canonicalJson, type JsonValue } from '../base/canonical-json.ts';
 import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
-import { compileRules, formatDocument, type PolicyDocument } from '../contract/policy.ts';
+import { formatDocument, type PolicyDocument } from '../contract/policy.ts';
 import type { PolicySummaryView, PolicyView, PresetView } from '../contract/schemas.ts';
-import { egressPresets, presetNames, presetRules } from '../model/egress-presets.ts';
+import type { EgressRule } from '../model/egress.ts';
+import { egressPresets, type PresetName, presetNames } from '../model/egress-presets.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import type { PolicySummary, Store } from '../store/store.ts';
 import type { Caller, Control, Page, Versioned } from './control.ts';
 import type { EgressOrders } from './egress-orders.ts';
-import { unenforceable } from './egress-policies.ts';
+import type { EgressPolicies } from './egress-policies.ts';
+import { unenforceable } from './egress-requests.ts';
 import type { EgressSimulations } from './egress-simulations.ts';
 import type { Act, Gate } from './gate.ts';
 import { positionCursor, storePosition } from './paging.ts';
@@ -18,6 +19,7 @@ import { policySummaryView, policyView } from './views.ts';
 
 export type PolicyParts = {
   readonly store: Store;
+  readonly egressPolicies: EgressPolicies;
   readonly gate: Gate;
   readonly clock: Clock;
   readonly egressOrders: EgressOrders;
@@ -34,7 +36,7 @@ export function policyUseCases(parts: PolicyParts): Control['policies'] {
     history: (caller, name, query) => history(parts, caller, name, query),
     presets: async (caller) => {
       await gate.read(caller, policyAct('policy.list', 'policy:read'));
-      return presetNames.map(presetView);
+      return presetNames.map((name) => presetView(name, parts.egressPolicies.presets(name)));
     },
     simulate: (caller, request, signal) => parts.simulations.simulate(caller, request, signal),
   };
@@ -44,23 +46,20 @@ function policyAct(action: string, needs: GrantableScope, name?: string): Act {
   return { action, needs, resource: { kind: 'policy', ...(name === undefined ? {} : { id: name }) } };
 }
 
-function presetView(name: (typeof presetNames)[number]): PresetView {
-  const rules = presetRules(name).map(({ target, ports, protocol }) => {
-    assert('host' in target, 'presets name hosts');
-    return { host: target.host, ports: [...ports], protocol };
-  });
-  return { name, source: egressPresets[name].source, rules };
+function presetView(name: PresetName, rules: readonly EgressRule[]): PresetView {
+  const shown = rules.map(({ target, ports, protocol }) => ({ ...target, ports: [...ports], protocol }));
+  return { name, source: egressPresets[name].source, rules: shown };
 }
 
 /** Stored in its one form, so that equal policies are equal documents. */
 async function put(
-  { store, gate, clock, egressOrders }: PolicyParts,
+  { store, gate, clock, egressPolicies, egressOrders }: PolicyParts,
   ...[caller, name, request, ifMatch]: Parameters<Control['policies']['put']>
 ): Promise<Versioned<PolicyView>> {
   const { reason = null } = request;
   const asked = policyAct('policy.put', 'policy:write', name);
   await gate.read(caller, asked);
-  const compiled = compileRules(name, request.document);
+  const compiled = egressPolicies.rulesOf(name, request.document);
   if ('problems' in compiled) throw unenforceable('/document', compiled.problems);
   const document = formatDocument(request.document);
   const act: Act = {

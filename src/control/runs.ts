@@ -9,7 +9,8 @@ import { openArtifact } from './artifact-stream.ts';
 import type { Caller, Control, Creation, Versioned } from './control.ts';
 import { claimOf, replayed } from './creation.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { askedEgress, egressData, requireEgress, requireFull } from './egress-policies.ts';
+import type { EgressPolicies } from './egress-policies.ts';
+import { askedEgress, egressData, requireFull } from './egress-requests.ts';
 import { openFlows } from './flow-stream.ts';
 import type { Gate } from './gate.ts';
 import type { LiveRuns } from './live-runs.ts';
@@ -22,6 +23,7 @@ import { flowView, runView } from './views.ts';
 
 export type RunParts = {
   readonly store: Store;
+  readonly egressPolicies: EgressPolicies;
   readonly gate: Gate;
   readonly clock: Clock;
   readonly live: LiveRuns;
@@ -189,7 +191,7 @@ async function make(
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));
   if (before !== null) return runView(await findRun(store, before as RunId));
   if (session.phase !== 'pending' && session.phase !== 'active') throw closed();
-  if (names.length > 0) await requireEgress(store.policies, names);
+  if (names.length > 0) await parts.egressPolicies.require(names);
   return await gate.act(caller, act, () => commit(parts, caller, session, id, claim, made));
 }
 

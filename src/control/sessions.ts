@@ -10,7 +10,8 @@ import type { SessionRecord, Store } from '../store/store.ts';
 import type { Caller, Control, Versioned } from './control.ts';
 import { claimOf, replayed } from './creation.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { askedEgress, egressData, requireEgress, requireFull } from './egress-policies.ts';
+import type { EgressPolicies } from './egress-policies.ts';
+import { askedEgress, egressData, requireFull } from './egress-requests.ts';
 import type { Gate } from './gate.ts';
 import { storePage, viewPage } from './paging.ts';
 import type { SessionCloser } from './session-closer.ts';
@@ -18,6 +19,7 @@ import { sessionView } from './views.ts';
 
 export type SessionParts = {
   readonly store: Store;
+  readonly egressPolicies: EgressPolicies;
   readonly gate: Gate;
   readonly clock: Clock;
   readonly dispatcher: Dispatcher;
@@ -75,7 +77,7 @@ async function create(
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));
   if (before !== null) return sessionView(await find(parts, before as SessionId));
   if (source !== null && 'upload' in source) await requireUpload(parts, caller, source.upload);
-  if (egress.names.length > 0) await requireEgress(store.policies, egress.names);
+  if (egress.names.length > 0) await parts.egressPolicies.require(egress.names);
   const owner = caller.actor.id;
   const session = {
     id,

@@ -110,6 +110,7 @@ function controlConfig(settings: Settings) {
     sweepEveryMs: 60_000,
     defaultLimits: defaultRunLimits,
     strictRuns: settings.strict === 'yes',
+    githubNetworks: settings.githubEgressCidrs,
   };
 }
 

@@ -41,6 +41,31 @@ for (const [name, value, pattern] of [
   });
 }
 
+for (const value of [
+  '10.20.0.1/16',
+  '10.20.0.0',
+  '10.20.0.0/16,github.com',
+  '::ffff:10.0.0.0/104',
+  '224.0.0.0/24',
+  '198.18.3.0/24',
+  '10.0.0.0/33',
+  Array.from({ length: 257 }, (_, index) => `10.${index >> 8}.${index & 255}.0/24`).join(),
+])
+  test(`networks of github that no rule can be for stop the start: ${value.slice(0, 40)}`, () => {
+    for (const name of ['SEALWRIGHT_GITHUB_EGRESS_CIDRS', 'CP_GITHUB_EGRESS_CIDRS'])
+      assert.throws(
+        () => readSettings({ ...none, environment: { [name]: value } }),
+        refusing(new RegExp(`^${name}: '.*is not a comma-separated list of .*10\\.20\\.0\\.0/16`)),
+      );
+  });
+
+test('networks of github are canonical, each once', () => {
+  const environment = { CP_GITHUB_EGRESS_CIDRS: '140.82.112.0/20, FD00::/8,140.82.112.0/20' };
+  const { githubEgressCidrs } = readSettings({ ...none, environment });
+  assert.deepEqual(githubEgressCidrs, ['140.82.112.0/20', 'fd00::/8']);
+  assert.deepEqual(readSettings(none).githubEgressCidrs, []);
+});
+
 test('a bad bootstrap token is not shown', () => {
   assert.throws(
     () => readSettings({ ...none, environment: { CP_BOOTSTRAP_TOKEN: 'hunter2' } }),

@@ -5,6 +5,8 @@ import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { rateClasses } from '../contract/limits.ts';
+import { networkProblem } from '../model/egress-decide.ts';
+import { formatCidr, parseCidr } from '../model/ip-address.ts';
 
 /**
  * Every setting of the server, once: its name in `config.yaml`, its default, what it means and how a value is
@@ -45,6 +47,9 @@ const choice = <T extends string>(
 });
 
 export type Listen = { readonly host: string; readonly port: number };
+
+/** More would not leave a run room for rules of its own. */
+const networksMax = 256;
 
 export const settingTable = {
   listen: {
@@ -100,6 +105,14 @@ export const settingTable = {
       "Authorities of a company's own servers: the gateway verifies upstreams with them too, where it looks into TLS. Read at the start.",
     read: (text: string) => (isAbsolute(text) ? text : null),
   } satisfies Setting<string | null>,
+  githubEgressCidrs: {
+    fallback: [] as readonly string[],
+    shape: `a comma-separated list of at most ${networksMax} networks in canonical form that a rule can be for, such as 10.20.0.0/16`,
+    about:
+      'Networks that the preset github is for too, at 443 and 22: of a GitHub server of your own, or fixed ranges.',
+    alias: 'CP_GITHUB_EGRESS_CIDRS',
+    read: readNetworks,
+  } satisfies Setting<readonly string[]>,
   strict: choice(
     ['no', 'yes'],
     'no',
@@ -235,6 +248,17 @@ function readAddresses(text: string): readonly string[] | null {
     );
   });
   return fits ? items : null;
+}
+
+/** Each is what a policy's `cidr` may be. */
+function readNetworks(text: string): readonly string[] | null {
+  const items = text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+  if (!items.every((item) => networkProblem(item) === null)) return null;
+  const networks = new Set(items.map((item) => formatCidr(parseCidr(item)!)));
+  return networks.size > networksMax ? null : [...networks];
 }
 
 function checkListen({ listen, trustedProxies }: Settings): void {

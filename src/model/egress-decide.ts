@@ -5,6 +5,7 @@ import {
   addressClass,
   type Cidr,
   cidrContains,
+  cidrCovers,
   formatAddress,
   type IpAddress,
   parseCidr,
@@ -42,6 +43,21 @@ export function networkOf(target: EgressRule['target']): Cidr | null {
   assert(cidr, 'a compiled rule has a canonical network');
   networks.set(target, cidr);
   return cidr;
+}
+
+/** The addresses that stand for names inside sandboxes; a rule for one of them would never meet what it names. */
+const syntheticNetwork = parseCidr('198.18.0.0/15')!;
+
+/** Why a text cannot be the network of a rule, as the end of a sentence about it; null where it can. */
+export function networkProblem(text: string): string | null {
+  const cidr = parseCidr(text);
+  if (cidr === null)
+    return 'is not a network in canonical form, such as 10.0.0.0/8: prefix in range, no host bits, no mapped IPv4';
+  if (addressClass(cidr.address) === 'multicast')
+    return 'cannot be enforced: flows are TCP, which has no multicast';
+  return cidrCovers(syntheticNetwork, cidr)
+    ? 'cannot be enforced: inside sandboxes 198.18.0.0/15 stands for names; name the host instead'
+    : null;
 }
 
 /** Whether the rule names the address at this port; rules for names never do. */

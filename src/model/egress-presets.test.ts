@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { unlimitedEgress } from './egress.ts';
 import { portsOf, ruleForName } from './egress-decide.ts';
-import { egressPresets, isPresetName, presetNames, presetRules } from './egress-presets.ts';
+import { egressPresets, isPresetName, presetNames, presetRules, presetRulesWith } from './egress-presets.ts';
 import { canonicalHost } from './host-name.ts';
 
 for (const name of presetNames) {
@@ -50,6 +50,24 @@ test('github is reached by https and ssh, debian by https and http, and the othe
     openai: [443],
     'google-ai': [443],
   });
+});
+
+test('github is at further networks of a server too, by https and ssh, behind its hosts', () => {
+  const presets = presetRulesWith({ github: ['10.20.0.0/16', 'fd00::/8'] });
+  const rules = presets('github');
+  const hosts = presetRules('github');
+  assert.deepEqual(rules.slice(0, hosts.length), hosts);
+  const at = hosts.length + 1;
+  assert.deepEqual(rules.slice(hosts.length), [
+    { name: `github#${at}`, target: { cidr: '10.20.0.0/16' }, ports: [443], protocol: 'https' },
+    { name: `github#${at + 1}`, target: { cidr: '10.20.0.0/16' }, ports: [22], protocol: 'ssh' },
+    { name: `github#${at + 2}`, target: { cidr: 'fd00::/8' }, ports: [443], protocol: 'https' },
+    { name: `github#${at + 3}`, target: { cidr: 'fd00::/8' }, ports: [22], protocol: 'ssh' },
+  ]);
+  for (const name of presetNames) {
+    assert.deepEqual(presetRulesWith({ github: [] })(name), presetRules(name));
+    if (name !== 'github') assert.deepEqual(presets(name), presetRules(name));
+  }
 });
 
 test('a name that only every object has is no preset', () => {

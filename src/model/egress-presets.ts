@@ -67,16 +67,37 @@ export function isPresetName(name: string): name is PresetName {
   return (presetNames as readonly string[]).includes(name);
 }
 
+/** The rules of each preset, compiled. */
+export type PresetRules = (name: PresetName) => EgressRule[];
+
 /** A preset's rules, compiled: one for each host, called `npm#1` and so on. */
 export function presetRules(name: PresetName): EgressRule[] {
-  return egressPresets[name].rules
-    .flatMap(({ domain, names, ports, protocol }) =>
-      names.map((label) => {
-        const host = label === '@' ? domain : `${label}.${domain}`;
-        return { target: { host }, ports, protocol };
-      }),
-    )
-    .map((rule, index) => ({ name: `${name}#${index + 1}`, ...rule }));
+  return numbered(name, hostRules(name));
+}
+
+/**
+ * The presets of a server whose `github` is at further networks too, by https and ssh: of a server of one's own, or
+ * fixed ranges. The networks are canonical.
+ */
+export function presetRulesWith(networks: { readonly github: readonly string[] }): PresetRules {
+  const further = networks.github.flatMap((cidr) => [
+    { target: { cidr }, ports: [443], protocol: 'https' as const },
+    { target: { cidr }, ports: [22], protocol: 'ssh' as const },
+  ]);
+  return (name) => numbered(name, [...hostRules(name), ...(name === 'github' ? further : [])]);
+}
+
+function numbered(name: PresetName, rules: readonly Omit<EgressRule, 'name'>[]): EgressRule[] {
+  return rules.map((rule, index) => ({ name: `${name}#${index + 1}`, ...rule }));
+}
+
+function hostRules(name: PresetName): Omit<EgressRule, 'name'>[] {
+  return egressPresets[name].rules.flatMap(({ domain, names, ports, protocol }) =>
+    names.map((label) => {
+      const host = label === '@' ? domain : `${label}.${domain}`;
+      return { target: { host }, ports, protocol };
+    }),
+  );
 }
 
 /** The preset that lets a canonical name through at a port; null where none does. */

@@ -30,6 +30,7 @@ export const testConfig: ControlConfig = {
   uploadBytesMax: 64 * 1024 * 1024,
   defaultLimits: defaultRunLimits,
   strictRuns: false,
+  githubNetworks: [],
 };
 
 const silent: Logger = {
