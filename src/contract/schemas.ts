@@ -257,7 +257,9 @@ export const run = z.object({
     })
     .nullable(),
   artifacts: z.array(artifact),
-  filesExpired: z.boolean().meta({ description: 'Whether logs and artifacts were removed after their time' }),
+  filesExpired: z
+    .boolean()
+    .meta({ description: 'Whether logs, artifacts and flows were removed after their time' }),
 });
 
 export const upload = z.object({ id: uploadId, bytes: z.int(), sha256: z.string(), createdAt: time });

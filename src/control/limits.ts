@@ -50,6 +50,8 @@ export const controlLimits = {
   idempotencyKeptMs: 24 * 3600 * 1000,
   sweepRunsMax: 256,
   sweepUploadsMax: 64,
+  /** Flows that one commit removes: others wait for it. */
+  sweepFlowsMax: 1_000,
   sweepSessionsMax: 64,
   /** An answer about the runner's readiness is good for this long. */
   readinessFreshMs: 1_000,

@@ -13,6 +13,7 @@ import type { EgressPolicies } from './egress-policies.ts';
 import { askedEgress, egressData, requireFull } from './egress-requests.ts';
 import { openFlows } from './flow-stream.ts';
 import type { Gate } from './gate.ts';
+import { controlLimits } from './limits.ts';
 import type { LiveRuns } from './live-runs.ts';
 import { openLogs } from './log-stream.ts';
 import { positionCursor, storePage, storePosition, viewPage } from './paging.ts';
@@ -288,7 +289,9 @@ async function remove({ store, gate, clock, link }: RunParts, caller: Caller, id
     if (!(await store.runs.remove(id, clock.now())))
       throw conflict('The run has not finished. Stop it, or wait for its end.');
     const forgotten = await link.order({ order: 'forget', runs: [id] }).catch(() => undefined);
-    if (forgotten !== undefined) await store.runs.markFilesExpired([id]);
+    // What does not go at once is left to the sweeper, and so is the mark.
+    const flowsLeft = await store.flows.remove(id, controlLimits.sweepFlowsMax);
+    if (forgotten !== undefined && !flowsLeft) await store.runs.markFilesExpired([id]);
   });
 }
 

@@ -3,8 +3,10 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { actorOf, callerOf, TestControl, withCode } from '../../tests/support/test-control.ts';
 import type { CreateSession } from '../contract/schemas.ts';
+import type { EgressFlow } from '../model/egress.ts';
 import { newId, type SessionId, type UploadId } from '../model/ids.ts';
 import { roles } from '../model/scopes.ts';
+import { controlLimits } from './limits.ts';
 import { storePage } from './paging.ts';
 
 const ann = callerOf(actorOf('ann'));
@@ -249,9 +251,24 @@ describe('the sweeper', () => {
     await using test = await TestControl.open({ clock, endsAtOnce: true });
     const { id } = await test.run(ann, await test.session(ann));
     await test.finished(ann, id);
+    const flows = Array.from({ length: 2 * controlLimits.sweepFlowsMax + 1 }, (_, at) => ({
+      ...{
+        id: at,
+        run: id,
+        at: 1,
+        host: 'a.example',
+        address: null,
+        port: 443,
+        protocol: null,
+        method: null,
+      },
+      ...{ path: null, verdict: 'denied', rule: null, denial: 'no-rule', generation: 1, count: 1 },
+    })) as EgressFlow[];
+    await test.store.flows.record(flows, []);
     now = Date.now() + test.config.runFilesTtlMs + 60_000;
     await test.restart();
     while (!(await test.control.runs.get(ann, id)).view.filesExpired) await new Promise(setImmediate);
+    assert.deepEqual((await test.control.runs.egress(ann, id, {})).items, []);
     assert.equal(test.runner.output.has(id), false);
     const logs = await test.control.runs.logs(ann, id, { offset: 0, follow: true });
     for await (const record of logs) assert.fail(`a record is left: ${record.kind}`);

@@ -9,7 +9,7 @@ import type { SessionCloser } from './session-closer.ts';
 
 export type SweeperConfig = {
   /**
-   * Logs and artifacts of a finished run are kept this long, and so is the workspace of a session without a name
+   * Logs, artifacts and flows of a finished run are kept this long, and so is the workspace of a session without a name
    * that nobody uses; their records are kept.
    */
   readonly runFilesTtlMs: number;
@@ -37,6 +37,7 @@ export class Sweeper {
   readonly #config: SweeperConfig;
   #timer: NodeJS.Timeout | null = null;
   #sweeping: Promise<void> | null = null;
+  #closed = false;
 
   constructor(parts: SweeperParts, config: SweeperConfig) {
     this.#parts = parts;
@@ -56,6 +57,7 @@ export class Sweeper {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     if (this.#timer !== null) clearInterval(this.#timer);
     await this.#sweeping;
   }
@@ -86,6 +88,8 @@ export class Sweeper {
       const runs = await store.runs.finishedBefore(before, controlLimits.sweepRunsMax);
       if (runs.length === 0) return;
       await link.order({ order: 'forget', runs });
+      for (const run of runs)
+        while (await store.flows.remove(run, controlLimits.sweepFlowsMax)) if (this.#closed) return;
       await store.runs.markFilesExpired(runs);
     }
   }

@@ -81,7 +81,7 @@ export const settingTable = {
     1,
     24 * 3650,
     24 * 7,
-    'How long logs and artifacts of finished runs are kept, and idle sessions without a name.',
+    'How long logs, artifacts and egress flows of finished runs are kept, and idle sessions without a name.',
   ),
   requestsPerMinute: whole(1, 10_000_000, rateClasses.default, 'Requests of one actor a minute.'),
   writesPerMinute: whole(1, 10_000_000, rateClasses.write, 'Changes of one actor a minute.'),

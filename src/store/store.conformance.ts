@@ -724,6 +724,20 @@ function flowPromises(using: Using): void {
     );
   });
 
+  it('removes the flows of one run, at most so many at a time', async () => {
+    const session = await sessionIn(using());
+    const [one, two] = [await runIn(using(), session), await runIn(using(), session)];
+    await using().flows.record(
+      [1, 2, 3, 4, 5].flatMap((id) => [flow(one, id), flow(two, id)]),
+      [],
+    );
+    assert.equal(await using().flows.remove(one, 2), true);
+    assert.deepEqual(await ids(one), [3, 4, 5]);
+    assert.equal(await using().flows.remove(one, 9), false);
+    assert.equal(await using().flows.remove(one, 9), false);
+    assert.deepEqual([await ids(one), await ids(two)], [[], [1, 2, 3, 4, 5]]);
+  });
+
   it('counts what records stand for', async () => {
     const run = await runIn(using(), await sessionIn(using()));
     const none = { allowed: 0, denied: 0, bytesOut: 0, bytesIn: 0 };

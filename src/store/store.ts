@@ -323,6 +323,8 @@ export type FlowStore = {
     page: { after: EndedRun | null; limit: number },
   ): Promise<Listed<EndedRun>>;
   countsOf(run: RunId): Promise<FlowCounts>;
+  /** Removes at most `max` flows of a run; true where there may be more. */
+  remove(run: RunId, max: number): Promise<boolean>;
 };
 
 export type EndedRun = { readonly id: RunId; readonly endedAt: number; readonly hasFlows: boolean };

@@ -127,7 +127,7 @@ function changeRoutes(app: App, { control }: ServerContext): void {
     config: { rate: 'write', needs: 'run:write' },
     schema: {
       operationId: 'removeRun',
-      summary: 'Remove the logs and artifacts of a finished run; 409 while it is live',
+      summary: 'Remove the logs, artifacts and flows of a finished run; 409 while it is live',
       tags: ['runs'],
       params,
       querystring: noQuery,

@@ -18,6 +18,7 @@ export function flowQueries(reader: Database, writer: GroupCommit): FlowStore {
     newest: (run, page) => newest(reader, run, page),
     runsSince: (since, filter, page) => runsSince(reader, since, filter, page),
     countsOf: (run) => countsOf(reader, run),
+    remove: (run, max) => writer.do((db) => remove(db, run, max)),
   };
 }
 
@@ -148,4 +149,14 @@ async function countsOf(db: Database, run: RunId): Promise<FlowCounts> {
     bytesOut: Number(bytesOut),
     bytesIn: Number(bytesIn),
   };
+}
+
+async function remove(db: Database, run: RunId, max: number): Promise<boolean> {
+  const oldest = db.selectFrom('flows').select('id').where('run', '=', run).orderBy('id').limit(max);
+  const { numDeletedRows } = await db
+    .deleteFrom('flows')
+    .where('run', '=', run)
+    .where('id', 'in', oldest)
+    .executeTakeFirst();
+  return Number(numDeletedRows) >= max;
 }
