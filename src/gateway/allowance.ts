@@ -13,9 +13,11 @@ export type Exceeded = {
 const minuteMs = 60_000;
 
 /**
- * What the flows of one run may use together. What was used stays used when the limits change; requests count from
- * when there is a limit for them. A gateway that was started anew is told the bytes of the flows that had ended, and
- * counts from there: those of flows that were open when the one before died are forgiven, and so are its requests.
+ * What the flows of one run may use together, in one sandbox at a time. What was used stays used when the limits
+ * change; requests count from when there is a limit for them. A further sandbox of the run, and a gateway that was
+ * started anew, is told the bytes of the flows that had ended and counts from there: those of flows that were open
+ * when a gateway died are forgiven, and so are the requests before. Bytes are those of tunnels, and of requests with
+ * their heads; where TLS ends here, not what TLS adds to them.
  */
 export class Allowance {
   readonly #clock: Clock;
