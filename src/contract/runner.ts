@@ -60,7 +60,7 @@ export type RunnerEvent =
 
 /**
  * Verdicts of the gateway, and how earlier flows ended. No byte of an allowed flow goes out before control orders
- * `recorded`; told again on every connection until then. At most `egressBatchMax` flows (`contract/gateway.ts`), and as many ends.
+ * `recorded`; told again on every connection until `kept`. At most `egressBatchMax` flows (`contract/gateway.ts`), and as many ends.
  */
 export type EgressBatch = {
   readonly event: 'egress';
@@ -90,8 +90,10 @@ export type RunnerOrder =
   /** TERM, then KILL after the grace time. The end comes as an event. Unknown runs are answered all the same. */
   | { readonly order: 'stop'; readonly run: RunId; readonly as: 'cancelled' }
   | { readonly order: 'acknowledge'; readonly run: RunId }
-  /** The verdicts of a batch are durable. Unknown batches are answered all the same. */
+  /** The verdicts of a batch are durable: what they allow may begin. Unknown batches are answered all the same. */
   | { readonly order: 'recorded'; readonly batch: number }
+  /** Nothing of these batches needs to be told again: they are in the store too. */
+  | { readonly order: 'kept'; readonly batches: readonly number[] }
   /** What a live run may reach from now on. Unknown runs are answered all the same. */
   | { readonly order: 'egress'; readonly run: RunId; readonly egress: EgressPolicy }
   /** Removes logs and artifacts of finished runs. */
@@ -121,6 +123,7 @@ export type OrderAnswers = {
   stop: null;
   acknowledge: null;
   recorded: null;
+  kept: null;
   egress: null;
   forget: null;
   'remove-session': null;

@@ -1,12 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { JsonObject } from '../base/canonical-json.ts';
 import type { EgressBatch } from '../contract/runner.ts';
-import type { EgressFlow } from '../model/egress.ts';
+import type { EgressFlow, EgressFlowEnd } from '../model/egress.ts';
 import type { RunId } from '../model/ids.ts';
 import type { RunRecord, Store } from '../store/store.ts';
 import type { Gate, SystemNote } from './gate.ts';
 import { controlLimits } from './limits.ts';
-import type { LiveRuns } from './live-runs.ts';
+import type { LiveRun, LiveRuns } from './live-runs.ts';
 import type { Logger } from './logger.ts';
 import type { RunnerLink } from './runner-link.ts';
 
@@ -18,12 +18,14 @@ export type EgressRecordParts = {
   readonly logger: Logger;
 };
 
+type Told = { readonly fresh: readonly EgressFlow[]; readonly ends: readonly EgressFlowEnd[] };
 type Owned = Pick<RunRecord, 'id' | 'session' | 'owner'>;
 
 /**
- * Verdicts of the gateway: on the record and in the store before the runner hears that they are, and so before a
- * byte of an allowed flow goes out. Batches are taken in their order, many to a commit. What cannot be written is
- * tried again for as long as the connection that told it lasts; a new one tells it anew.
+ * Verdicts of the gateway: on the record before the runner hears that they are, and so before a byte of an allowed
+ * flow goes out. Batches are taken in their order, many to a commit. What cannot be written is tried again for as long
+ * as the connection that told it lasts; a new one tells it anew. They are in the store a moment later, and the runner
+ * keeps them until then; a control that ends between the two has a verdict on the record twice, under one number.
  */
 export class EgressRecords {
   readonly #parts: EgressRecordParts;
@@ -31,6 +33,11 @@ export class EgressRecords {
   #pending: EgressBatch[] = [];
   #draining: Promise<void> | null = null;
   #overflowed = false;
+  /** The highest number of a flow that is on the record, for each live run. */
+  readonly #highest = new WeakMap<LiveRun, number>();
+  /** What is on the record and on its way to the store. */
+  #unkept = 0;
+  #onKept: () => void = () => undefined;
 
   constructor(parts: EgressRecordParts) {
     this.#parts = parts;
@@ -58,6 +65,7 @@ export class EgressRecords {
   async close(): Promise<void> {
     this.#stopped.abort();
     this.forget();
+    this.#onKept();
     await this.#draining;
   }
 
@@ -66,8 +74,10 @@ export class EgressRecords {
     while (this.#pending.length > 0) {
       const { generation } = link;
       const batches = this.#next();
+      let told: Told;
       try {
-        await this.#record(batches);
+        await this.#room();
+        told = await this.#record(batches);
       } catch (error) {
         logger.error({ error: String(error) }, 'verdicts of the gateway could not be recorded');
         await pause(controlLimits.writeRetryMs, undefined, { signal: this.#stopped.signal }).catch(() => {});
@@ -78,6 +88,7 @@ export class EgressRecords {
       // A number of an earlier connection may stand for another batch on this one.
       if (link.generation !== generation) continue;
       for (const { batch } of batches) void link.order({ order: 'recorded', batch }).catch(() => undefined);
+      void this.#keep(told, { generation, batches: batches.map(({ batch }) => batch) });
     }
     this.#draining = null;
     // What did not fit is told again on a new connection.
@@ -95,8 +106,39 @@ export class EgressRecords {
     return batches;
   }
 
-  async #record(batches: readonly EgressBatch[]): Promise<void> {
-    const { store, gate, live } = this.#parts;
+  /** Resolves when few enough wait for the store. */
+  async #room(): Promise<void> {
+    while (this.#unkept >= controlLimits.egressUnkeptMax && !this.#stopped.signal.aborted)
+      await new Promise<void>((resolve) => {
+        this.#onKept = resolve;
+      });
+  }
+
+  /** Into the store, however long it takes; what is told again meanwhile finds it on the record. Never rejects. */
+  async #keep({ fresh, ends }: Told, { generation, batches }: { generation: number; batches: number[] }) {
+    const { store, link, live, logger } = this.#parts;
+    this.#unkept += fresh.length + ends.length;
+    while (!this.#stopped.signal.aborted) {
+      try {
+        if (fresh.length + ends.length > 0) await store.flows.record(fresh, ends);
+        if (link.generation === generation)
+          void link.order({ order: 'kept', batches }).catch(() => undefined);
+        break;
+      } catch (error) {
+        logger.error({ error: String(error) }, 'verdicts of the gateway could not be stored');
+        await pause(controlLimits.writeRetryMs, undefined, { signal: this.#stopped.signal }).catch(() => {});
+      }
+    }
+    this.#unkept -= fresh.length + ends.length;
+    this.#onKept();
+    for (const id of new Set(fresh.map(({ run }) => run))) {
+      const running = live.get(id);
+      if (running !== null) live.reached(running);
+    }
+  }
+
+  async #record(batches: readonly EgressBatch[]): Promise<Told> {
+    const { gate, live } = this.#parts;
     const told = batches.flatMap(({ flows }) => flows);
     const runs = await this.#ownersOf(new Set(batches.flatMap(({ flows, ends }) => [...flows, ...ends])));
     const fresh: EgressFlow[] = [];
@@ -107,11 +149,11 @@ export class EgressRecords {
     }
     await Promise.all(fresh.map((flow) => gate.record(flowNote(flow, runs.get(flow.run)!))));
     const ends = batches.flatMap((batch) => batch.ends).filter(({ run }) => runs.get(run) !== null);
-    if (fresh.length + ends.length > 0) await store.flows.record(fresh, ends);
-    for (const id of new Set(fresh.map(({ run }) => run))) {
-      const running = live.get(id);
-      if (running !== null) live.reached(running);
+    for (const { run, id } of fresh) {
+      const running = live.get(run);
+      if (running !== null) this.#highest.set(running, Math.max(this.#highest.get(running) ?? 0, id));
     }
+    return { fresh, ends };
   }
 
   async #ownersOf(told: ReadonlySet<{ readonly run: RunId }>): Promise<Map<RunId, Owned | null>> {
@@ -125,8 +167,22 @@ export class EgressRecords {
   /** Flows that were not recorded before, each once. */
   async #unknown(run: RunId, flows: readonly EgressFlow[]): Promise<EgressFlow[]> {
     const byId = new Map(flows.toReversed().map((flow) => [flow.id, flow]));
-    const known = await this.#parts.store.flows.known(run, [...byId.keys()]);
+    const highest = await this.#highestOf(run);
+    const doubtful = [...byId.keys()].filter((id) => id <= highest);
+    const known = doubtful.length > 0 ? await this.#parts.store.flows.known(run, doubtful) : new Set();
     return [...byId.values()].reverse().filter(({ id }) => !known.has(id));
+  }
+
+  /** No flow above it is on the record. */
+  async #highestOf(run: RunId): Promise<number> {
+    const { live, store } = this.#parts;
+    const running = live.get(run);
+    const remembered = running === null ? undefined : this.#highest.get(running);
+    if (remembered !== undefined) return remembered;
+    const { records } = await store.flows.newest(run, { before: null, limit: 1 });
+    const highest = records[0]?.id ?? 0;
+    if (running !== null) this.#highest.set(running, highest);
+    return highest;
   }
 }
 

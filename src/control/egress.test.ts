@@ -38,7 +38,7 @@ const egressEvents = async (test: TestControl) =>
   (await test.events()).filter(({ action }) => action.startsWith('egress.'));
 
 describe('a verdict', () => {
-  it('is on the record and in the store before the runner hears so', async () => {
+  it('is on the record before the runner hears so, and whoever reads finds it', async () => {
     await using test = await TestControl.open();
     const run = await hosted(test);
     const request = { protocol: 'http', method: 'GET', path: '/x', port: 80 } as const;

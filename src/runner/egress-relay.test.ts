@@ -14,7 +14,7 @@ function relayWithControl(): { relay: EgressRelay; heard: number[]; recorded: nu
   return { relay, heard, recorded: [] };
 }
 
-test('each batch is told once as it comes, numbered in order, and is owed until control has recorded it', () => {
+test('each batch is told once as it comes, numbered in order, and is owed until control has it in its store', () => {
   const { relay, heard, recorded } = relayWithControl();
   for (const name of [1, 2, 3]) relay.send(content, () => recorded.push(name));
   assert.deepEqual(heard, [1, 2, 3]);
@@ -24,21 +24,26 @@ test('each batch is told once as it comes, numbered in order, and is owed until 
   );
   relay.recorded(2);
   assert.deepEqual(recorded, [2]);
+  assert.equal(relay.owed().length, 3);
+  relay.kept(2);
   assert.deepEqual(
     relay.owed().map(({ batch }) => batch),
     [1, 3],
   );
 });
 
-test('a control that was started anew is told again what is owed, until it is recorded, with what it held', () => {
+test('a control that was started anew is told again what is owed, until it has it in its store, with what it held', () => {
   const { relay, recorded } = relayWithControl();
   relay.send({ flows: [], ends: [] }, () => recorded.push(1));
   relay.send(content, () => recorded.push(2));
   const first = relay.owed();
   assert.deepEqual(relay.owed(), first);
   relay.recorded(1);
+  assert.deepEqual(relay.owed(), first);
+  relay.kept(1);
   assert.deepEqual(relay.owed(), first.slice(1));
   relay.recorded(2);
+  relay.kept(2);
   assert.deepEqual(relay.owed(), []);
   assert.deepEqual(recorded, [1, 2]);
 });
@@ -61,7 +66,10 @@ test('a batch is kept while nobody listens', () => {
 test('whoever is told sees what is owed already, so that an answer at once settles it', () => {
   const relay = new EgressRelay();
   let settled = 0;
-  relay.onBatch(({ batch }) => relay.recorded(batch));
+  relay.onBatch(({ batch }) => {
+    relay.recorded(batch);
+    relay.kept(batch);
+  });
   relay.send(content, () => {
     settled += 1;
   });

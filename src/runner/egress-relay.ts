@@ -2,12 +2,12 @@ import type { EgressBatch } from '../contract/runner.ts';
 import type { RunId } from '../model/ids.ts';
 
 export type Verdicts = Pick<EgressBatch, 'flows' | 'ends'>;
-type Owed = { readonly batch: EgressBatch; readonly recorded: () => void };
+type Owed = { readonly batch: EgressBatch; recorded: () => void };
 
 /**
- * Carries verdicts from the gateway to control, in order, and keeps each batch until control says that it is
- * durable: a control that was started anew is told again. The gateway has few batches on their way at a time, so
- * no more is kept while there is no control.
+ * Carries verdicts from the gateway to control, in order, and keeps each batch until control has it in its store: a
+ * control that was started anew is told again. The gateway has few batches on their way at a time that are not
+ * durable, and control few that are not in its store, so no more is kept while there is no control.
  */
 export class EgressRelay {
   readonly #owed = new Map<number, Owed>();
@@ -61,8 +61,14 @@ export class EgressRelay {
 
   recorded(batch: number): void {
     const owed = this.#owed.get(batch);
+    if (owed === undefined) return;
+    const { recorded } = owed;
+    owed.recorded = () => undefined;
+    recorded();
+  }
+
+  kept(batch: number): void {
     this.#owed.delete(batch);
-    owed?.recorded();
   }
 
   owed(): EgressBatch[] {

@@ -89,6 +89,9 @@ export class Runner {
       case 'recorded':
         this.#egress.recorded(order.batch);
         return null;
+      case 'kept':
+        for (const batch of order.batches) this.#egress.kept(batch);
+        return null;
       case 'egress':
         await this.#live.get(order.run)?.hosted.changeEgress(order.egress);
         return null;

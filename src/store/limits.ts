@@ -12,6 +12,9 @@ export const storeLimits = {
   batchWritesMax: 256,
   /** Ids of flows that one statement looks up. */
   flowLookupMax: 32,
+  /** Flows that wait to share a commit, and how long. */
+  flowsHeldMax: 2_000,
+  flowsHeldMs: 50,
 } as const;
 
 assert(storeLimits.pageSpecBytesMax >= 1024 * 1024, 'the largest request fits a page');

@@ -54,6 +54,8 @@ export class FakeRunner {
   readonly unacknowledged = new Map<RunId, RunFinished>();
   /** Batches of verdicts by number, kept until they are recorded. */
   readonly unrecorded = new Map<number, EgressBatch>();
+  /** The same until they are kept. */
+  readonly unkept = new Map<number, EgressBatch>();
   readonly output = new Map<RunId, Buffer>();
   readonly artifacts = new Map<RunId, { info: ArtifactInfo; bytes: Buffer }[]>();
   readonly uploads = new Map<UploadId, Buffer>();
@@ -108,6 +110,7 @@ export class FakeRunner {
     this.live.clear();
     this.unacknowledged.clear();
     this.unrecorded.clear();
+    this.unkept.clear();
   }
 
   cut(): void {
@@ -167,11 +170,12 @@ export class FakeRunner {
     this.#emit(event);
   }
 
-  /** Tells verdicts, now and on every connection until they are recorded. Gives the batch's number. */
+  /** Tells verdicts, now and on every connection until they are kept. Gives the batch's number. */
   tell(flows: readonly EgressFlow[], ends: readonly EgressFlowEnd[] = []): number {
     const batch = ++this.#lastBatch;
     const told: EgressBatch = { event: 'egress', batch, flows, ends };
     this.unrecorded.set(batch, told);
+    this.unkept.set(batch, told);
     this.#emit(told);
     return batch;
   }
@@ -209,7 +213,7 @@ export class FakeRunner {
   async #serveOrders(channel: Channel): Promise<void> {
     this.#ordersChannel = channel;
     for (const finished of this.unacknowledged.values()) await channel.sendJson(finished);
-    for (const batch of this.unrecorded.values()) await channel.sendJson(batch);
+    for (const batch of this.unkept.values()) await channel.sendJson(batch);
     for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
       if (frame.kind !== 'json') return;
       const { id, ...order } = frame.value as OrderFrame;
@@ -236,6 +240,9 @@ export class FakeRunner {
         return { ok: null };
       case 'recorded':
         this.unrecorded.delete(order.batch);
+        return { ok: null };
+      case 'kept':
+        for (const batch of order.batches) this.unkept.delete(batch);
         return { ok: null };
       case 'egress': {
         const hosted = this.live.get(order.run);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type Kysely, sql } from 'kysely';
+import { CompiledQuery, type Insertable, type Kysely, sql } from 'kysely';
 import type { EgressFlow, EgressFlowEnd } from '../../model/egress.ts';
 import type { RunId } from '../../model/ids.ts';
 import { storeLimits } from '../limits.ts';
@@ -11,8 +11,9 @@ import type { Tables } from './tables.ts';
 type Database = Kysely<Tables>;
 
 export function flowQueries(reader: Database, writer: GroupCommit): FlowStore {
+  const texts = textsOf(reader);
   return {
-    record: (flows, ends) => writer.do((db) => record(db, flows, ends)),
+    record: (flows, ends) => writer.do((db) => record(db, texts, flows, ends)),
     known: (run, ids) => known(reader, run, ids),
     list: (run, filter, page) => list(reader, run, filter, page),
     newest: (run, page) => newest(reader, run, page),
@@ -22,34 +23,58 @@ export function flowQueries(reader: Database, writer: GroupCommit): FlowStore {
   };
 }
 
+type Texts = { readonly insertion: string; readonly ending: string };
+
+/** Made once: both are written for every connection, and making them costs more than carrying them out. */
+function textsOf(db: Database): Texts {
+  const insertion = db
+    .insertInto('flows')
+    .values(Object.fromEntries(flowColumns.map((name) => [name, ''])) as Insertable<Tables['flows']>)
+    .onConflict((conflict) => conflict.columns(['run', 'id']).doNothing());
+  const ending = db
+    .updateTable('flows')
+    .set({ ended_at: 0, bytes_out: 0, bytes_in: 0, outcome: '' })
+    .where('run', '=', '')
+    .where('id', '=', 0)
+    .where('ended_at', 'is', null);
+  return { insertion: insertion.compile().sql, ending: ending.compile().sql };
+}
+
+const flowColumns = [
+  ...['id', 'run', 'at', 'host', 'address', 'port', 'protocol', 'method', 'path'],
+  ...['verdict', 'rule', 'denial', 'generation', 'count'],
+  ...['ended_at', 'bytes_out', 'bytes_in', 'outcome'],
+];
+
 async function record(
   db: Database,
+  { insertion, ending }: Texts,
   flows: readonly EgressFlow[],
   ends: readonly EgressFlowEnd[],
 ): Promise<void> {
-  for (const flow of flows)
-    await db
-      .insertInto('flows')
-      .values(columnsOf(flow))
-      .onConflict((conflict) => conflict.columns(['run', 'id']).doNothing())
-      .execute();
-  for (const { run, id, at, bytesOut, bytesIn, outcome } of ends)
-    await db
-      .updateTable('flows')
-      .set({ ended_at: at, bytes_out: bytesOut, bytes_in: bytesIn, outcome })
-      .where('run', '=', run)
-      .where('id', '=', id)
-      .where('ended_at', 'is', null)
-      .execute();
+  const ended = new Map(ends.toReversed().map((end) => [`${end.run} ${end.id}`, end]));
+  const write = (text: string, parameters: readonly unknown[]) =>
+    db.executeQuery(CompiledQuery.raw(text, [...parameters]));
+  for (const flow of flows) {
+    const key = `${flow.run} ${flow.id}`;
+    const { numAffectedRows } = await write(insertion, [...valuesOf(flow), ...endValuesOf(ended.get(key))]);
+    if (numAffectedRows !== 0n) ended.delete(key);
+  }
+  for (const end of ended.values()) await write(ending, [...endValuesOf(end), end.run, end.id]);
 }
 
-function columnsOf(flow: EgressFlow) {
+/** In the order of `flowColumns`. */
+function valuesOf(flow: EgressFlow): readonly unknown[] {
   const { id, run, at, host, address, port, protocol, method, path } = flow;
   const { verdict, rule, denial, generation, count } = flow;
-  return {
-    ...{ id, run, at, host, address, port, protocol, method, path },
-    ...{ verdict, rule, denial, generation, count },
-  };
+  return [
+    ...[id, run, at, host, address, port, protocol, method, path],
+    ...[verdict, rule, denial, generation, count],
+  ];
+}
+
+function endValuesOf(end: EgressFlowEnd | undefined): readonly unknown[] {
+  return [end?.at ?? null, end?.bytesOut ?? null, end?.bytesIn ?? null, end?.outcome ?? null];
 }
 
 /** Always the same number of parameters, so that its statement is prepared once. */

@@ -15,6 +15,7 @@ import type { Tables } from '../sql/tables.ts';
 import { tokenQueries } from '../sql/token-queries.ts';
 import { uploadQueries } from '../sql/upload-queries.ts';
 import type { Store } from '../store.ts';
+import { WriteBehindFlows } from '../write-behind-flows.ts';
 import { preparing } from './prepared.ts';
 import { sqliteFault } from './sqlite-fault.ts';
 
@@ -39,16 +40,18 @@ export async function openSqliteStore(options: { file: string }): Promise<Store>
   readFile.pragma('query_only = ON');
   const reader = new Kysely<Tables>({ dialect: new SqliteDialect({ database: preparing(readFile) }) });
   const commits = new GroupCommit(writer);
+  const flows = new WriteBehindFlows(flowQueries(reader, commits));
   return {
     sessions: sessionQueries(reader, commits),
     runs: runQueries(reader, commits),
     uploads: uploadQueries(reader, commits),
     tokens: tokenQueries(reader, commits),
     policies: policyQueries(reader, commits),
-    flows: flowQueries(reader, commits),
+    flows,
     idempotency: claimQueries(reader, commits),
     check: () => check(reader, writer),
     close: async () => {
+      await flows.settled();
       await commits.settled();
       await reader.destroy();
       await writer.destroy();
