@@ -118,11 +118,26 @@ describe('what a candidate would say', () => {
     assert.equal(say(as('https'), { protocol: 'ssh' }), 'protocol');
     assert.equal(say(as('http')), 'malformed');
     assert.equal(say(as('https'), { protocol: 'tcp' }), 'unknown: protocol');
-    assert.equal(say(as('https'), denial('protocol')), 'protocol');
+    assert.equal(say(as('https'), denial('protocol')), 'unknown: protocol');
+    assert.equal(say(as('ssh'), denial('protocol', { protocol: 'ssh' })), 'protocol');
     assert.equal(say(as('http'), denial('protocol')), 'unknown: protocol');
+    assert.equal(
+      say(as('http'), denial('protocol', { protocol: 'http' })),
+      'allowed',
+      'it was HTTP, to a proxy',
+    );
+    assert.equal(say(as('https'), denial('protocol', { protocol: 'http' })), 'protocol');
+    assert.equal(say([rule({ methods: ['GET'] })], denial('protocol')), 'protocol');
     assert.equal(say(as('tcp'), denial('protocol')), 'allowed');
     assert.equal(say(as('https'), denial('name-mismatch')), 'name-mismatch');
     assert.equal(say(as('tcp'), denial('name-mismatch')), 'allowed');
+    const inside = denial('name-mismatch', { method: 'GET', path: '/' });
+    assert.equal(say(as('https'), inside), 'allowed', 'nobody looks inside any more');
+    assert.equal(say([rule({ methods: ['GET'] })], inside), 'name-mismatch');
+    const odd = denial('malformed', { method: 'GET', path: '/a//b' });
+    assert.equal(say([rule({ paths: ['/**'] })], odd), 'malformed');
+    assert.equal(say([rule({ methods: ['GET'] })], odd), 'unknown: request');
+    assert.equal(say(as('https'), odd), 'allowed');
     const noHttp = denial('malformed', { protocol: 'http' });
     assert.equal(say(as('http'), noHttp), 'malformed');
     assert.equal(say(as('https'), noHttp), 'unknown: protocol');
@@ -133,7 +148,7 @@ describe('what a candidate would say', () => {
     assert.equal(say([rule()], denial('unresolved')), 'unresolved');
     assert.equal(say([rule()], denial('certificate')), 'allowed', 'nobody looks inside any more');
     const reads = [rule({ methods: ['GET'] })];
-    assert.equal(say(reads, denial('certificate', { method: 'GET', path: '/' })), 'certificate');
+    assert.equal(say(reads, denial('certificate')), 'certificate');
     assert.equal(say([rule()], denial('no-record')), 'unknown: record');
     assert.equal(say([rule()], denial('limit')), 'allowed', 'there is none any more');
     const limited = policy([rule()], { ...unlimitedEgress, connections: 1 });
@@ -181,8 +196,10 @@ const truth = fc.record({
   address: fc.constantFrom(...addresses),
   resolves: fc.boolean(),
   port: fc.constantFrom(22, 80, 443),
-  bytes: fc.constantFrom('tls', 'tls+http', 'http', 'ssh', 'other', 'broken tls'),
+  bytes: fc.constantFrom('tls', 'tls+http', 'tls+odd', 'http', 'ssh', 'other', 'broken tls'),
   namesHost: fc.boolean(),
+  namesHostInside: fc.boolean(),
+  isAbsolute: fc.boolean(),
   method: fc.constantFrom('GET', 'PUT', 'X'.repeat(40)),
   path: fc.constantFrom('/', '/a/b', '/a/%41', '/a/../b', '*', '/a%2fb', `/a/${'b'.repeat(2_000)}`),
 });
@@ -210,23 +227,35 @@ function gateway(candidate: EgressPolicy, flow: Truth): RecordedFacts & { early:
   }
   const { protocol, methods, paths } = found;
   const looks = methods !== undefined || paths !== undefined;
-  const isTls = bytes === 'tls' || bytes === 'tls+http';
+  const isTls = bytes.startsWith('tls');
   const seesRequest = protocol === 'http' || (protocol === 'https' && looks);
   if (protocol === 'ssh' && bytes !== 'ssh') return record('protocol', 'ssh');
   if (protocol === 'https' && !isTls)
     return record(bytes === 'broken tls' ? 'malformed' : 'protocol', 'https');
   if (protocol === 'https' && host !== null && !namesHost) return record('name-mismatch', 'https');
+  const away = (seen: boolean) => {
+    if (host !== null && !flow.resolves) return record('unresolved', protocol, seen);
+    return mayDial(candidate, ip, port, []) ? null : record('address-class', protocol, seen);
+  };
+  if (protocol === 'https' && looks) {
+    if (bytes === 'tls+odd') return record('protocol', 'https');
+    // Where TLS ends here, the upstream is asked before the first request.
+    const gone = away(false);
+    if (gone !== null) return gone;
+  }
   if (seesRequest && bytes !== (protocol === 'http' ? 'http' : 'tls+http'))
     return record('malformed', protocol);
   if (protocol === 'http' && !namesHost) return record('name-mismatch', 'http', true);
+  if (protocol === 'https' && seesRequest) {
+    if (flow.isAbsolute) return record('malformed', 'https', true);
+    if (!flow.namesHostInside) return record('name-mismatch', 'https', true);
+  }
   if (seesRequest && looks) {
     const normal = paths === undefined ? path : normalPath(path);
     if (normal === null) return record('malformed', protocol, true);
     if (!requestAllowed(found, method, normal)) return record('request', protocol, true);
   }
-  if (host !== null && !flow.resolves) return record('unresolved', protocol, seesRequest);
-  if (!mayDial(candidate, ip, port, [])) return record('address-class', protocol, seesRequest);
-  return record(null, protocol, seesRequest);
+  return away(seesRequest) ?? record(null, protocol, seesRequest);
 }
 
 test('what is not unknown is what the gateway would have said to the same flow', () => {

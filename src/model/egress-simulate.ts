@@ -1,6 +1,7 @@
 import type { EgressDenial, EgressFlow, EgressPolicy, EgressProtocol, EgressRule } from './egress.ts';
 import {
   knowsName,
+  looksAtRequests,
   mayDial,
   networkOf,
   requestAllowed,
@@ -37,10 +38,10 @@ export type RecordedFacts = Pick<
 const recordedMax = { method: 32, path: 1_024 } as const;
 
 /**
- * What the policy would say to a recorded flow, by the rules that the gateway decides by and in their order. What
- * the record does not hold is `unknown`, with two exceptions: a connection that was denied before it said anything
- * is taken to be what the rule is for, and a name whose addresses are not recorded to have some that may be dialled. Limits and the control plane's own
- * addresses are left out.
+ * What the policy would say to a recorded flow, by the rules that the gateway decides by. What the record does not
+ * hold is `unknown`, with two exceptions: a connection that was denied before it said anything is taken to be what the
+ * rule is for, and a name whose addresses are not recorded to have some that may be dialled. Limits and the control
+ * plane's own addresses are left out.
  */
 export function simulateFlow(policy: EgressPolicy, flow: RecordedFacts): Simulated {
   const { host, address, port, protocol } = flow;
@@ -48,7 +49,7 @@ export function simulateFlow(policy: EgressPolicy, flow: RecordedFacts): Simulat
   if (protocol === 'dns') return lookup(policy, host);
   const rule = host === null ? ruleOfAddress(policy, flow) : ruleOfName(policy, host, port);
   if ('would' in rule) return rule;
-  return bytes(rule, flow) ?? request(rule, flow) ?? reach(policy, rule, flow);
+  return bytes(rule, flow) ?? unreachable(policy, flow) ?? request(rule, flow) ?? rest(policy, rule, flow);
 }
 
 const unknown = (fact: UnknownFact) => ({ would: 'unknown', unknown: fact }) as const;
@@ -93,46 +94,55 @@ const afterBytes: ReadonlySet<EgressDenial | null> = new Set<EgressDenial | null
 /** What the bytes were found to be; null where nobody looked. */
 function seenProtocol({ host, protocol, method, denial }: RecordedFacts): EgressProtocol | null {
   if (protocol === null || protocol === 'dns' || protocol === 'tcp') return null;
-  const looked = method !== null || afterBytes.has(denial) || (denial === 'address-class' && host !== null);
+  // HTTP to a proxy is HTTP, whatever the rule is for.
+  const isProxied = denial === 'protocol' && protocol === 'http';
+  const behindName = denial === 'address-class' && host !== null;
+  const looked = method !== null || afterBytes.has(denial) || isProxied || behindName;
   return looked ? protocol : null;
 }
 
 /** Null where the bytes are what the rule is for. */
 function bytes(rule: EgressRule, flow: RecordedFacts): Simulated | null {
   if (rule.protocol === 'tcp') return null;
-  const { protocol, method, verdict, denial } = flow;
+  const { method, verdict, denial } = flow;
   const seen = seenProtocol(flow);
   if (seen !== null && seen !== rule.protocol) return otherBytes(rule);
-  if (denial === 'name-mismatch') return denied('name-mismatch');
+  // With a method, it was a request inside TLS that named another host.
+  const isUnseen = method !== null && rule.protocol === 'https' && !looksAtRequests(rule);
+  if (denial === 'name-mismatch' && !isUnseen) return denied('name-mismatch');
+  if (denial === 'certificate' && looksAtRequests(rule)) return denied('certificate');
   if (method !== null) return null;
-  if (denial === 'protocol') return protocol === rule.protocol ? denied('protocol') : unknown('protocol');
+  if (denial === 'protocol' && seen === null) return otherBytesThan(rule, flow);
   if (denial === 'malformed') return brokenBytes(rule, flow);
   return seen === null && verdict === 'allowed' ? unknown('protocol') : null;
+}
+
+/** Bytes that were no TLS, or TLS for something that is no HTTP, which matters to who looks inside alone. */
+function otherBytesThan(rule: EgressRule, { protocol }: RecordedFacts): Simulated {
+  const still = protocol === rule.protocol && (protocol !== 'https' || looksAtRequests(rule));
+  return still ? denied('protocol') : unknown('protocol');
 }
 
 function otherBytes({ protocol }: EgressRule): Simulated {
   return denied(protocol === 'http' ? 'malformed' : 'protocol');
 }
 
-/** Bytes that were no HTTP may be anything; those that were no TLS began like it, and HTTP inside may be the broken part. */
+/** Bytes that were no HTTP may be anything; broken TLS began like it, and HTTP inside may be the broken part. */
 function brokenBytes(rule: EgressRule, { protocol }: RecordedFacts): Simulated {
   if (protocol === 'https' && rule.protocol !== 'https') return otherBytes(rule);
-  const still = protocol === rule.protocol && (protocol === 'http' || looksInside(rule));
+  const still = protocol === rule.protocol && (protocol === 'http' || looksAtRequests(rule));
   return still ? denied('malformed') : unknown('protocol');
-}
-
-function looksInside({ methods, paths }: EgressRule): boolean {
-  return methods !== undefined || paths !== undefined;
 }
 
 /** Null where the rule lets the request through, or looks at none. */
 function request(rule: EgressRule, { method, path, denial }: RecordedFacts): Simulated | null {
-  if (!looksInside(rule)) return null;
+  if (!looksAtRequests(rule)) return null;
   if (method === null || method.length >= recordedMax.method) return unknown('request');
   if (rule.methods?.includes(method) === false) return denied('request');
+  // With a method, what was malformed is the path, or inside TLS the form of the target.
+  if (denial === 'malformed' && rule.paths !== undefined) return denied('malformed');
+  if (denial === 'malformed' && rule.protocol === 'https') return unknown('request');
   if (rule.paths === undefined) return null;
-  // With a method, what was malformed is the path.
-  if (denial === 'malformed') return denied('malformed');
   if (path === null || path.length >= recordedMax.path || !isPlain(path)) return unknown('request');
   return requestAllowed(rule, method, path) ? null : denied('request');
 }
@@ -144,19 +154,21 @@ function isPlain(path: string): boolean {
   return !segments.slice(0, -1).includes('') && !segments.some((segment) => /^\.\.?$/.test(segment));
 }
 
-/** The rule would let it through; whether it would have got there too. */
-function reach(policy: EgressPolicy, rule: EgressRule, flow: RecordedFacts): Simulated {
-  const { host, address, port, denial } = flow;
+/** Null where nothing recorded keeps it from getting there. */
+function unreachable(policy: EgressPolicy, { host, address, port, denial }: RecordedFacts): Simulated | null {
   if (denial === 'unresolved') return denied('unresolved');
-  if (denial === 'certificate' && rule.protocol === 'https' && looksInside(rule))
-    return denied('certificate');
+  const parsed = address === null ? null : parseAddress(address);
+  const refused = host !== null && denial === 'address-class' && !namesNetworkAt(policy, port);
+  if (refused || (parsed !== null && !mayDial(policy, unmapped(parsed), port, [])))
+    return denied('address-class');
+  return null;
+}
+
+function rest(policy: EgressPolicy, rule: EgressRule, { host, denial }: RecordedFacts): Simulated {
   if (denial === 'no-record') return unknown('record');
   if (denial === 'limit' && Object.values(policy.limits).some((limit) => limit !== null))
     return unknown('limit');
-  if (denial === 'address-class' && host !== null)
-    return namesNetworkAt(policy, port) ? unknown('address') : denied('address-class');
-  const parsed = address === null ? null : parseAddress(address);
-  if (parsed !== null && !mayDial(policy, unmapped(parsed), port, [])) return denied('address-class');
+  if (denial === 'address-class' && host !== null) return unknown('address');
   return { would: 'allowed', rule: rule.name };
 }
 
