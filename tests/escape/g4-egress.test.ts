@@ -95,6 +95,16 @@ describe('G4', { skip }, () => {
 
   const reached = () => internet.arrivals.map(({ at, port, what }) => `${at}:${port} ${what}`);
 
+  test('names are found by programs that ask for one family, and only where the host has it', async () => {
+    const ran = await inSandbox(
+      'getent ahostsv4 site.example; getent ahostsv6 site.example; getent hosts site.example',
+    );
+    assert.match(ran.stdout, /^198\.18\.\d+\.\d+\s+STREAM site\.example$/m, ran.text);
+    assert.match(ran.stdout, /^fd73:6561:6c77::[0-9a-f]+\s+STREAM site\.example$/m);
+    const none = await inSandbox('getent ahostsv4 unknown.example; getent ahostsv6 unknown.example');
+    assert.equal(none.stdout, '');
+  });
+
   test('what the policy names is reached, by every protocol of it, and recorded with its rule', async () => {
     const ran = await inSandbox(
       [

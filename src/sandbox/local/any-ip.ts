@@ -1,13 +1,18 @@
 import { routeNetlink } from '../../base/libc.ts';
+import { gatewayAddress, gatewayAddress6 } from '../../model/gateway-address.ts';
+import { parseAddress } from '../../model/ip-address.ts';
 
 /**
  * Makes every address local in the calling thread's network namespace: loopback up, and a default route of
  * type `local` for IPv4 and IPv6 (ip-route(8), "local"). A connection to any address then ends in this
  * namespace, at a listener there or refused at once; there is no other interface and no route to leak through.
- * The same as `ip link set lo up; ip route add local default dev lo; ip route add local ::/0 dev lo`.
+ * The same as `ip link set lo up; ip route add local default dev lo; ip route add local ::/0 dev lo`, and an address
+ * of each family that is not loopback's: without one, programs that ask for what the host can reach (AI_ADDRCONFIG)
+ * take it to reach nothing.
  */
 export function makeEveryAddressLocal(): void {
-  routeNetlink([linkUp(), localDefaultRoute(afInet, 2), localDefaultRoute(afInet6, 3)]);
+  const addresses = [gatewayAddress, gatewayAddress6].map((text, index) => addAddress(text, 4 + index));
+  routeNetlink([linkUp(), localDefaultRoute(afInet, 2), localDefaultRoute(afInet6, 3), ...addresses]);
 }
 
 const afInet = 2;
@@ -48,4 +53,21 @@ function localDefaultRoute(family: number, sequence: number): Buffer {
   outInterface.writeUInt16LE(4, 2);
   outInterface.writeInt32LE(loopback, 4);
   return message(24, request | create, sequence, Buffer.concat([route, outInterface]));
+}
+
+/** RTM_NEWADDR of one host's address, of global scope, on loopback; in use at once (IFA_F_NODAD). */
+function addAddress(text: string, sequence: number): Buffer {
+  const address = parseAddress(text)!;
+  const family = address.family === 4 ? afInet : afInet6;
+  const noDuplicateDetection = 0x02;
+  const info = Buffer.alloc(8); // struct ifaddrmsg
+  info.writeUInt8(family, 0);
+  info.writeUInt8(address.bytes.length * 8, 1);
+  info.writeUInt8(family === afInet6 ? noDuplicateDetection : 0, 2);
+  info.writeUInt32LE(loopback, 4);
+  const local = Buffer.alloc(4 + address.bytes.length); // struct rtattr IFA_LOCAL
+  local.writeUInt16LE(local.length, 0);
+  local.writeUInt16LE(2, 2);
+  local.set(address.bytes, 4);
+  return message(20, request | create, sequence, Buffer.concat([info, local]));
 }
