@@ -47,11 +47,13 @@ class Http2Relay {
   readonly #address: string;
   readonly #program: ServerHttp2Session;
   readonly #upstream: ClientHttp2Session;
+  readonly #isUpstreamGone: boolean;
 
   constructor(connection: Connection, rule: EgressRule, { socket, address }: Opened) {
     this.#connection = connection;
     this.#rule = rule;
     this.#address = address;
+    this.#isUpstreamGone = socket.destroyed || socket.readableEnded;
     // A session has no half: its end in one direction is its end.
     for (const side of [connection.client, socket]) side.allowHalfOpen = false;
     this.#program = performServerHandshake(connection.client, {
@@ -89,6 +91,8 @@ class Http2Relay {
       if (!program.closed) program.close();
     };
     upstream.once('goaway', retire).once('close', retire);
+    // A session never hears of an end that its socket had before.
+    if (this.#isUpstreamGone) upstream.destroy();
     program.on('stream', (stream, headers, flags) => {
       stream.on('error', () => undefined);
       this.#serve(stream, headers, flags).catch(() => stream.close(NGHTTP2_INTERNAL_ERROR));

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect as connectHttp2 } from 'node:http2';
+import { connect, createServer, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { createAuthority, openIssuer } from '../../base/certificates.ts';
+import { hostRule, listening, portOf, siteHost, TestGate } from '../test-gate.ts';
+
+const publicAuthority = createAuthority(Date.now());
+const { key, certificate } = openIssuer(publicAuthority).leaf(siteHost);
+const inside = { methods: ['GET', 'POST'], paths: ['/open/**'] };
+
+async function gateTo(t: TestContext, port: number) {
+  const gate = new TestGate(t, { rules: [hostRule(siteHost, inside)], site: { port } });
+  gate.upstreams.authorities = [publicAuthority.certificate];
+  return { gate, port: await gate.portTo(siteHost, 443) };
+}
+
+async function tlsSite(
+  t: TestContext,
+  onSocket: (socket: TLSSocket, reset: () => void) => void,
+  ALPNProtocols = ['h2'],
+) {
+  const server = createTlsServer({ key, cert: certificate, ALPNProtocols }, (socket) => {
+    socket.on('error', () => undefined);
+    onSocket(socket, () => [...sockets].at(-1)!.resetAndDestroy());
+  });
+  server.on('tlsClientError', () => undefined);
+  await listening(server);
+  const sockets = new Set<Socket>();
+  server.on('connection', (s: Socket) => sockets.add(s));
+  t.after(() => {
+    server.close();
+    for (const s of sockets) s.destroy();
+  });
+  return portOf(server);
+}
+
+/** A local port before another; what the program says after its first bytes waits for `release`. */
+async function holding(t: TestContext, port: number) {
+  const gates: (() => void)[] = [];
+  const server = createServer((program) => {
+    const onward = connect(port, '127.0.0.1');
+    for (const s of [program, onward]) s.on('error', () => undefined);
+    onward.pipe(program);
+    program.once('data', (hello) => {
+      onward.write(hello);
+      program.pause();
+      gates.push(() => program.pipe(onward));
+    });
+    t.after(() => {
+      program.destroy();
+      onward.destroy();
+    });
+  });
+  await listening(server);
+  t.after(() => server.close());
+  return {
+    port: portOf(server),
+    release: () => {
+      for (const g of gates) g();
+    },
+  };
+}
+
+/** A session of a program that trusts the sandbox's authority. */
+function program2(t: TestContext, gate: TestGate, port: number, more: object = {}) {
+  const options = { host: '127.0.0.1', port, servername: siteHost, ca: gate.authority.certificate };
+  const socket = connectTls({ ...options, ALPNProtocols: ['h2'], ...more });
+  socket.on('error', () => undefined);
+  const client = connectHttp2(`https://${siteHost}`, { createConnection: () => socket });
+  client.on('error', () => undefined);
+  t.after(() => client.destroy());
+  return client;
+}
+
+/** Frames of HTTP/2 as hex: a head of 9 bytes and the payload. */
+const settings = '000000040000000000';
+const early = {
+  nothing: '',
+  settings,
+  'bytes that are no frame': 'ff'.repeat(60_000),
+  'a frame that ends it': `${settings}00000706000000000000000000000000`,
+  'that it goes away': `${settings}0000080700000000000000000000000002`,
+};
+const endings = ['ends', 'resets'] as const;
+
+for (const [what, frames] of Object.entries(early))
+  for (const how of endings)
+    test(`an upstream that says ${what} and ${how} while the program still shakes hands ends the program's requests`, async (t) => {
+      const said = Promise.withResolvers<void>();
+      const site = await tlsSite(t, (socket, reset) => {
+        socket.write(Buffer.from(frames, 'hex'));
+        setImmediate(() => {
+          if (how === 'ends') socket.end();
+          else reset();
+          socket.once('close', () => setImmediate(said.resolve));
+          if (how === 'ends') setTimeout(said.resolve, 20);
+        });
+      });
+      const { gate, port } = await gateTo(t, site);
+      const held = await holding(t, port);
+      const client = program2(t, gate, held.port);
+      const stream = client.request({ ':path': '/open/' });
+      stream.on('error', () => undefined).resume();
+      await said.promise;
+      held.release();
+      if (!stream.destroyed) await once(stream, 'close').catch(() => undefined);
+      assert.notEqual(stream.rstCode, 0);
+      const allowed = () => gate.flows.filter(({ verdict }) => verdict === 'allowed').length;
+      await gate.changes.until(() => gate.ends.length > 0 && gate.ends.length === allowed());
+    });
