@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect as connectHttp2 } from 'node:http2';
+import { connect as connectHttp2, createSecureServer } from 'node:http2';
 import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
@@ -111,3 +111,50 @@ for (const [what, frames] of Object.entries(early))
       const allowed = () => gate.flows.filter(({ verdict }) => verdict === 'allowed').length;
       await gate.changes.until(() => gate.ends.length > 0 && gate.ends.length === allowed());
     });
+
+/** A server of both versions of HTTP that counts what it is asked. */
+async function webSite(t: TestContext) {
+  const asked: string[] = [];
+  const server = createSecureServer({ key, cert: certificate, allowHTTP1: true }, (request, response) => {
+    asked.push(request.url);
+    response.end('answered');
+  });
+  server.on('sessionError', () => undefined);
+  await listening(server);
+  t.after(() => server.close());
+  return { port: portOf(server), asked };
+}
+
+type Alpn = 'h2' | 'http/1.1';
+
+/** A program that asks for one path and reads what comes. */
+function asks(t: TestContext, gate: TestGate, port: number, alpn: Alpn, path: string) {
+  if (alpn === 'h2') {
+    const stream = program2(t, gate, port).request({ ':path': path });
+    return void stream.on('error', () => undefined).resume();
+  }
+  const options = { host: '127.0.0.1', port, servername: siteHost, ca: gate.authority.certificate };
+  const socket = connectTls({ ...options, ALPNProtocols: [alpn] });
+  socket.on('error', () => undefined).resume();
+  socket.write(`GET ${path} HTTP/1.1\r\nhost: ${siteHost}\r\n\r\n`);
+  t.after(() => socket.destroy());
+}
+
+for (const alpn of ['h2', 'http/1.1'] as const)
+  test(`a request that a policy takes away while its verdict is recorded is not sent, and is cut (${alpn})`, async (t) => {
+    const { port: site, asked } = await webSite(t);
+    const { gate, port } = await gateTo(t, site);
+    gate.byHand = true;
+    asks(t, gate, port, alpn, '/open/');
+    await gate.flow(0);
+    gate.acknowledge();
+    const { id } = await gate.flow(1);
+    gate.admit([hostRule(siteHost, { ...inside, paths: ['/other/**'] })]);
+    gate.acknowledge();
+    const end = await gate.changes.until(() => gate.ends.find((each) => each.id === id));
+    assert.deepEqual([end.outcome, end.bytesOut, asked], ['cut', 0, []]);
+    gate.byHand = false;
+    asks(t, gate, port, alpn, '/other/');
+    await gate.changes.until(() => asked.length > 0);
+    assert.deepEqual(asked, ['/other/']);
+  });

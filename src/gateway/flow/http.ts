@@ -20,7 +20,7 @@ import type { Connection, Opened } from './connection.ts';
 import { lastWords, status } from './refusal.ts';
 import { splice } from './splice.ts';
 
-/** What a rule looks at of a request: its method, and its path as it was sent. */
+/** What a rule looks at of a request: its method, and its path, as it was sent or normal. */
 export type Asked = { readonly method: string; readonly path: string };
 
 export type Upstream = {
@@ -49,18 +49,24 @@ export async function serveHttp(connection: Connection, rule: EgressRule, upstre
       const seen = { method: judged.head.method, path: judged.path };
       const exceeded = connection.mayRequest();
       if (exceeded !== null) return connection.deny(exceeded, rule.protocol, seen);
-      if (opened !== null && !isIdle(opened.socket)) {
-        opened.socket.destroy();
-        opened = null;
+      // From here on, so that a change of policy finds it while its verdict is on its way.
+      connection.requests.add(seen);
+      try {
+        if (opened !== null && !isIdle(opened.socket)) {
+          opened.socket.destroy();
+          opened = null;
+        }
+        if (opened === null) {
+          const result = await upstream.open();
+          if (typeof result === 'string') return await connection.notOpened(rule, result, seen);
+          opened = result;
+        }
+        const flow = await connection.allow(judged.rule, opened.address, seen);
+        if (flow === null) return connection.notAllowed(rule.protocol, seen);
+        if (!(await exchange(connection, { ...judged, flow, upstream: opened.socket }))) return;
+      } finally {
+        connection.requests.delete(seen);
       }
-      if (opened === null) {
-        const result = await upstream.open();
-        if (typeof result === 'string') return await connection.notOpened(rule, result, seen);
-        opened = result;
-      }
-      const flow = await connection.allow(judged.rule, opened.address, seen);
-      if (flow === null) return connection.notAllowed(rule.protocol, seen);
-      if (!(await exchange(connection, { ...judged, flow, upstream: opened.socket }))) return;
     }
   } finally {
     client.off('timeout', giveUp);
@@ -174,8 +180,6 @@ async function exchange(
   const forwarding = { host: hostValue(connection.destination, rule), path, upgrade: isWebSocket };
   let next: 'next' | 'close' | 'upgraded' | 'failed' = 'failed';
   let outcome: EgressFlowEnd['outcome'] = 'reset';
-  const asked = askedOf(head);
-  connection.requests.add(asked);
   const bytes = serializeRequestHead(head, forwarding);
   const maySend = (count: number) => connection.maySend(count);
   if (maySend(bytes.length) && (await send(upstream, bytes))) {
@@ -193,7 +197,6 @@ async function exchange(
     else if (next !== 'failed') outcome = 'closed';
     if (next === 'next' && !sent) next = 'close';
   }
-  connection.requests.delete(asked);
   connection.endedRequest(flow, {
     bytesOut: upstream.bytesWritten - before.out,
     bytesIn: upstream.bytesRead - before.in,

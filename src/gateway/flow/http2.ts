@@ -106,10 +106,24 @@ class Http2Relay {
     if (request === null) return this.#deny(stream, 'malformed');
     const judged = judgeRequest(this.#connection, this.#rule, request);
     if ('denial' in judged) return this.#deny(stream, judged.denial, judged);
-    const { method, query } = request;
-    const { path, rule } = judged;
     const exceeded = this.#connection.mayRequest();
-    if (exceeded !== null) return this.#deny(stream, exceeded, { method, path });
+    if (exceeded !== null)
+      return this.#deny(stream, exceeded, { method: request.method, path: judged.path });
+    // From here on, so that a change of policy finds it while its verdict is on its way.
+    const asked = { method: request.method, path: judged.path };
+    this.#connection.requests.add(asked);
+    try {
+      await this.#serveAllowed(stream, { ...request, ...judged }, flags);
+    } finally {
+      this.#connection.requests.delete(asked);
+    }
+  }
+
+  async #serveAllowed(
+    stream: ServerHttp2Stream,
+    { method, path, query, fields, rule }: Request & { readonly rule: EgressRule },
+    flags: number,
+  ): Promise<void> {
     const flow = await this.#connection.allow(rule, this.#address, { method, path });
     if (flow === null) {
       if (!this.#connection.isCut) this.#deny(stream, 'no-record', { method, path });
@@ -120,7 +134,7 @@ class Http2Relay {
     const endStream = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
     let end: End = { bytesIn: 0, bytesOut: 0, outcome: 'reset' };
     try {
-      end = (await this.#exchange(stream, { ...request.fields, ...pseudo }, request, endStream)) ?? end;
+      end = (await this.#exchange(stream, { ...fields, ...pseudo }, endStream)) ?? end;
     } finally {
       this.#connection.endedRequest(flow, end);
     }
@@ -129,7 +143,6 @@ class Http2Relay {
   async #exchange(
     stream: ServerHttp2Stream,
     headers: OutgoingHttpHeaders,
-    asked: Asked,
     endStream: boolean,
   ): Promise<End | null> {
     if (stream.closed) return null;
@@ -140,13 +153,8 @@ class Http2Relay {
     }
     const maySend = (bytes: number) => this.#connection.maySend(bytes);
     if (!maySend(sizeOf(headers))) return null;
-    this.#connection.requests.add(asked);
-    try {
-      const upstream = this.#upstream.request(headers, { endStream, waitForTrailers: !endStream });
-      return await relay(stream, upstream, { endStream, maySend });
-    } finally {
-      this.#connection.requests.delete(asked);
-    }
+    const upstream = this.#upstream.request(headers, { endStream, waitForTrailers: !endStream });
+    return await relay(stream, upstream, { endStream, maySend });
   }
 
   #deny(stream: ServerHttp2Stream, why: EgressDenial | Exceeded, asked: Partial<Asked> = {}): void {
