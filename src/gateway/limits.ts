@@ -23,6 +23,8 @@ export const gatewayLimits = {
   streamsMax: 100,
   streamWindowBytes: 512 * 1024,
   connectionWindowBytes: 1024 * 1024,
+  /** Of those before the answer, which no window bounds, those that are passed on. */
+  interimAnswersMax: 16,
   /** How much later the next of several addresses is tried beside the first (RFC 8305). */
   nextAddressMs: 250,
   /** Silence in both directions; an agent may think for an hour. */

@@ -1,10 +1,17 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect as connectHttp2, createSecureServer } from 'node:http2';
+import {
+  connect as connectHttp2,
+  createSecureServer,
+  type IncomingHttpHeaders,
+  type ServerHttp2Stream,
+} from 'node:http2';
 import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { createAuthority, openIssuer } from '../../base/certificates.ts';
+import type { EgressFlow } from '../../model/egress.ts';
+import { gatewayLimits } from '../limits.ts';
 import { hostRule, listening, portOf, siteHost, TestGate } from '../test-gate.ts';
 
 const publicAuthority = createAuthority(Date.now());
@@ -158,3 +165,59 @@ for (const alpn of ['h2', 'http/1.1'] as const)
     await gate.changes.until(() => asked.length > 0);
     assert.deepEqual(asked, ['/other/']);
   });
+
+/** A server of HTTP/2 alone. */
+async function site2(t: TestContext, onStream: (stream: ServerHttp2Stream) => void) {
+  const server = createSecureServer({ key, cert: certificate });
+  server.on('sessionError', () => undefined);
+  server.on('stream', (stream) => {
+    stream.on('error', () => undefined);
+    onStream(stream);
+  });
+  await listening(server);
+  t.after(() => server.close());
+  return portOf(server);
+}
+
+test('an upstream that never stops announcing an answer fills nobody: a program gets the first announcements', async (t) => {
+  const most = gatewayLimits.interimAnswersMax;
+  const site = await site2(t, (stream) => {
+    for (let index = 0; index < 3 * most; index += 1)
+      stream.additionalHeaders({ ':status': 103, link: '</a>' });
+    stream.respond({ ':status': 200 });
+    stream.end();
+  });
+  const { gate, port } = await gateTo(t, site);
+  const stream = program2(t, gate, port).request({ ':path': '/open/' });
+  let hints = 0;
+  stream.on('headers', () => {
+    hints += 1;
+  });
+  const [headers] = (await once(stream.resume(), 'response')) as [IncomingHttpHeaders];
+  assert.deepEqual([hints, headers[':status']], [most, 200]);
+});
+
+test('a connection ends in the record after its requests, with none of their bytes', async (t) => {
+  const site = await site2(t, (stream) => {
+    stream.respond({ ':status': 200 });
+    stream.write(Buffer.alloc(300_000));
+  });
+  const { gate, port } = await gateTo(t, site);
+  const client = program2(t, gate, port);
+  let left = 3 * 300_000;
+  const read = Promise.withResolvers<void>();
+  for (let index = 0; index < 3; index += 1)
+    client
+      .request({ ':path': '/open/' })
+      .on('error', () => undefined)
+      .on('data', (chunk: Buffer) => {
+        left -= chunk.length;
+        if (left === 0) read.resolve();
+      });
+  await read.promise;
+  client.destroy();
+  const ends = await gate.changes.until(() => gate.ends.length === 4 && gate.ends);
+  const [{ id }] = gate.flows as [EgressFlow];
+  assert.equal(ends.at(-1)!.id, id);
+  assert.ok(ends.at(-1)!.bytesIn < 100_000, String(ends.at(-1)!.bytesIn));
+});

@@ -23,7 +23,8 @@ import { refusalStatus, refusalText } from './refusal.ts';
 /**
  * HTTP/2 on a connection whose TLS ends here: each request of it is judged and recorded as in HTTP/1 before any of it
  * goes upstream. nghttp2 parses both sides, and refuses what RFC 9113 §8 calls malformed: fields of a connection,
- * lengths that do not fit, pseudo-fields out of place. Resolves when the program's side has ended.
+ * lengths that do not fit, pseudo-fields out of place. Resolves when the program's side has ended,
+ * and with it every request.
  */
 export async function serveHttp2(connection: Connection, rule: EgressRule, upstream: Opened): Promise<void> {
   const relay = new Http2Relay(connection, rule, upstream);
@@ -79,6 +80,7 @@ class Http2Relay {
 
   async #run(): Promise<void> {
     const [program, upstream] = [this.#program, this.#upstream];
+    const serving = new Set<Promise<void>>();
     for (const session of [program, upstream]) {
       session.on('error', () => undefined);
       session.setTimeout(gatewayLimits.idleMs, () => session.destroy());
@@ -95,10 +97,16 @@ class Http2Relay {
     if (this.#isUpstreamGone) upstream.destroy();
     program.on('stream', (stream, headers, flags) => {
       stream.on('error', () => undefined);
-      this.#serve(stream, headers, flags).catch(() => stream.close(NGHTTP2_INTERNAL_ERROR));
+      const served = this.#serve(stream, headers, flags).catch(() => stream.close(NGHTTP2_INTERNAL_ERROR));
+      serving.add(served);
+      void served.finally(() => serving.delete(served));
     });
-    if (!program.destroyed) await once(program, 'close');
-    upstream.destroy();
+    try {
+      if (!program.destroyed) await once(program, 'close');
+    } finally {
+      upstream.destroy();
+      await Promise.allSettled(serving);
+    }
   }
 
   async #serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number): Promise<void> {
@@ -196,8 +204,11 @@ async function relay(
     passTrailers(stream, upstream, (trailers) => maySend(sizeOf(trailers)));
     stream.pipe(upstream);
   }
+  let interim = 0;
   upstream.on('headers', (headers) => {
-    if (!stream.headersSent) orClose(stream, () => stream.additionalHeaders(headers));
+    interim += 1;
+    if (interim <= gatewayLimits.interimAnswersMax && !stream.headersSent)
+      orClose(stream, () => stream.additionalHeaders(headers));
   });
   upstream.on('response', (headers, flags) => {
     const isEmpty = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
