@@ -41,8 +41,9 @@ export const gatewayLimits = {
   flowsPerBatchMax: 256,
   /** Batches on their way to the record at a time. */
   batchesMax: 8,
-  /** Verdicts that wait for their turn; more are refused. */
+  /** Verdicts that wait for their turn, of all sandboxes and of one; more are refused. */
   flowsWaitingMax: 20_000,
+  verdictsWaitingPerSandboxMax: 2_000,
   recordTimeoutMs: 10_000,
   /** Repeated denials are told one by one up to here and then counted, and the counts told this often. */
   denialsToldMs: 10_000,

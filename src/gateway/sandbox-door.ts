@@ -41,6 +41,8 @@ export class SandboxDoor {
   readonly #denials: Denials;
   #admitted: { readonly run: RunId; readonly policy: EgressPolicy } | null = null;
   #nextFlow = 1;
+  /** Verdicts that are on their way to the record. */
+  #waiting = 0;
   #closed = false;
   #onEmpty: () => void = () => undefined;
 
@@ -168,9 +170,12 @@ export class SandboxDoor {
 
   /** The number of the flow once its verdict is durable; null where that cannot be had. */
   async allow(rule: EgressRule, seen: Seen): Promise<number | null> {
-    if (!this.isOpen) return null;
+    if (!this.isOpen || this.#waiting >= gatewayLimits.verdictsWaitingPerSandboxMax) return null;
     const flow = this.#flow(seen, { verdict: 'allowed', rule: rule.name, denial: null });
-    return (await this.#recorder.record(flow)) ? flow.id : null;
+    this.#waiting += 1;
+    const isRecorded = await this.#recorder.record(flow);
+    this.#waiting -= 1;
+    return isRecorded ? flow.id : null;
   }
 
   deny(denial: EgressDenial, seen: Seen): void {

@@ -12,7 +12,7 @@ import { connect as connectTls, createServer as createTlsServer, type TLSSocket 
 import { createAuthority, openIssuer } from '../../base/certificates.ts';
 import type { EgressFlow } from '../../model/egress.ts';
 import { gatewayLimits } from '../limits.ts';
-import { hostRule, listening, portOf, siteHost, TestGate } from '../test-gate.ts';
+import { hostRule, listening, portOf, settled, siteHost, TestGate } from '../test-gate.ts';
 
 const publicAuthority = createAuthority(Date.now());
 const { key, certificate } = openIssuer(publicAuthority).leaf(siteHost);
@@ -220,4 +220,17 @@ test('a connection ends in the record after its requests, with none of their byt
   const [{ id }] = gate.flows as [EgressFlow];
   assert.equal(ends.at(-1)!.id, id);
   assert.ok(ends.at(-1)!.bytesIn < 100_000, String(ends.at(-1)!.bytesIn));
+});
+
+test('one sandbox fills no more of the record than its share', async (t) => {
+  const gate = new TestGate(t, { rules: [hostRule(siteHost)], byHand: true });
+  const most = gatewayLimits.verdictsWaitingPerSandboxMax;
+  assert.ok(most < gatewayLimits.flowsWaitingMax);
+  const rule = hostRule(siteHost);
+  const waiting = Array.from({ length: most }, () => gate.door.allow(rule, { port: 443 }));
+  assert.equal(await gate.door.allow(rule, { port: 443 }), null);
+  gate.byHand = false;
+  gate.acknowledge();
+  assert.ok((await Promise.all(waiting)).every((flow) => flow !== null));
+  assert.notEqual(await gate.door.allow(rule, { port: 443 }), null);
 });
