@@ -234,3 +234,18 @@ test('one sandbox fills no more of the record than its share', async (t) => {
   assert.ok((await Promise.all(waiting)).every((flow) => flow !== null));
   assert.notEqual(await gate.door.allow(rule, { port: 443 }), null);
 });
+
+test('a program that is to be told of a bad certificate and asks for nothing is let go', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const site = await tlsSite(t, () => undefined, ['http/1.1']);
+  const { gate, port } = await gateTo(t, site);
+  gate.upstreams.authorities = [];
+  const options = { host: '127.0.0.1', port, servername: siteHost, ca: gate.authority.certificate };
+  const socket = connectTls(options);
+  socket.on('error', () => undefined).resume();
+  await once(socket, 'secureConnect');
+  await gate.changes.until(() => gate.flows.find(({ denial }) => denial === 'certificate'));
+  await settled();
+  t.mock.timers.tick(gatewayLimits.firstBytesMs);
+  assert.ok(await gate.end());
+});

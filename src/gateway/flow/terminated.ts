@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import type { EgressFlowEnd, EgressRule } from '../../model/egress.ts';
+import { gatewayLimits } from '../limits.ts';
 import { isSpoken, type SpokenProtocol } from '../tls/sandbox-tls.ts';
 import type { Connection, Opened } from './connection.ts';
 import { readHead, serveHttp } from './http.ts';
@@ -99,7 +100,9 @@ async function refuseSecured(
   }
   connection.secured(client);
   assert(connection.client === client);
-  if ((await readHead(connection.inlet, () => client.destroy())) !== null) {
+  const giveUp = () => client.destroy();
+  const timer = setTimeout(giveUp, gatewayLimits.firstBytesMs);
+  if ((await readHead(connection.inlet, giveUp).finally(() => clearTimeout(timer))) !== null) {
     const { destination } = connection;
     const text =
       why === 'certificate'
