@@ -249,3 +249,22 @@ test('a program that is to be told of a bad certificate and asks for nothing is 
   t.mock.timers.tick(gatewayLimits.firstBytesMs);
   assert.ok(await gate.end());
 });
+
+test('a program that closes HTTP/2 and never its connection is let go, and the flow ends', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const site = await site2(t, () => undefined);
+  const { gate, port } = await gateTo(t, site);
+  const raw = connect({ host: '127.0.0.1', port, allowHalfOpen: true });
+  t.after(() => raw.destroy());
+  const options = { socket: raw, servername: siteHost, ca: gate.authority.certificate, allowHalfOpen: true };
+  const socket = connectTls({ ...options, ALPNProtocols: ['h2'] });
+  socket.on('error', () => undefined).resume();
+  await once(socket, 'secureConnect');
+  socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+  socket.write(Buffer.from(`${settings}000008070000000000${'00'.repeat(8)}`, 'hex'));
+  await once(socket, 'end');
+  await settled();
+  assert.deepEqual(gate.ends, []);
+  for (let index = 0; index < 2; index += 1) t.mock.timers.tick(gatewayLimits.firstBytesMs);
+  await gate.end();
+});

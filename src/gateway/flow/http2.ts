@@ -101,12 +101,21 @@ class Http2Relay {
       serving.add(served);
       void served.finally(() => serving.delete(served));
     });
-    try {
-      if (!program.destroyed) await once(program, 'close');
-    } finally {
-      upstream.destroy();
-      await Promise.allSettled(serving);
-    }
+    const sweep = this.#sweep(serving);
+    if (!program.destroyed) await once(program, 'close').catch(() => undefined);
+    clearInterval(sweep);
+    upstream.destroy();
+    await Promise.allSettled(serving);
+  }
+
+  /** A session that ends waits for its socket to end, whatever the other end does; one that was seen so twice is cut. */
+  #sweep(serving: ReadonlySet<unknown>): NodeJS.Timeout {
+    let wasEnding = false;
+    return setInterval(() => {
+      const isEnding = this.#program.destroyed || (this.#program.closed && serving.size === 0);
+      if (isEnding && wasEnding) this.#connection.client.destroy();
+      wasEnding = isEnding;
+    }, gatewayLimits.firstBytesMs);
   }
 
   async #serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number): Promise<void> {
