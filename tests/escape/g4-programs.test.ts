@@ -49,8 +49,6 @@ type Program = {
   readonly url?: string;
 };
 
-const unknownName =
-  /could not be resolved|could not resolve|resolve|not known|no such host|ENOTFOUND|Unresolved/i;
 const node = (script: string, flags = '') => `node ${flags} -e '${script}'`;
 const goProgram = `package main
 import ("fmt"; "io"; "net/http"; "os")
