@@ -124,8 +124,7 @@ class Http2Relay {
     const judged = judgeRequest(this.#connection, this.#rule, request);
     if ('denial' in judged) return this.#deny(stream, judged.denial, judged);
     const exceeded = this.#connection.mayRequest();
-    if (exceeded !== null)
-      return this.#deny(stream, exceeded, { method: request.method, path: judged.path });
+    if (exceeded !== null) return this.#deny(stream, exceeded, { method: request.method, path: judged.path });
     // From here on, so that a change of policy finds it while its verdict is on its way.
     const asked = { method: request.method, path: judged.path };
     this.#connection.requests.add(asked);
