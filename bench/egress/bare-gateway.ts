@@ -6,7 +6,10 @@ import { NamespaceMaker } from '../../src/sandbox/local/namespaces.ts';
  * was asked for. No policy, no names, no record. A peer of bench/egress.ts; its words are the ports.
  */
 const worker = new URL('../../src/sandbox/local/namespace-worker.ts', import.meta.url);
-const { fd: namespace, listeners } = await new NamespaceMaker(worker).make(process.argv.slice(2).map(Number), []);
+const { fd: namespace, listeners } = await new NamespaceMaker(worker).make(
+  process.argv.slice(2).map(Number),
+  [],
+);
 
 for (const { fd, port } of listeners) {
   const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (client) => {

@@ -130,7 +130,7 @@ export function tinyproxy({ folder }: Ground): Promise<Peer> {
 }
 
 /** Lines for squid that every use of it shares: nothing cached, nothing logged, one process. */
-function squidLines(folder: string): string[] {
+function squidLines(folder: string, port: number): string[] {
   const own = join(folder, 'squid');
   mkdirSync(own, { recursive: true });
   chmodSync(folder, 0o755);
@@ -138,7 +138,7 @@ function squidLines(folder: string): string[] {
   chownSync(own, uid!, gid!);
   return [
     ...['cache deny all', 'access_log none', 'cache_log /dev/null', 'logfile_rotate 0', 'cache_mem 8 MB'],
-    ...[`coredump_dir ${own}`, `pid_filename ${own}/pid`, 'shutdown_lifetime 0 seconds'],
+    ...[`coredump_dir ${own}`, `pid_filename ${own}/${port}.pid`, 'shutdown_lifetime 0 seconds'],
     ...[`max_filedescriptors ${openFilesMax()}`, 'visible_hostname bench', 'dns_nameservers 127.0.0.1'],
     ...['client_persistent_connections on', 'server_persistent_connections on', 'pinger_enable off'],
   ];
@@ -151,7 +151,7 @@ async function startSquid(
   lines: readonly string[],
 ): Promise<ChildProcess> {
   const file = join(folder, `squid-${port}.conf`);
-  writeFileSync(file, `${[...squidLines(folder), ...lines].join('\n')}\n`);
+  writeFileSync(file, `${[...squidLines(folder, port), ...lines].join('\n')}\n`);
   const child = begin([path, '-N', '-n', `bench${port}`, '-f', file]);
   await untilListening(child, port);
   return child;

@@ -196,7 +196,14 @@ describe('G4 with real programs', { skip }, () => {
     egress: readonly string[],
     more: { env?: Record<string, string>; session?: SessionId } = {},
   ): Promise<Ran & { text: string }> => {
-    const trust = ['CURL_CA_BUNDLE', 'SSL_CERT_FILE', 'NODE_EXTRA_CA_CERTS', 'npm_config_cafile', 'PIP_CERT'];
+    const trust = [
+      'CURL_CA_BUNDLE',
+      'SSL_CERT_FILE',
+      'NODE_EXTRA_CA_CERTS',
+      'npm_config_cafile',
+      'PIP_CERT',
+      'REQUESTS_CA_BUNDLE',
+    ];
     const env = { CA: ca, ...Object.fromEntries(trust.map((name) => [name, '/tmp/ca.pem'])), ...more.env };
     const ran = await runOnce(instance.client, sh(`printf %s "$CA" > /tmp/ca.pem; ${script}`), {
       ...more,
