@@ -41,7 +41,7 @@ async function main(): Promise<void> {
   });
   const unknown = positionals.find((name) => !(name in rows));
   if (unknown !== undefined) throw new Error(`${unknown} is none of ${Object.keys(rows).join(', ')}`);
-  const pace = values.short ? { sliceMs: 500, slices: 1 } : { sliceMs: 2_000, slices: 5 };
+  const pace = values.short ? { sliceMs: 500, slices: 1 } : { sliceMs: 2_000, slices: 3 };
   const ground = await Ground.open();
   const ways = [
     direct,
