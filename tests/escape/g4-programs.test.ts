@@ -38,7 +38,7 @@ const web: PutPolicy['document'] = {
   ],
 };
 
-/** A program, the script that uses it, and what is to be seen; `URL` in a script is the address that it asks. */
+/** A program, the script that uses it, and what is to be seen; `ADDRESS` in a script is the address that it asks. */
 type Program = {
   readonly name: string;
   readonly skip: string | false;
@@ -47,6 +47,8 @@ type Program = {
   /** Its exit status when the name is denied, and what it says then. */
   readonly denied: { readonly status: number; readonly says: RegExp };
   readonly url?: string;
+  /** The script where the gateway looks inside TLS: no option says whom to trust. `script` where absent. */
+  readonly inside?: string;
 };
 
 const node = (script: string, flags = '') => `node ${flags} -e '${script}'`;
@@ -71,8 +73,18 @@ socket.onmessage = ({ data }) => { console.log("said " + data); socket.close(); 
 socket.onerror = () => { console.error("no connection"); process.exit(1); };`;
 const http2Program = `const session = require("http2").connect(process.argv[1]);
 session.on("error", (error) => { console.error(error.code); process.exit(1); });
-const stream = session.request({ ":path": "/" });
+const stream = session.request({ ":path": new URL(process.argv[1]).pathname });
 stream.pipe(process.stdout); stream.on("error", () => {}); stream.on("end", () => session.close());`;
+
+/** What scripts find in their environment. */
+const sources = { GO: goProgram, JAVA: javaProgram, GOCACHE: '/tmp/go', GOFLAGS: '-mod=mod' };
+const trusting = (ca: string): Record<string, string> => {
+  const names = ['CURL_CA_BUNDLE', 'SSL_CERT_FILE', 'NODE_EXTRA_CA_CERTS', 'npm_config_cafile', 'PIP_CERT'];
+  return {
+    CA: ca,
+    ...Object.fromEntries([...names, 'REQUESTS_CA_BUNDLE'].map((name) => [name, '/tmp/ca.pem'])),
+  };
+};
 
 const lacksNode = lacks('/usr/bin/node', 'nodejs');
 const lacksNewNode = lacksNode || isOlderThan(20);
@@ -87,35 +99,36 @@ const programs: readonly Program[] = [
   {
     name: 'curl',
     skip: lacks('/usr/bin/curl', 'curl'),
-    script: 'curl -sS --fail --max-time 10 URL',
+    script: 'curl -sS --fail --max-time 10 ADDRESS',
     says: /^at \/open/m,
     denied: { status: 6, says: /could not resolve host/i },
   },
   {
     name: 'wget',
     skip: lacks('/usr/bin/wget', 'wget'),
-    script: 'wget --tries=1 --timeout=10 --ca-certificate=/tmp/ca.pem -O - URL',
+    script: 'wget --tries=1 --timeout=10 --ca-certificate=/tmp/ca.pem -O - ADDRESS',
+    inside: 'wget --tries=1 --timeout=10 -O - ADDRESS',
     says: /^at \/open/m,
     denied: { status: 4, says: /unable to resolve/i },
   },
   {
     name: 'Python urllib',
     skip: lacks('/usr/bin/python3', 'python3'),
-    script: `python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())' URL`,
+    script: `python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())' ADDRESS`,
     says: /^at \/open/m,
     denied: { status: 1, says: /Name or service not known/ },
   },
   {
     name: 'Node fetch',
     skip: lacksNode,
-    script: `${node('fetch(process.argv[1]).then((a) => a.text()).then(console.log, (e) => { console.error(e.cause.code); process.exit(1); })')} URL`,
+    script: `${node('fetch(process.argv[1]).then((a) => a.text()).then(console.log, (e) => { console.error(e.cause.code); process.exit(1); })')} ADDRESS`,
     says: /^at \/open/m,
     denied: { status: 1, says: /ENOTFOUND/ },
   },
   {
     name: 'node:http2',
     skip: lacksNode,
-    script: `${node(http2Program)} URL`,
+    script: `${node(http2Program)} ADDRESS`,
     url: `https://HOST:${http2Port}/`,
     says: /^by HTTP\/2/m,
     denied: { status: 1, says: /ENOTFOUND/ },
@@ -123,7 +136,7 @@ const programs: readonly Program[] = [
   ...['ws', 'wss'].map((scheme) => ({
     name: `a WebSocket over ${scheme}`,
     skip: lacksNewNode,
-    script: `${node(webSocketProgram, '--experimental-websocket')} URL`,
+    script: `${node(webSocketProgram, '--experimental-websocket')} ADDRESS`,
     url: `${scheme}://HOST/open/socket`,
     says: /^said back/m,
     denied: { status: 1, says: /no connection/ },
@@ -131,7 +144,7 @@ const programs: readonly Program[] = [
   {
     name: "Go's net/http",
     skip: lacks('/usr/bin/go', 'golang-go'),
-    script: 'printf %s "$GO" > /tmp/main.go && cd /tmp && go build -o get main.go && ./get URL',
+    script: 'printf %s "$GO" > /tmp/main.go && cd /tmp && go build -o get main.go && ./get ADDRESS',
     says: /^at \/open/m,
     denied: { status: 1, says: /no such host/ },
   },
@@ -139,11 +152,21 @@ const programs: readonly Program[] = [
     name: "Java's HttpClient",
     skip: lacks('/usr/bin/javac', 'default-jdk-headless'),
     script:
-      'printf %s "$JAVA" > /tmp/Main.java && keytool -importcert -noprompt -file /tmp/ca.pem -keystore /tmp/trust -storepass changeit 2>/dev/null && java -Djavax.net.ssl.trustStore=/tmp/trust -Djavax.net.ssl.trustStorePassword=changeit /tmp/Main.java URL',
+      'printf %s "$JAVA" > /tmp/Main.java && keytool -importcert -noprompt -file /tmp/ca.pem -keystore /tmp/trust -storepass changeit 2>/dev/null && java -Djavax.net.ssl.trustStore=/tmp/trust -Djavax.net.ssl.trustStorePassword=changeit /tmp/Main.java ADDRESS',
+    inside: 'printf %s "$JAVA" > /tmp/Main.java && java /tmp/Main.java ADDRESS',
     says: /^at \/open/m,
     denied: { status: 1, says: /UnresolvedAddress|ConnectException/ },
   },
 ];
+
+const isOverTls = ({ url }: Program) => url?.startsWith('ws:') !== true;
+
+/** The same site, looked into. */
+const inside: PutPolicy['document'] = {
+  rules: [
+    { host: 'site.example', ports: [443, http2Port], methods: ['GET'], paths: ['/', '/open', '/open/**'] },
+  ],
+};
 
 describe('G4 with real programs', { skip }, () => {
   let internet: FakeInternet;
@@ -180,8 +203,11 @@ describe('G4 with real programs', { skip }, () => {
       [model!]: modelApi,
     });
     ca = readFileSync(internet.caFile, 'utf8');
-    instance = await startInstance({ environment: { SEALWRIGHT_RESOLVERS: '127.0.0.1' } });
+    instance = await startInstance({
+      environment: { SEALWRIGHT_RESOLVERS: '127.0.0.1', SEALWRIGHT_EGRESS_CA_FILE: internet.caFile },
+    });
     await instance.client.policies.put('web', { document: web });
+    await instance.client.policies.put('inside', { document: inside });
   });
 
   after(async () => {
@@ -191,26 +217,28 @@ describe('G4 with real programs', { skip }, () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
+  const runIn = (
+    script: string,
+    egress: readonly string[],
+    env: Record<string, string>,
+    session?: SessionId,
+  ): Promise<Ran> =>
+    runOnce(instance.client, sh(script), {
+      ...(session !== undefined && { session }),
+      env,
+      egress: [...egress],
+      timeoutSeconds: 60,
+    });
+
+  /** Runs a script that trusts the fake internet itself, unless it is told what else to trust. */
   const inSandbox = async (
     script: string,
     egress: readonly string[],
     more: { env?: Record<string, string>; session?: SessionId } = {},
   ): Promise<Ran & { text: string }> => {
-    const trust = [
-      'CURL_CA_BUNDLE',
-      'SSL_CERT_FILE',
-      'NODE_EXTRA_CA_CERTS',
-      'npm_config_cafile',
-      'PIP_CERT',
-      'REQUESTS_CA_BUNDLE',
-    ];
-    const env = { CA: ca, ...Object.fromEntries(trust.map((name) => [name, '/tmp/ca.pem'])), ...more.env };
-    const ran = await runOnce(instance.client, sh(`printf %s "$CA" > /tmp/ca.pem; ${script}`), {
-      ...more,
-      env,
-      egress: [...egress],
-      timeoutSeconds: 60,
-    });
+    const env = { ...trusting(ca), ...more.env };
+    const { session } = more;
+    const ran = await runIn(`printf %s "$CA" > /tmp/ca.pem; ${script}`, egress, env, session);
     return { ...ran, text: ran.stdout + ran.stderr };
   };
 
@@ -227,17 +255,34 @@ describe('G4 with real programs', { skip }, () => {
     test(`${name} reaches what the policy allows, and fails by itself at what it does not`, {
       skip,
     }, async () => {
-      const env = { GO: goProgram, JAVA: javaProgram, GOCACHE: '/tmp/go', GOFLAGS: '-mod=mod' };
-      const asks = (host: string) => script.replaceAll('URL', url.replace('HOST', host));
-      const allowed = await inSandbox(asks('site.example'), ['web'], { env });
+      const asks = (host: string) => script.replaceAll('ADDRESS', url.replace('HOST', host));
+      const allowed = await inSandbox(asks('site.example'), ['web'], { env: sources });
       assert.equal(allowed.run.phase, 'succeeded', allowed.text);
       assert.match(allowed.stdout, says);
       assert.deepEqual(await deniedOf(allowed.run.id), []);
-      const refused = await inSandbox(asks('denied.example'), ['web'], { env });
+      const refused = await inSandbox(asks('denied.example'), ['web'], { env: sources });
       assert.deepEqual([refused.run.phase, refused.run.exitCode], ['failed', denied.status], refused.text);
       assert.match(refused.text, denied.says);
       assert.deepEqual(await deniedOf(refused.run.id), ['denied.example']);
       assert.deepEqual(untouched(), []);
+    });
+
+  for (const { name, skip, script, says, url = 'https://HOST/open', inside = script } of programs.filter(
+    isOverTls,
+  ))
+    test(`${name} trusts the gateway that looks inside, which lets it to what the policy allows`, {
+      skip,
+    }, async () => {
+      const address = url.replace('HOST', 'site.example');
+      const asks = (what: string) => runIn(inside.replaceAll('ADDRESS', what), ['inside'], sources);
+      const allowed = await asks(address);
+      assert.equal(allowed.run.phase, 'succeeded', allowed.stdout + allowed.stderr);
+      assert.match(allowed.stdout, says);
+      const paths = (await instance.client.runs.egress(allowed.run.id, {})).items.map(({ path }) => path);
+      assert(paths.includes(new URL(address).pathname), 'the request was seen');
+      const refused = await asks(address.replace(/[/](open.*)?$/, '/closed'));
+      assert.deepEqual(await deniedOf(refused.run.id), ['site.example']);
+      assert(!sites.requests.some((line) => line.endsWith('/closed')));
     });
 
   for (const { name, skip, script, status } of [
