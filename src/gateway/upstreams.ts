@@ -5,6 +5,7 @@ import { createSecureContext, getCACertificates, type SecureContext } from 'node
 import type { Clock } from '../base/clock.ts';
 import { type Cidr, formatAddress, type IpAddress, parseAddress } from '../model/ip-address.ts';
 import { gatewayLimits } from './limits.ts';
+import { tlsTaken } from './tls/sandbox-tls.ts';
 
 export type Upstreams = {
   /** The addresses of a name, from the host's resolvers and nowhere else; none where it has none. Never rejects. */
@@ -51,7 +52,7 @@ export function openUpstreams(
     },
     roots() {
       // Read when first needed: it takes 80 ms, and most gateways start without.
-      roots ??= createSecureContext({ ca: [...systemRoots(), ...authorities], minVersion: 'TLSv1.2' });
+      roots ??= createSecureContext({ ca: [...systemRoots(), ...authorities], ...tlsTaken });
       return roots;
     },
   };

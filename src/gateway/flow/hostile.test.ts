@@ -268,3 +268,43 @@ test('a program that closes HTTP/2 and never its connection is let go, and the f
   for (let index = 0; index < 2; index += 1) t.mock.timers.tick(gatewayLimits.firstBytesMs);
   await gate.end();
 });
+
+for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const)
+  test(`a session of an upstream that did not prove its name is never resumed (${maxVersion})`, async (t) => {
+    const other = openIssuer(publicAuthority).leaf('other.test');
+    let heard = 0;
+    const options = { key: other.key, cert: other.certificate, maxVersion };
+    const server = createTlsServer(options, (socket) => {
+      socket.on('error', () => undefined).on('data', () => (heard += 1));
+    });
+    server.on('tlsClientError', () => undefined);
+    await listening(server);
+    t.after(() => server.close());
+    const { gate, port } = await gateTo(t, portOf(server));
+    for (let index = 0; index < 3; index += 1) {
+      asks(t, gate, port, 'http/1.1', '/open/');
+      assert.equal((await gate.end(index)).outcome, 'unreachable');
+    }
+    assert.equal(heard, 0);
+  });
+
+test('a program cannot negotiate its TLS 1.2 anew, which costs it little and the gateway much', async (t) => {
+  const { port: site, asked } = await webSite(t);
+  const { gate, port } = await gateTo(t, site);
+  const options = { host: '127.0.0.1', port, servername: siteHost, ca: gate.authority.certificate };
+  const socket = connectTls({ ...options, ALPNProtocols: ['http/1.1'], maxVersion: 'TLSv1.2' });
+  socket.on('error', () => undefined).resume();
+  await once(socket, 'secureConnect');
+  let renewed = 0;
+  const again = () =>
+    void socket.renegotiate({}, (error) => {
+      if (error !== null) return;
+      renewed += 1;
+      again();
+    });
+  again();
+  asks(t, gate, port, 'h2', '/open/');
+  await gate.changes.until(() => gate.ends.length > 0);
+  assert.equal(renewed, 0);
+  assert.deepEqual(asked, ['/open/']);
+});

@@ -1,7 +1,11 @@
+import { constants } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { createSecureContext, type SecureContext, TLSSocket, connect as tlsConnect } from 'node:tls';
 import { type Authority, type Issuer, openIssuer } from '../../base/certificates.ts';
 import { gatewayLimits } from '../limits.ts';
+
+/** Versions that are spoken; TLS 1.2 without renegotiation, which Node leaves unbounded and does not verify again. */
+export const tlsTaken = { minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_RENEGOTIATION } as const;
 
 /** What both ends of a connection may speak inside TLS, as ALPN names it (RFC 7301). */
 const spokenProtocols = ['h2', 'http/1.1'] as const;
@@ -84,7 +88,7 @@ export class SandboxTls {
     if (known !== undefined) return known;
     this.#issuer ??= openIssuer(this.#authority);
     const { key, certificate } = this.#issuer.leaf(name);
-    const context = createSecureContext({ key, cert: certificate, minVersion: 'TLSv1.2' });
+    const context = createSecureContext({ key, cert: certificate, ...tlsTaken });
     keep(this.#contexts, name, context);
     return context;
   }
