@@ -308,3 +308,27 @@ test('a program cannot negotiate its TLS 1.2 anew, which costs it little and the
   assert.equal(renewed, 0);
   assert.deepEqual(asked, ['/open/']);
 });
+
+test('trailers of HTTP/2 that a server behind could take for a field of the head end their stream', async (t) => {
+  const trailers: IncomingHttpHeaders[] = [];
+  const site = await site2(t, (stream) => {
+    stream.on('trailers', (each) => trailers.push(each));
+    stream.on('end', () => stream.respond({ ':status': 200 }, { endStream: true })).resume();
+  });
+  const { gate, port } = await gateTo(t, site);
+  const client = program2(t, gate, port);
+  for (const [name, isTaken] of [
+    ['x-sum', true],
+    ['content_length', false],
+    ['transfer_encoding', false],
+    ['host', false],
+  ] as const) {
+    const stream = client.request({ ':path': '/open/', ':method': 'POST' }, { waitForTrailers: true });
+    stream.on('error', () => undefined).resume();
+    stream.on('wantTrailers', () => stream.sendTrailers({ [name]: '1' }));
+    stream.end('body');
+    await once(stream, 'close').catch(() => undefined);
+    assert.equal(stream.rstCode === 0, isTaken, name);
+  }
+  assert.deepEqual(trailers.map(Object.entries), [[['x-sum', '1']]]);
+});

@@ -9,6 +9,7 @@ import {
   performServerHandshake,
   type ServerHttp2Session,
   type ServerHttp2Stream,
+  sensitiveHeaders,
 } from 'node:http2';
 import type { EgressDenial, EgressFlowEnd, EgressRule } from '../../model/egress.ts';
 import type { Exceeded } from '../allowance.ts';
@@ -263,7 +264,9 @@ function passTrailers(
 ): void {
   let trailers: IncomingHttpHeaders = {};
   from.once('trailers', (received: IncomingHttpHeaders) => {
-    if (Object.keys(received).every(isTrailer) && mayPass(received)) trailers = received;
+    const isTaken = ([name, value]: [string, unknown]) =>
+      isTrailer(name) && isFieldValue(name, String(value));
+    if (Object.entries(received).every(isTaken) && mayPass(received)) trailers = received;
     else to.close(NGHTTP2_INTERNAL_ERROR);
   });
   to.once('wantTrailers', () => orClose(to, () => to.sendTrailers(trailers)));
@@ -288,7 +291,8 @@ function parseRequest(headers: IncomingHttpHeaders): Request | null {
   if (path === undefined || (path === '*' && (method !== 'OPTIONS' || query !== ''))) return null;
   const authority = parseAuthority(named ?? host ?? '');
   if (scheme !== 'https' || authority === null || (host ?? named) !== (named ?? host)) return null;
-  const fields: OutgoingHttpHeaders = {};
+  // What may not enter the table of a compression stays so (RFC 7541 §7.1.3).
+  const fields: OutgoingHttpHeaders = { [sensitiveHeaders]: headers[sensitiveHeaders] };
   for (const [name, value] of Object.entries(headers)) {
     if (name.startsWith(':') || notForwarded.has(name)) continue;
     if (![value].flat().every((each) => isFieldValue(name, each ?? ''))) return null;
