@@ -9,7 +9,6 @@ import {
   performServerHandshake,
   type ServerHttp2Session,
   type ServerHttp2Stream,
-  sensitiveHeaders,
 } from 'node:http2';
 import type { EgressDenial, EgressFlowEnd, EgressRule } from '../../model/egress.ts';
 import type { Exceeded } from '../allowance.ts';
@@ -291,8 +290,7 @@ function parseRequest(headers: IncomingHttpHeaders): Request | null {
   if (path === undefined || (path === '*' && (method !== 'OPTIONS' || query !== ''))) return null;
   const authority = parseAuthority(named ?? host ?? '');
   if (scheme !== 'https' || authority === null || (host ?? named) !== (named ?? host)) return null;
-  // What may not enter the table of a compression stays so (RFC 7541 §7.1.3).
-  const fields: OutgoingHttpHeaders = { [sensitiveHeaders]: headers[sensitiveHeaders] };
+  const fields: OutgoingHttpHeaders = {};
   for (const [name, value] of Object.entries(headers)) {
     if (name.startsWith(':') || notForwarded.has(name)) continue;
     if (![value].flat().every((each) => isFieldValue(name, each ?? ''))) return null;
