@@ -1,9 +1,10 @@
-import { execFile } from 'node:child_process';
-import { parseArgs, promisify } from 'node:util';
+import { execFileSync } from 'node:child_process';
+import { parseArgs } from 'node:util';
 import type { Bench } from './egress/bench.ts';
 import { cutRows, denialRows, latencyRows, startRows } from './egress/delays.ts';
 import { Ground } from './egress/ground.ts';
 import { memoryRows } from './egress/held.ts';
+import { compileLoad } from './egress/load.ts';
 import { bareGateway, connectProxy, direct, present, squid, tinyproxy, type Way } from './egress/peers.ts';
 import { bulkRows, connectionRows, interceptedRows, requestRows } from './egress/rates.ts';
 import { printRows, type Row } from './row.ts';
@@ -26,12 +27,9 @@ const rows: Readonly<Record<string, (bench: Bench, ways: readonly Way[]) => Prom
 
 /** In a process of its own, because a thread that has left its network namespace does not come back. */
 export async function benchEgress(): Promise<Row[]> {
-  if (process.getuid?.() !== 0)
-    return [{ what: 'egress', figure: 'not measured: needs root', peer: '', ratio: null }];
   const words = [import.meta.filename, '--json'];
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, words, { maxBuffer: 2 ** 24 });
-  process.stderr.write(stderr);
-  return JSON.parse(stdout) as Row[];
+  const said = execFileSync(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] });
+  return JSON.parse(said.toString()) as Row[];
 }
 
 async function main(): Promise<void> {
@@ -42,7 +40,12 @@ async function main(): Promise<void> {
   const unknown = positionals.find((name) => !(name in rows));
   if (unknown !== undefined) throw new Error(`${unknown} is none of ${Object.keys(rows).join(', ')}`);
   const pace = values.short ? { sliceMs: 500, slices: 1 } : { sliceMs: 2_000, slices: 3 };
-  const ground = await Ground.open();
+  const load = await compileLoad();
+  if (process.getuid?.() !== 0 || load === null) {
+    const figure = 'not measured: it needs root and the Debian packages gcc and libssl-dev';
+    return printRows([{ what: 'egress', figure, peer: '', ratio: null }], values.json === true);
+  }
+  const ground = await Ground.open(load);
   const ways = [
     direct,
     ...present([await tinyproxy(ground), await squid(ground)]),

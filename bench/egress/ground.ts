@@ -2,13 +2,13 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { PutPolicy } from '../../src/contract/schemas.ts';
 import { FakeInternet, places } from '../../tests/support/fake-internet.ts';
 import { processesOf } from '../../tests/support/host-traces.ts';
 import { type Instance, startInstance } from '../../tests/support/instance.ts';
 import { type LiveRun, printNamespace, processesIn, sh, startRun } from '../../tests/support/workload.ts';
-import { compileLoad, type Prefix } from './load.ts';
+import type { Prefix } from './load.ts';
 
 export const upstreamName = 'up.example';
 export const upstreamAddress = places.site;
@@ -61,10 +61,10 @@ export class Ground {
     this.#upstream = parts.upstream;
   }
 
-  static async open(): Promise<Ground> {
+  /** `load` is the load generator's program, which goes with the ground. */
+  static async open(load: string): Promise<Ground> {
     raiseOpenFiles();
     const folder = mkdtempSync(join(tmpdir(), 'sealwright-egress-'));
-    const load = await compileLoad(folder);
     const internet = await FakeInternet.open({ [upstreamName]: [[upstreamAddress]] }, 300);
     // Whoever opens many connections here shall not run out of ports.
     writeFileSync('/proc/sys/net/ipv4/ip_local_port_range', '1024 65535');
@@ -117,7 +117,7 @@ export class Ground {
     await this.instance.remove();
     this.#upstream.kill();
     this.internet.close();
-    rmSync(this.folder, { recursive: true, force: true });
+    for (const folder of [this.folder, dirname(this.load)]) rmSync(folder, { recursive: true, force: true });
   }
 }
 

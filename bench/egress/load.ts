@@ -1,5 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Duplex } from 'node:stream';
@@ -22,14 +24,14 @@ export type Keys = Readonly<Record<string, string | number>>;
 /** Words before the program, such as those that enter a namespace. */
 export type Prefix = readonly string[];
 
-/** Compiles the load generator into `folder`. Rejects where gcc or OpenSSL's headers are missing. */
-export async function compileLoad(folder: string): Promise<string> {
-  const program = join(folder, 'load');
+/** The load generator, compiled into a folder of its own; null where gcc or OpenSSL's headers are missing. */
+export async function compileLoad(): Promise<string | null> {
+  const program = join(mkdtempSync(join(tmpdir(), 'sealwright-load-')), 'load');
   const words = ['-O2', '-o', program, join(import.meta.dirname, 'load.c'), '-lssl', '-lcrypto'];
-  await promisify(execFile)('gcc', words).catch((error: Error) => {
-    throw new Error(`the load generator needs the Debian packages gcc and libssl-dev: ${error.message}`);
-  });
-  return program;
+  return await promisify(execFile)('gcc', words).then(
+    () => program,
+    () => null,
+  );
 }
 
 function start(program: string, prefix: Prefix, kind: Kind, keys: Keys): ChildProcess {
