@@ -90,8 +90,8 @@ export type RunnerOrder =
   /** TERM, then KILL after the grace time. The end comes as an event. Unknown runs are answered all the same. */
   | { readonly order: 'stop'; readonly run: RunId; readonly as: 'cancelled' }
   | { readonly order: 'acknowledge'; readonly run: RunId }
-  /** The verdicts of a batch are durable: what they allow may begin. Unknown batches are answered all the same. */
-  | { readonly order: 'recorded'; readonly batch: number }
+  /** The verdicts of these batches are durable: what they allow may begin. Unknown ones are answered all the same. */
+  | { readonly order: 'recorded'; readonly batches: readonly number[] }
   /** Nothing of these batches needs to be told again: they are in the store too. */
   | { readonly order: 'kept'; readonly batches: readonly number[] }
   /** What a live run may reach from now on. Unknown runs are answered all the same. */

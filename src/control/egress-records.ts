@@ -74,10 +74,10 @@ export class EgressRecords {
     while (this.#pending.length > 0) {
       const { generation } = link;
       const batches = this.#next();
-      let told: Told;
+      let found: Told;
       try {
         await this.#room();
-        told = await this.#record(batches);
+        found = await this.#record(batches);
       } catch (error) {
         logger.error({ error: String(error) }, 'verdicts of the gateway could not be recorded');
         await pause(controlLimits.writeRetryMs, undefined, { signal: this.#stopped.signal }).catch(() => {});
@@ -85,10 +85,11 @@ export class EgressRecords {
         if (link.generation === generation) this.#pending.unshift(...batches);
         continue;
       }
+      const told = { generation, batches: batches.map(({ batch }) => batch) };
+      void this.#keep(found, told);
       // A number of an earlier connection may stand for another batch on this one.
       if (link.generation !== generation) continue;
-      for (const { batch } of batches) void link.order({ order: 'recorded', batch }).catch(() => undefined);
-      void this.#keep(told, { generation, batches: batches.map(({ batch }) => batch) });
+      void link.order({ order: 'recorded', batches: told.batches }).catch(() => undefined);
     }
     this.#draining = null;
     // What did not fit is told again on a new connection.

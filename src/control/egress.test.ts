@@ -98,9 +98,10 @@ describe('a verdict', () => {
     await recorded(test);
     const before = test.runner.countOf('recorded');
     const again = { event: 'egress', batch, flows: [flow(run, 1), flow(run, 2)], ends: [] } as const;
-    test.runner.emit(again);
-    test.runner.emit(again);
-    await test.runner.until(() => test.runner.countOf('recorded') >= before + 2);
+    for (const count of [1, 2]) {
+      test.runner.emit(again);
+      await test.runner.until(() => test.runner.countOf('recorded') >= before + count);
+    }
     assert.deepEqual(
       (await egressEvents(test)).map(({ data }) => data?.flow),
       [1, 2],

@@ -39,6 +39,8 @@ export const gatewayLimits = {
   /** The part of the descriptors that is for connections, two for each; the rest is for listeners and lookups. */
   descriptorsForConnections: 3 / 4,
   flowsPerBatchMax: 256,
+  /** How long the end of a flow waits for verdicts to go with. */
+  endsHeldMs: 20,
   /** Batches on their way to the record at a time. */
   batchesMax: 8,
   /** Verdicts that wait for their turn, of all sandboxes and of one; more are refused. */

@@ -100,10 +100,35 @@ test('no more batches than the bound are on their way, and what waited goes toge
   assert.deepEqual(await Promise.all(late), [true, true, true]);
 });
 
-test('an end alone is told too, and its batch takes a place on the way until it is recorded', async () => {
+test('an end goes with the next verdict, or after a moment on its own', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { recorder, batches } = recorded();
+  recorder.ended(end(1));
+  await settled();
+  assert.equal(batches.length, 0);
+  void recorder.record(flow(2));
+  await settled();
+  assert.deepEqual(
+    batches.map(({ flows, ends }) => [flows.length, ends]),
+    [[1, [end(1)]]],
+  );
+  recorder.ended(end(3));
+  t.mock.timers.tick(gatewayLimits.endsHeldMs - 1);
+  await settled();
+  assert.equal(batches.length, 1);
+  t.mock.timers.tick(1);
+  await settled();
+  assert.deepEqual(batches.at(-1)!.ends, [end(3)]);
+  recorder.recorded(1);
+  t.mock.timers.tick(gatewayLimits.recordTimeoutMs);
+});
+
+test('an end alone is told too, and its batch takes a place on the way until it is recorded', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
   const { recorder, batches } = recorded();
   for (let id = 0; id <= gatewayLimits.batchesMax; id += 1) {
     recorder.ended(end(id));
+    t.mock.timers.tick(gatewayLimits.endsHeldMs);
     await settled();
   }
   assert.equal(batches.length, gatewayLimits.batchesMax);

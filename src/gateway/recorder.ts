@@ -20,6 +20,9 @@ export class Recorder {
   readonly #sent = new Map<number, readonly Waiting[]>();
   #next = 1;
   #scheduled = false;
+  /** Runs while ends wait for verdicts to go with; when it has run out they wait no longer. */
+  #endsTimer: NodeJS.Timeout | null = null;
+  #endsDue = false;
 
   constructor(send: (batch: FlowBatch) => void) {
     this.#send = send;
@@ -39,9 +42,13 @@ export class Recorder {
     });
   }
 
+  /** Nobody waits for an end, so it goes with the next verdict, or after a moment. */
   ended(end: EgressFlowEnd): void {
     this.#ends.push(end);
-    this.#soon();
+    this.#endsTimer ??= setTimeout(() => {
+      this.#endsDue = true;
+      this.#soon();
+    }, gatewayLimits.endsHeldMs);
   }
 
   recorded(batch: number): void {
@@ -57,18 +64,26 @@ export class Recorder {
 
   /** With the next turn of the event loop, so that what happens at once goes together. */
   #soon(): void {
-    if (this.#scheduled || (this.#flows.length === 0 && this.#ends.length === 0)) return;
+    if (this.#scheduled || !this.#isDue()) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      while (this.#sent.size < gatewayLimits.batchesMax && (this.#flows.length > 0 || this.#ends.length > 0))
-        this.#sendOne();
+      while (this.#sent.size < gatewayLimits.batchesMax && this.#isDue()) this.#sendOne();
     });
+  }
+
+  #isDue(): boolean {
+    return this.#flows.length > 0 || (this.#endsDue && this.#ends.length > 0);
   }
 
   #sendOne(): void {
     const taken = this.#flows.splice(0, gatewayLimits.flowsPerBatchMax);
     const ends = this.#ends.splice(0, gatewayLimits.flowsPerBatchMax);
+    if (this.#ends.length === 0) {
+      clearTimeout(this.#endsTimer ?? undefined);
+      this.#endsTimer = null;
+      this.#endsDue = false;
+    }
     const batch = this.#next++;
     this.#sent.set(batch, taken);
     this.#send({ batch, flows: taken.map(({ flow }) => flow), ends });

@@ -42,7 +42,7 @@ const order: z.ZodType<RunnerOrder> = z.discriminatedUnion('order', [
   z.strictObject({ order: z.literal('start'), spec: runSpec }),
   z.strictObject({ order: z.literal('stop'), run: runId, as: z.literal('cancelled') }),
   z.strictObject({ order: z.literal('acknowledge'), run: runId }),
-  z.strictObject({ order: z.literal('recorded'), batch: z.int().min(0) }),
+  z.strictObject({ order: z.literal('recorded'), batches: z.array(z.int().min(0)) }),
   z.strictObject({ order: z.literal('kept'), batches: z.array(z.int().min(0)) }),
   z.strictObject({ order: z.literal('egress'), run: runId, egress: egressPolicy }),
   z.strictObject({ order: z.literal('forget'), runs: z.array(runId) }),

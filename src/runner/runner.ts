@@ -87,7 +87,7 @@ export class Runner {
         this.#results.acknowledge(order.run);
         return null;
       case 'recorded':
-        this.#egress.recorded(order.batch);
+        for (const batch of order.batches) this.#egress.recorded(batch);
         return null;
       case 'kept':
         for (const batch of order.batches) this.#egress.kept(batch);

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { homeAt } from '../../src/main/home.ts';
 import type { SessionId } from '../../src/model/ids.ts';
 import { startCli } from '../support/cli-process.ts';
@@ -89,8 +90,11 @@ describe('on a disk that fills up', { skip: needsRoot }, () => {
     disk.run('rm "$0/ballast"');
     const { phase, signal } = await client.runs.wait(live.id, { timeoutSeconds: 30 });
     assert.deepEqual([phase, signal], ['cancelled', 'SIGTERM']);
-    assert.equal(await runs('true'), 'succeeded');
+    // The log tries again once a second; until then changes are answered 503 with Retry-After.
+    const soon = performance.now() + 3_000;
+    while (!(await client.readiness()).ready && performance.now() < soon) await pause(50);
     assert.equal((await client.readiness()).ready, true);
+    assert.equal(await runs('true'), 'succeeded');
     const { prefix } = disk;
     const verified = await startCli(home, ['audit', 'verify'], { cwd: '/', prefix }).ended;
     assert.equal(verified.status, 0, verified.stdout.toString());

@@ -277,10 +277,11 @@ function readingTests(scene: () => Omit<Scene, 'stillTicks'>) {
       }`;
     const said = await probe(client, perl(script), { env: { MINE: 'yes' } });
     const own = [...said.keys()].filter((name) => name.startsWith('own ')).map((name) => name.slice(4));
-    const given = ['HOME', 'LANG', 'LOGNAME', 'MINE', 'PATH', 'PWD', 'SEALWRIGHT_RUN', 'SEALWRIGHT_SESSION'];
+    const given = ['HOME', 'LANG', 'LOGNAME', 'MINE', 'PATH', 'PWD'];
+    const ours = ['HTTP_PROXY', 'RUN', 'SESSION', 'SOCKS_PROXY'].map((name) => `SEALWRIGHT_${name}`);
     assert.deepEqual(
       own.sort(),
-      [...given, 'SHELL', 'TMPDIR', 'USER', ...Object.keys(trustEnvironment)].sort(),
+      [...given, ...ours, 'SHELL', 'TMPDIR', 'USER', ...Object.keys(trustEnvironment)].sort(),
     );
     const environs = [...said].filter(([name]) => name.startsWith('environ '));
     assert.ok(environs.length >= 1, 'its own is there');

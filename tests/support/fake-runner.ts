@@ -239,7 +239,7 @@ export class FakeRunner {
         this.unacknowledged.delete(order.run);
         return { ok: null };
       case 'recorded':
-        this.unrecorded.delete(order.batch);
+        for (const batch of order.batches) this.unrecorded.delete(batch);
         return { ok: null };
       case 'kept':
         for (const batch of order.batches) this.unkept.delete(batch);

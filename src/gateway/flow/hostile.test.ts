@@ -247,6 +247,8 @@ test('a program that is to be told of a bad certificate and asks for nothing is 
   await gate.changes.until(() => gate.flows.find(({ denial }) => denial === 'certificate'));
   await settled();
   t.mock.timers.tick(gatewayLimits.firstBytesMs);
+  await settled();
+  t.mock.timers.tick(gatewayLimits.endsHeldMs);
   assert.ok(await gate.end());
 });
 
