@@ -52,8 +52,8 @@ async function main(): Promise<void> {
     await connectProxy(),
     await bareGateway(),
   ];
+  const found: Row[] = [];
   try {
-    const found: Row[] = [];
     for (const [name, measure] of Object.entries(rows)) {
       if (positionals.length > 0 && !positionals.includes(name)) continue;
       process.stderr.write(`egress: ${name} …\n`);
@@ -62,8 +62,9 @@ async function main(): Promise<void> {
       found.push(...(await measure({ ground, ours, pace, profile: values.profile ?? null }, ways)));
       await ground.leave(loaded);
     }
-    printRows(found, values.json === true);
   } finally {
+    // Those that were measured, where one fails.
+    printRows(found, values.json === true);
     for (const { close } of ways) close();
     await ground.close();
   }

@@ -9,15 +9,15 @@ import { bareGateway, connectProxy, through, type Way } from './peers.ts';
 /** What open connections cost the process that holds them. */
 const settleMs = 1_500;
 const few = 1_000;
-/** As many as a process may hold both ends of, where that is fewer. */
+/** As many as the gateway lets in by its open files, and still has room for others, where that is fewer. */
 const manyWanted = 10_000;
-const otherFiles = 1_000;
+const shareOfFiles = 9 / 32;
 /** A sandbox may hold 2,000. */
 const sandboxes = 6;
 
 const mb = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
 
-const howMany = () => Math.min(manyWanted, Math.floor((openFilesMax() - otherFiles) / 2));
+const howMany = () => Math.min(manyWanted, Math.floor(openFilesMax() * shareOfFiles));
 
 type Weight = { readonly idle: number; readonly few: number; readonly many: number };
 

@@ -101,6 +101,7 @@ describe('what a candidate would say', () => {
     assert.equal(ask('PUT', '/a/b'), 'request');
     assert.equal(ask('GET', '/b'), 'request');
     assert.equal(ask(null, null), 'unknown: request');
+    assert.equal(ask('CONNECT', null), 'allowed', 'the connection of requests that were seen');
     assert.equal(ask('GET', null), 'unknown: request');
     assert.equal(ask('PUT', null), 'request');
     for (const path of ['/a/%62', '/a/;b', '/a//b', '/a/../b', `/a/${'b'.repeat(1_022)}`])

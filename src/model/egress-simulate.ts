@@ -1,4 +1,11 @@
-import type { EgressDenial, EgressFlow, EgressPolicy, EgressProtocol, EgressRule } from './egress.ts';
+import {
+  type EgressDenial,
+  type EgressFlow,
+  type EgressPolicy,
+  type EgressProtocol,
+  type EgressRule,
+  tunnelMethod,
+} from './egress.ts';
 import {
   knowsName,
   looksAtRequests,
@@ -136,7 +143,8 @@ function brokenBytes(rule: EgressRule, { protocol }: RecordedFacts): Simulated {
 
 /** Null where the rule lets the request through, or looks at none. */
 function request(rule: EgressRule, { method, path, denial }: RecordedFacts): Simulated | null {
-  if (!looksAtRequests(rule)) return null;
+  // A connection whose requests were seen is let through by whatever rule sees them.
+  if (!looksAtRequests(rule) || method === tunnelMethod) return null;
   if (method === null || method.length >= recordedMax.method) return unknown('request');
   if (rule.methods?.includes(method) === false) return denied('request');
   // With a method, what was malformed is the path, or inside TLS the form of the target.

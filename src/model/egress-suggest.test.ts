@@ -66,6 +66,19 @@ describe('what is suggested', () => {
     assert.deepEqual(rules, [{ host: 'a.example', ports: [443, 8443] }]);
   });
 
+  test('requests that were seen inside TLS are all that is suggested, unless TLS was not looked into', () => {
+    const seen = (method: string, path: string | null) =>
+      ({ port: 443, protocol: 'https', verdict: 'allowed', method, path }) as const;
+    const requests = [seen('CONNECT', null), seen('GET', '/a'), seen('POST', '/b')];
+    const denied = { ...seen('PUT', '/c'), verdict: 'denied', denial: 'request' } as const;
+    const narrow = [{ host: 'a.example', methods: ['GET', 'POST', 'PUT'], paths: ['/a', '/b', '/c'] }];
+    assert.deepEqual(suggest(...requests, denied), narrow);
+    assert.deepEqual(suggest(...requests, denied, { port: 443, protocol: 'https' }), narrow);
+    const tunnel = { port: 443, protocol: 'https', verdict: 'allowed' } as const;
+    assert.deepEqual(suggest(...requests, tunnel), [{ host: 'a.example' }]);
+    assert.deepEqual(suggest(seen('CONNECT', null)), []);
+  });
+
   test('a name that was only looked up is https, and one that was connected to is what it was', () => {
     const lookup = { protocol: 'dns', port: 53 } as const;
     assert.deepEqual(suggest(lookup), [{ host: 'a.example' }]);
@@ -163,7 +176,9 @@ describe('what is suggested for requests', () => {
   });
 
   test('requests of another protocol say nothing about methods and paths', () => {
-    assert.deepEqual(of({ port: 443, protocol: 'https' }), [{ host: 'a.example' }]);
+    assert.deepEqual(of({ port: 443, protocol: 'ssh' }), [
+      { host: 'a.example', ports: [443], protocol: 'ssh' },
+    ]);
   });
 
   test('a port whose requests differ is a rule of its own', () => {

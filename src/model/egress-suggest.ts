@@ -24,6 +24,8 @@ type Need = {
   readonly methods: Set<string>;
   /** Globs; null is a request whose path was not seen. */
   readonly paths: Set<string | null>;
+  /** Whether TLS was let through that nobody looked into. */
+  isUnseen: boolean;
 };
 
 type Draft = {
@@ -45,7 +47,7 @@ const hopeless: ReadonlySet<EgressDenial | null> = new Set<EgressDenial>(['addre
 
 /**
  * The least rules that let through what these flows were for, sorted by target: exact hosts, single addresses, and
- * for checked HTTP the methods and paths that were seen (past 8 paths, all below their longest common folder). A
+ * where every request was seen the methods and paths (past 8 paths, all below their longest common folder). A
  * name that was only looked up is taken for https; protocols that disagree at one port become `tcp`. Flows denied as
  * `address-class` or `malformed` are left out, and so are those that no rule can say. An allowed flow whose name had
  * an address that is not public needs a rule for that address too. The flows are untrusted: so is what they suggest,
@@ -72,7 +74,8 @@ function addNeeds(needs: Map<string, Need>, flow: EgressFlow, host: string | nul
   for (const target of targetsOf(flow, host)) {
     const need = needOf(needs, target, port);
     if (flow.protocol !== null && flow.protocol !== 'dns') need.protocols.add(flow.protocol);
-    if (flow.protocol === 'http' && method !== null) {
+    if (method === null) need.isUnseen ||= flow.protocol === 'https' && flow.verdict === 'allowed';
+    else if (flow.protocol === 'http' || flow.protocol === 'https') {
       need.methods.add(method);
       need.paths.add(glob);
     }
@@ -97,6 +100,7 @@ function needOf(needs: Map<string, Need>, target: Target, port: number): Need {
     protocols: new Set(),
     methods: new Set(),
     paths: new Set(),
+    isUnseen: false,
   };
   needs.set(key, need);
   return need;
@@ -107,10 +111,11 @@ function textOf(target: Target): string {
   return 'host' in target ? target.host : `/${target.cidr}`;
 }
 
-function draftOf({ target, port, protocols, methods, paths }: Need): Draft {
+function draftOf({ target, port, protocols, methods, paths, isUnseen }: Need): Draft {
   const [protocol = 'host' in target ? protocolOfPort(port) : 'tcp', another] = protocols;
   const draft: Draft = { target, ports: [port], protocol: another === undefined ? protocol : 'tcp' };
-  if (draft.protocol !== 'http' || 'cidr' in target || methods.size === 0) return draft;
+  const hasRequests = draft.protocol === 'http' || draft.protocol === 'https';
+  if (!hasRequests || isUnseen || 'cidr' in target || methods.size === 0) return draft;
   if (methods.size <= methodsMax) draft.methods = [...methods].sort();
   if (!paths.has(null)) draft.paths = gathered([...paths].filter((path) => path !== null));
   return draft;

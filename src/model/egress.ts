@@ -89,6 +89,9 @@ export type EgressFlow = {
   readonly count: number;
 };
 
+/** Of the flow of a connection whose TLS ends in the gateway, beside those of its requests. */
+export const tunnelMethod = 'CONNECT';
+
 /** How an allowed flow ended. Bytes are those of the connection's payload, as the upstream saw them. */
 export type EgressFlowEnd = {
   readonly id: number;

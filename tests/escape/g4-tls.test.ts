@@ -70,7 +70,7 @@ describe('G4 inside TLS', { skip }, () => {
     const flows = await flowsOf(ran.run.id);
     assert.deepEqual(
       flows
-        .filter(({ method }) => method !== null)
+        .filter(({ path }) => path !== null)
         .map(({ verdict, method, path, rule, denial }) => [verdict, method, path, rule ?? denial])
         .toSorted(),
       [

@@ -168,7 +168,7 @@ test('requests inside TLS are judged one by one, and each has a flow beside that
       address,
     ]),
     [
-      ['allowed', 'https', null, null, null, siteAddress],
+      ['allowed', 'https', 'CONNECT', null, null, siteAddress],
       ['allowed', 'https', 'GET', '/open/a', null, siteAddress],
       ['allowed', 'https', 'POST', '/open/b', null, siteAddress],
       ['denied', 'https', 'GET', '/other', 'request', null],

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { EgressFlowEnd, EgressRule } from '../../model/egress.ts';
+import { type EgressFlowEnd, type EgressRule, tunnelMethod } from '../../model/egress.ts';
 import { gatewayLimits } from '../limits.ts';
 import { isSpoken, type SpokenProtocol } from '../tls/sandbox-tls.ts';
 import type { Connection, Opened } from './connection.ts';
@@ -12,7 +12,8 @@ export type Hello = { readonly name: string; readonly alpn: readonly string[]; r
 
 /**
  * A connection whose TLS ends here, so that every request of it is seen. The connection has a verdict of its own,
- * durable before the hello to the upstream; the flow counts what its requests do not: handshakes and framing. The
+ * durable before the hello to the upstream; its flow has the method of a tunnel that is looked into, CONNECT, which no
+ * request on it can have, and counts what its requests do not: handshakes and framing. The
  * upstream is asked first, and both sides then speak what it chose of what the program offers: nothing is translated
  * between versions of HTTP, where messages get lost or doubled.
  */
@@ -22,7 +23,7 @@ export async function serveTerminated(connection: Connection, rule: EgressRule, 
   const opened = await connection.open();
   if (typeof opened === 'string') return await connection.notOpened(rule, opened);
   const { socket } = opened;
-  const flow = await connection.allow(rule, opened.address);
+  const flow = await connection.allow(rule, opened.address, { method: tunnelMethod });
   if (flow === null) {
     socket.destroy();
     return connection.notAllowed('https');
