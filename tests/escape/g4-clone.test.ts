@@ -11,7 +11,7 @@ import { FakeInternet } from '../support/fake-internet.ts';
 import {
   type GitRequest,
   gitUid,
-  hasSshd,
+  lacksSshd,
   serveGitHttps,
   serveGitSsh,
   trustCa,
@@ -347,7 +347,7 @@ describe('G4 of clones', { skip }, () => {
       }
     });
 
-  describe('by ssh', { skip: hasSshd ? false : 'needs sshd (Debian: openssh-server)' }, () => {
+  describe('by ssh', { skip: lacksSshd }, () => {
     let hostKey: string;
     let endServer: () => void;
     let said: string[];

@@ -6,8 +6,8 @@ import type { Client } from '../../src/client/client.ts';
 import type { EgressFlowView, PutPolicy } from '../../src/contract/schemas.ts';
 import { FakeInternet, places } from '../support/fake-internet.ts';
 import { processesOf, untilNone } from '../support/host-traces.ts';
-import { cli, type Instance, startInstance } from '../support/instance.ts';
-import { runOnce, sh, startRun } from '../support/workload.ts';
+import { cli, type Instance } from '../support/instance.ts';
+import { type Mode, modes, runOnce, sh, startIn, startRun } from '../support/workload.ts';
 
 /** G4: a sandbox reaches only what its policy allows, by name, address, DNS, IPv6, UDP, raw socket or another sandbox. */
 
@@ -49,16 +49,26 @@ const web: PutPolicy['document'] = {
 /** What a sandbox of the default policy, of none, or of `web` says to a script. */
 const curl = 'curl -sS --max-time 8';
 
-describe('G4', { skip }, () => {
-  let internet: FakeInternet;
+/** One for both modes: a process leaves its own network once. */
+let internet: FakeInternet;
+
+before(async () => {
+  if (asRoot) internet = await FakeInternet.open(zone);
+});
+
+after(() => internet?.close());
+
+for (const { mode, skip: cannot } of modes)
+  describe(`G4 as ${mode}`, { skip: skip || cannot }, () => suite(mode));
+
+function suite(mode: Mode): void {
   let instance: Instance;
   let client: Client;
   let ca: string;
 
   before(async () => {
-    internet = await FakeInternet.open(zone);
     ca = readFileSync(internet.caFile, 'utf8');
-    instance = await startInstance({ environment: { SEALWRIGHT_RESOLVERS: '127.0.0.1' } });
+    instance = await startIn(mode, { SEALWRIGHT_RESOLVERS: '127.0.0.1' });
     client = instance.client;
     await client.policies.put('web', { document: web, reason: 'the test' });
   });
@@ -70,7 +80,6 @@ describe('G4', { skip }, () => {
 
   after(async () => {
     await instance?.remove();
-    internet?.close();
   });
 
   const inSandbox = async (script: string, egress: readonly string[] = ['web'], more = {}) => {
@@ -435,4 +444,4 @@ describe('G4', { skip }, () => {
     assert(Number(audit) > 0);
     assert.equal((await cli(instance.home, ['audit', 'verify'])).status, 0);
   });
-});
+}

@@ -1,16 +1,14 @@
 import assert from 'node:assert/strict';
-import { execFile, execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import { promisify } from 'node:util';
 import type { PutPolicy } from '../../src/contract/schemas.ts';
 import type { SessionId } from '../../src/model/ids.ts';
 import { FakeInternet, places } from '../support/fake-internet.ts';
 import { type Instance, startInstance } from '../support/instance.ts';
 import { debianRepository, npmRegistry, presetHosts, pythonIndex } from '../support/stub-registries.ts';
 import { http2Port, StubSites, stubAddress } from '../support/stub-sites.ts';
+import { notFetched, testProgram } from '../support/test-programs.ts';
 import { type Ran, repositorySession, runOnce, sh } from '../support/workload.ts';
 
 /** G4 with programs that nobody here wrote, as they come: what a policy allows works, and a denial is legible to them. */
@@ -25,7 +23,7 @@ const lacks = (path: string, debian: string): string | false =>
 /** A CLI that is one file of JavaScript; `tellsToo` hears how it is used, unless a policy keeps that from it. */
 const agent = {
   package: '@google/gemini-cli',
-  version: '0.61.0',
+  file: testProgram('agent.tgz'),
   preset: 'google-ai',
   tellsToo: 'play.googleapis.com',
 } as const;
@@ -173,15 +171,10 @@ describe('G4 with real programs', { skip }, () => {
   let sites: StubSites;
   let instance: Instance;
   let ca: string;
-  /** The agent's package, or why there is none. */
-  let agentFile: string | Error;
   const npm = npmRegistry('pino');
-  const folder = mkdtempSync(join(tmpdir(), 'sealwright-programs-'));
   const [model] = presetHosts(agent.preset);
 
   before(async () => {
-    // While this process is still in the machine's own network.
-    agentFile = await packOf(`${agent.package}@${agent.version}`, folder);
     const [registry] = presetHosts('npm');
     const [debian] = presetHosts('debian');
     const names = [
@@ -196,7 +189,7 @@ describe('G4 with real programs', { skip }, () => {
       'denied.example': [[places.other]],
     });
     sites = await StubSites.open(internet, {
-      'site.example': ({ url }) => (url === '/agent.tgz' ? readFileSync(String(agentFile)) : `at ${url}\n`),
+      'site.example': ({ url }) => (url === '/agent.tgz' ? readFileSync(agent.file) : `at ${url}\n`),
       [registry!]: npm.site,
       ...(lacks('/usr/bin/python3', '') ? {} : pythonIndex()),
       [debian!]: debianRepository(),
@@ -214,7 +207,6 @@ describe('G4 with real programs', { skip }, () => {
     await instance?.remove();
     sites?.close();
     internet?.close();
-    rmSync(folder, { recursive: true, force: true });
   });
 
   const runIn = (
@@ -344,9 +336,8 @@ describe('G4 with real programs', { skip }, () => {
   });
 
   test(`an agent from npm (${agent.package}) speaks with its model and with nobody else`, {
-    skip: lacksNewNode,
-  }, async (t) => {
-    if (agentFile instanceof Error) return t.skip(`the package cannot be had: ${agentFile.message}`);
+    skip: lacksNewNode || notFetched(agent.file),
+  }, async () => {
     const settings = JSON.stringify({ general: { maxAttempts: 1, retryFetchErrors: false } });
     const script = [
       `mkdir ~/.gemini && echo '${settings}' > ~/.gemini/settings.json`,
@@ -380,15 +371,4 @@ function modelApi({ url }: { readonly url?: string | undefined }): string | null
   };
   if (url?.includes(':streamGenerateContent') === true) return `data: ${JSON.stringify(answer)}\n\n`;
   return url?.includes(':generateContent') === true ? JSON.stringify(answer) : null;
-}
-
-/** The file of a package as npm packs it from whatever registry this machine has. */
-async function packOf(what: string, folder: string): Promise<string | Error> {
-  try {
-    const words = ['pack', what, '--silent', '--ignore-scripts', '--pack-destination', folder];
-    const { stdout } = await promisify(execFile)('npm', words, { timeout: 60_000 });
-    return join(folder, stdout.trim().split('\n').at(-1)!);
-  } catch (error) {
-    return error as Error;
-  }
 }

@@ -5,10 +5,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import { join } from 'node:path';
 import { namespaceFlags, unshare } from '../../src/base/libc.ts';
+import { notFetched, testProgram } from './test-programs.ts';
 
-/** The SSH server that a test starts; another one by SEALWRIGHT_TEST_SSHD. */
-export const sshd = process.env.SEALWRIGHT_TEST_SSHD ?? '/usr/sbin/sshd';
-export const hasSshd = existsSync(sshd);
+/** The SSH server that a test starts: the machine's, or Debian's unpacked. */
+const sshd = existsSync('/usr/sbin/sshd') ? '/usr/sbin/sshd' : testProgram('ssh/usr/sbin/sshd');
+export const lacksSshd = notFetched(sshd);
 
 /**
  * Has everything that this process starts from now on trust a CA as it trusts the machine's own: a mount over the
