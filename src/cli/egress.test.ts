@@ -51,7 +51,7 @@ describe('egress log', () => {
       '2026-01-02T03:04:05.678Z  allowed  a.example:443  https  web#1  closed, 10 B out, 2.0 KiB in',
       '2026-01-02T03:04:05.678Z  allowed  a.example:80  http  GET /\\e[2J\\n  web#1',
       '2026-01-02T03:04:05.678Z  denied   evil\\u{202e}.example (lookup)  no-rule  3 times',
-      '2026-01-02T03:04:05.678Z  denied   [2001:db8::1]:443  no-rule',
+      '2026-01-02T03:04:05.678Z  denied   [2001:db8::1]:443  no-rule  needs {"cidr":"2001:db8::1/128","ports":[443]}',
     ]);
     const only = await sealwright('egress', 'log', 'r', '--denied', '--json');
     assert.deepEqual(

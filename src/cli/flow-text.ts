@@ -1,4 +1,6 @@
 import type { EgressFlowView } from '../contract/schemas.ts';
+import { suggestRules } from '../model/egress-suggest.ts';
+import type { RunId } from '../model/ids.ts';
 import { showBytes } from './quantities.ts';
 
 /** One flow for people, unescaped: hosts, addresses and paths are the sandbox's own words. */
@@ -12,8 +14,16 @@ export function flowText(flow: EgressFlowView): string {
     ...(method === null ? [] : [path === null ? method : `${method} ${path}`]),
     rule ?? denial ?? '-',
     ...(count > 1 ? [`${count} times`] : []),
+    ...neededBy(flow),
     ...(end === null ? [] : [`${end.outcome}, ${showBytes(end.bytesOut)} out, ${showBytes(end.bytesIn)} in`]),
   ].join('  ');
+}
+
+/** The rule that would let a denied flow through, as a policy has it; nothing where none would. */
+function neededBy({ at: _at, end: _end, ...flow }: EgressFlowView): string[] {
+  if (flow.denial !== 'no-rule' && flow.denial !== 'request') return [];
+  const rules = suggestRules([{ ...flow, at: 0, run: '' as RunId }]);
+  return rules.map((rule) => `needs ${JSON.stringify(rule)}`);
 }
 
 /** Where a flow was to go; unescaped. */

@@ -311,6 +311,16 @@ function suite(mode: Mode): void {
     assert.deepEqual([reached(), internet.lookups], [[], []]);
   });
 
+  test('QUIC is refused at once, so that programs fall back to TLS, which works', async () => {
+    const ran = await inSandbox(`perl -MSocket -e '
+      socket(my $s, PF_INET, SOCK_DGRAM, 0);
+      connect($s, pack_sockaddr_in(443, inet_aton("site.example")));
+      send($s, "x" x 1200, 0);
+      print defined recv($s, my $answer, 1200, 0) ? "answered\n" : "QUIC: $!\n"' && ${curl} https://site.example/tls`);
+    assert.match(ran.stdout, /^QUIC: Connection refused$/m, ran.text);
+    assert.match(ran.stdout, /reached .* GET site\.example\/tls/);
+  });
+
   test('nothing that is asked of DNS leaves, so nothing can be told through it', async () => {
     const ran = await inSandbox(
       'for i in 1 2 3 4 5 6 7 8 9; do getent hosts secret-$i.site.example; getent hosts secret-$i.other.example; done; getent hosts site.example',
