@@ -105,7 +105,13 @@ export function hasEnded(processFd: number): boolean {
   const view = new DataView(entry.buffer);
   view.setInt32(0, processFd, true);
   view.setInt16(4, pollIn, true);
-  return checked('poll', native.poll(entry, 1, 0)) > 0;
+  for (;;) {
+    const ready = native.poll(entry, 1, 0);
+    if (ready >= 0) return ready > 0;
+    const error = new SystemError('poll');
+    // A signal that waits to be handled ends it, though it never waits itself.
+    if (error.code !== 'EINTR') throw error;
+  }
 }
 
 /** Keeps every file descriptor but 0, 1 and 2, whoever opened it, from the programs this process starts (close_range(2)). */

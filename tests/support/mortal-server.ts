@@ -143,8 +143,7 @@ export class MortalServer {
   async #killUp(victim: 'up' | 'all'): Promise<void> {
     const up = this.instance.process.pid!;
     const { control, runner } = this.pids();
-    const [namespaces, family] = [new HeldNamespaces(runner), descendantsOf(up)];
-    assert(namespaces.size > 0 && family.length > 2, 'there is something to leave behind');
+    const { namespaces, family } = await this.#belongings(up, runner);
     const from = Date.now();
     const pids = victim === 'all' ? this.#random.shuffle([up, control, runner]) : [up];
     for (const pid of pids) process.kill(pid, 'SIGKILL');
@@ -165,6 +164,16 @@ export class MortalServer {
     assert.deepEqual(await untilNone(() => family.filter(isAlive), goneMs), []);
     assert.deepEqual(await untilNone(() => namespaces.inUse(), goneMs), []);
     namespaces.close();
+  }
+
+  /** What a server may leave behind, once there is something: sandboxes are prepared when it is ready already. */
+  async #belongings(up: number, runner: number) {
+    for (const late = performance.now() + goneMs; ; await pause(20)) {
+      const [namespaces, family] = [new HeldNamespaces(runner), descendantsOf(up)];
+      if (namespaces.size > 0 && family.length > 2) return { namespaces, family };
+      namespaces.close();
+      assert(performance.now() < late, 'there is something to leave behind');
+    }
   }
 
   async #killYoungUp(): Promise<void> {
