@@ -242,9 +242,12 @@ describe('when the runner dies', () => {
     const hosted = await server.client.runs.create({ session, command: shell('echo here; exec sleep 600') });
     const waiting = await server.client.runs.create({ session, command: ['echo', 'later'] });
     await said(server, hosted.id, 'here');
-    const sandboxes = descendantsOf(server.pids().runner).filter(({ command }) =>
-      command.startsWith('sleep 600'),
-    );
+    const find = () =>
+      descendantsOf(server.pids().runner).filter(({ command }) => command.startsWith('sleep 600'));
+    // The shell becomes it a moment after it has said so.
+    for (const late = performance.now() + 5_000; find().length === 0 && performance.now() < late; )
+      await pause(10);
+    const sandboxes = find();
     assert.equal(sandboxes.length, 1, 'the search finds a live sandbox');
     const [lost] = await Promise.all([ended(server, hosted.id), server.kill('runner')]);
     assert.deepEqual([lost.phase, lost.cause, lost.exitCode], ['failed', 'runner-lost', null]);
