@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { TestRepository } from '../../src/cli/test-repository.ts';
 import type { Client } from '../../src/client/client.ts';
-import type { CreateSession, EgressFlowView } from '../../src/contract/schemas.ts';
+import type { CreateSession } from '../../src/contract/schemas.ts';
 import { FakeInternet } from '../support/fake-internet.ts';
 import {
   type GitRequest,
@@ -18,7 +18,7 @@ import {
 } from '../support/git-servers.ts';
 import { file, hostileBundle, link, program, treeOf } from '../support/hostile-bundle.ts';
 import { cli, type Instance, startInstance } from '../support/instance.ts';
-import { artifactText, type Ran, runOnce, sh, startRun } from '../support/workload.ts';
+import { artifactText, flowsOf, type Ran, runOnce, sh, startRun } from '../support/workload.ts';
 
 /** G4 for clones: a repository by its URL is fetched inside the sandbox, through the policy of the run that needs it. */
 
@@ -99,9 +99,6 @@ describe('G4 of clones', { skip }, () => {
   ): Promise<Ran> =>
     await runOnce(client, sh(script), { session: await sessionOf(repo), egress: ['git'], ...more });
 
-  const flowsOf = async (run: string): Promise<readonly EgressFlowView[]> =>
-    (await client.runs.egress(run, { limit: 200 })).items;
-
   const failed = async (repo: NonNullable<CreateSession['repo']>, more = {}) => {
     const { run } = await cloned(repo, 'true', more);
     assert.deepEqual([run.phase, run.exitCode], ['failed', null]);
@@ -119,7 +116,7 @@ describe('G4 of clones', { skip }, () => {
       /^second\nfirst\n## main\.\.\.origin\/main\norigin\thttps:\/\/git\.example\/project \(fetch\)/,
     );
     assert.match(ran.stdout, /^two$/m);
-    const flows = await flowsOf(ran.run.id);
+    const flows = await flowsOf(client, ran.run.id);
     const ofClone = flows.filter(({ host }) => host === 'git.example');
     assert(ofClone.length > 0 && ofClone.every(({ rule, end }) => rule === 'git#1' && end !== null));
     const ofCommand = flows.find(({ host }) => host === 'denied.example');
@@ -200,7 +197,7 @@ describe('G4 of clones', { skip }, () => {
       const url = 'https://git.example/moved/other.example/project';
       const ran = await cloned({ url }, 'git log --format=%s', { egress: ['both'] });
       assert.equal(ran.stdout, 'second\nfirst\n', ran.run.reason ?? ran.stderr);
-      const hosts = new Set((await flowsOf(ran.run.id)).map(({ host }) => host));
+      const hosts = new Set((await flowsOf(client, ran.run.id)).map(({ host }) => host));
       assert.deepEqual([...hosts].sort(), ['git.example', 'other.example']);
       assert(other.requests.length > 0);
     } finally {
@@ -370,7 +367,7 @@ describe('G4 of clones', { skip }, () => {
       const repo = { url: url(), hostKeys: [another, hostKey] };
       const ran = await cloned(repo, 'git log --format=%s', ssh);
       assert.equal(ran.stdout, 'second\nfirst\n', `${ran.run.reason} ${said.join('')}`);
-      const [flow] = await flowsOf(ran.run.id);
+      const [flow] = await flowsOf(client, ran.run.id);
       assert.deepEqual([flow?.host, flow?.protocol, flow?.rule], ['git.example', 'ssh', 'ssh#1']);
     });
 

@@ -3,11 +3,11 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Client } from '../../src/client/client.ts';
-import type { EgressFlowView, PutPolicy } from '../../src/contract/schemas.ts';
+import type { PutPolicy } from '../../src/contract/schemas.ts';
 import { FakeInternet, places } from '../support/fake-internet.ts';
 import { processesOf, untilNone } from '../support/host-traces.ts';
 import { cli, type Instance } from '../support/instance.ts';
-import { type Mode, modes, runOnce, sh, startIn, startRun } from '../support/workload.ts';
+import { flowsOf, type Mode, modes, runOnce, sh, startIn, startRun } from '../support/workload.ts';
 
 /** G4: a sandbox reaches only what its policy allows, by name, address, DNS, IPv6, UDP, raw socket or another sandbox. */
 
@@ -92,16 +92,6 @@ function suite(mode: Mode): void {
     return { ...ran, text: ran.stdout + ran.stderr };
   };
 
-  const flowsOf = async (run: string): Promise<EgressFlowView[]> => {
-    const flows: EgressFlowView[] = [];
-    for (let cursor: string | undefined; ; ) {
-      const page = await client.runs.egress(run, { limit: 200, cursor });
-      flows.push(...page.items);
-      if (page.nextCursor === null) return flows;
-      cursor = page.nextCursor;
-    }
-  };
-
   const reached = () => internet.arrivals.map(({ at, port, what }) => `${at}:${port} ${what}`);
 
   test('names are found by programs that ask for one family, and only where the host has it', async () => {
@@ -135,7 +125,7 @@ function suite(mode: Mode): void {
     assert.match(ran.stdout, /GET deep\.sub\.site\.example\/wild/);
     assert.match(ran.stdout, /reached 2606:2800:220::34 GET six\.example\/six/);
     assert.match(ran.stdout, /^ping$/m);
-    const flows = await flowsOf(ran.run.id);
+    const flows = await flowsOf(client, ran.run.id);
     assert.deepEqual(
       flows.filter(({ verdict }) => verdict === 'denied'),
       [],
@@ -157,7 +147,7 @@ function suite(mode: Mode): void {
     assert.match(ran.text, /status 6/, 'curl: could not resolve host');
     assert(performance.now() - startedAt < 5_000);
     assert.deepEqual([reached(), internet.lookups], [[], []]);
-    const [flow] = await flowsOf(ran.run.id);
+    const [flow] = await flowsOf(client, ran.run.id);
     assert.deepEqual([flow?.host, flow?.verdict, flow?.denial], ['site.example', 'denied', 'no-rule']);
   });
 
@@ -215,7 +205,7 @@ function suite(mode: Mode): void {
     const script = impostors.map((host) => `${curl} http://${host}/ ; getent hosts ${host}`).join('; ');
     const ran = await inSandbox(`${script}; true`);
     assert.deepEqual([reached(), internet.lookups], [[], []]);
-    const denied = (await flowsOf(ran.run.id)).filter(({ verdict }) => verdict === 'denied');
+    const denied = (await flowsOf(client, ran.run.id)).filter(({ verdict }) => verdict === 'denied');
     assert.deepEqual([...new Set(denied.map(({ host }) => host))].sort(), [...impostors].sort());
   });
 
@@ -224,7 +214,7 @@ function suite(mode: Mode): void {
       `${curl} http://SITE.Example/case && ${curl} -H 'Host: site.example' http://site.example./dot`,
     );
     assert.equal(ran.run.phase, 'succeeded', ran.text);
-    const flows = await flowsOf(ran.run.id);
+    const flows = await flowsOf(client, ran.run.id);
     assert(flows.every(({ host, verdict }) => host === 'site.example' && verdict === 'allowed'));
   });
 
@@ -237,7 +227,7 @@ function suite(mode: Mode): void {
     const ran = await inSandbox(`${attempts.join('; ')}; ${curl} http://site.example/control`);
     const requests = reached().filter((line) => !line.endsWith('connection'));
     assert.deepEqual(requests, [`${places.site}:80 GET site.example/control`]);
-    const denials = (await flowsOf(ran.run.id)).flatMap(({ denial }) => denial ?? []);
+    const denials = (await flowsOf(client, ran.run.id)).flatMap(({ denial }) => denial ?? []);
     assert.deepEqual(new Set(denials), new Set(['name-mismatch', 'malformed']));
   });
 
@@ -253,7 +243,7 @@ function suite(mode: Mode): void {
       assert.deepEqual(reached(), []);
       const denial = name === 'nowhere.example' ? 'unresolved' : 'address-class';
       assert(
-        (await flowsOf(ran.run.id)).some((flow) => flow.host === name && flow.denial === denial),
+        (await flowsOf(client, ran.run.id)).some((flow) => flow.host === name && flow.denial === denial),
         'and that is on record',
       );
     });
@@ -364,9 +354,9 @@ function suite(mode: Mode): void {
     };
     const changedAt = performance.now();
     await client.policies.put('moving', { document: less });
-    while ((await flowsOf(live.id)).every(({ end }) => end?.outcome !== 'cut'))
+    while ((await flowsOf(client, live.id)).every(({ end }) => end?.outcome !== 'cut'))
       assert(performance.now() - changedAt < 5_000, 'it is cut');
-    const end = (await flowsOf(live.id)).find(({ end }) => end?.outcome === 'cut')!;
+    const end = (await flowsOf(client, live.id)).find(({ end }) => end?.outcome === 'cut')!;
     assert.equal(end.port, 80);
     await live.goesOn();
     await client.runs.stop(live.id);
@@ -388,7 +378,7 @@ function suite(mode: Mode): void {
     };
     const changedAt = performance.now();
     await client.policies.put('held', { document: other });
-    while ((await flowsOf(live.id)).every(({ end }) => end?.outcome !== 'cut'))
+    while ((await flowsOf(client, live.id)).every(({ end }) => end?.outcome !== 'cut'))
       assert(performance.now() - changedAt < 5_000, 'it is cut');
     await client.runs.stop(live.id);
     await live.ended;
@@ -439,7 +429,7 @@ function suite(mode: Mode): void {
     const ran = await inSandbox(
       'i=0; while [ $i -lt 300 ]; do getent hosts no.example; i=$((i+1)); done; true',
     );
-    const flows = (await flowsOf(ran.run.id)).filter(({ host }) => host === 'no.example');
+    const flows = (await flowsOf(client, ran.run.id)).filter(({ host }) => host === 'no.example');
     assert(flows.length >= 2 && flows.length < 20, `${flows.length} records`);
     assert(flows.reduce((sum, { count }) => sum + count, 0) >= 300);
   });

@@ -3,11 +3,11 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Client } from '../../src/client/client.ts';
-import type { EgressFlowView, PutPolicy } from '../../src/contract/schemas.ts';
+import type { PutPolicy } from '../../src/contract/schemas.ts';
 import { FakeInternet, places } from '../support/fake-internet.ts';
 import { processesOf, untilNone } from '../support/host-traces.ts';
 import { type Instance, startInstance } from '../support/instance.ts';
-import { runOnce, sh, startRun } from '../support/workload.ts';
+import { flowsOf, runOnce, sh, startRun } from '../support/workload.ts';
 
 /** G4: what a policy allows is bounded too: bytes out, connections at a time, requests in a minute. */
 
@@ -55,8 +55,6 @@ describe('G4 by limits', { skip }, () => {
 
   const put = async (limits: NonNullable<PutPolicy['document']['limits']>) =>
     await client.policies.put('bounded', { document: { limits, rules } });
-  const flowsOf = async (run: string): Promise<readonly EgressFlowView[]> =>
-    (await client.runs.egress(run, { limit: 200 })).items;
   const requests = () => internet.arrivals.filter(({ what }) => what.startsWith('GET')).length;
   /** Ends once the other side has all of it, or has cut it off. */
   const perl = `socket(S, PF_INET, SOCK_STREAM, 0); connect(S, pack_sockaddr_in(${sinkPort}, inet_aton("site.example"))) or exit 7;
@@ -77,7 +75,7 @@ describe('G4 by limits', { skip }, () => {
     assert.equal(requests(), 3);
     await client.runs.stop(live.id);
     await live.ended;
-    const flows = await flowsOf(live.id);
+    const flows = await flowsOf(client, live.id);
     assert.equal(flows.filter(({ verdict }) => verdict === 'allowed').length, 3);
     assert.equal(
       flows.reduce((sum, { denial, count }) => sum + (denial === 'limit' ? count : 0), 0),
@@ -109,7 +107,7 @@ describe('G4 by limits', { skip }, () => {
     assert(sunk > 0 && sunk <= 1_000_000, `${sunk} bytes`);
     assert.equal(requests(), 0);
     assert.match(ran.stdout, /bytesOut: 1000000/);
-    const flows = await flowsOf(ran.run.id);
+    const flows = await flowsOf(client, ran.run.id);
     assert(flows.some(({ denial }) => denial === 'limit'));
     assert(flows.some(({ end }) => end?.outcome === 'cut'));
   });
@@ -127,7 +125,7 @@ describe('G4 by limits', { skip }, () => {
     const { stdout } = await live.ended;
     assert(performance.now() - changedAt < 5_000, 'it did not wait for its own end');
     assert.match(stdout, /bytesOut: 400000/);
-    const allowed = (await flowsOf(live.id)).filter(({ verdict }) => verdict === 'allowed');
+    const allowed = (await flowsOf(client, live.id)).filter(({ verdict }) => verdict === 'allowed');
     assert.deepEqual(new Set(allowed.map(({ end }) => end?.outcome)), new Set(['closed', 'cut']));
   });
 
@@ -141,7 +139,7 @@ describe('G4 by limits', { skip }, () => {
       options,
     );
     await live.shows(/tick/);
-    const first = async () => (await flowsOf(live.id)).find(({ port }) => port === sinkPort);
+    const first = async () => (await flowsOf(client, live.id)).find(({ port }) => port === sinkPort);
     while ((await first())?.end?.bytesOut !== 800_000) await live.goesOn();
     const gateway = processesOf(instance.home).find(({ command }) => command.includes('dist/gateway.js'));
     assert(gateway !== undefined, 'there is a gateway');
@@ -150,7 +148,7 @@ describe('G4 by limits', { skip }, () => {
     const { stdout } = await live.ended;
     assert.match(stdout, /exit [89]/);
     assert(sunk >= 800_000 && sunk <= 1_000_000, `${sunk} bytes`);
-    const again = (await flowsOf(live.id)).filter(
+    const again = (await flowsOf(client, live.id)).filter(
       ({ port, verdict }) => port === sinkPort && verdict === 'allowed',
     );
     assert.deepEqual(

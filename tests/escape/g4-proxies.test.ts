@@ -7,7 +7,7 @@ import type { Client } from '../../src/client/client.ts';
 import type { EgressFlowView, PutPolicy } from '../../src/contract/schemas.ts';
 import { FakeInternet, places } from '../support/fake-internet.ts';
 import { type Instance, startInstance } from '../support/instance.ts';
-import { runOnce, sh, startRun } from '../support/workload.ts';
+import { flowsOf, runOnce, sh, startRun } from '../support/workload.ts';
 
 /** G4 by the explicit proxies: a program that is set up for one reaches what it would reach without, and no more. */
 
@@ -81,9 +81,6 @@ describe('G4 by proxies', { skip }, () => {
     return { ...ran, text: ran.stdout + ran.stderr };
   };
 
-  const flowsOf = async (run: string): Promise<readonly EgressFlowView[]> =>
-    (await client.runs.egress(run, { limit: 200 })).items;
-
   const requests = () =>
     internet.arrivals.filter(({ what }) => what !== 'connection').map(({ port, what }) => `${port} ${what}`);
 
@@ -109,7 +106,7 @@ describe('G4 by proxies', { skip }, () => {
         flows.map(({ host, address, port, protocol, method, path, verdict, rule }) =>
           JSON.stringify([host, address, port, protocol, method, path, verdict, rule]),
         );
-      assert.deepEqual(facts(await flowsOf(ran.run.id)), facts(await flowsOf(direct.run.id)));
+      assert.deepEqual(facts(await flowsOf(client, ran.run.id)), facts(await flowsOf(client, direct.run.id)));
     });
 
   const forbidden = [
@@ -145,7 +142,7 @@ describe('G4 by proxies', { skip }, () => {
         ['inside.example', 'metadata.example', 'site.example'],
         'nothing is looked up but what a rule names',
       );
-      const denied = (await flowsOf(ran.run.id)).filter(({ verdict }) => verdict === 'denied');
+      const denied = (await flowsOf(client, ran.run.id)).filter(({ verdict }) => verdict === 'denied');
       assert(denied.length >= 12, `${denied.length} denials`);
     });
 
@@ -228,7 +225,7 @@ describe('G4 by proxies', { skip }, () => {
       { egress: ['moving'] },
     );
     await live.shows(/(tick\s+){8}/);
-    const open = async () => (await flowsOf(live.id)).filter(({ verdict }) => verdict === 'allowed');
+    const open = async () => (await flowsOf(client, live.id)).filter(({ verdict }) => verdict === 'allowed');
     assert.equal((await open()).length, 4);
     const changedAt = performance.now();
     await client.policies.put('moving', { document: { rules: [{ host: 'site.example' }] } });

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Client } from '../../src/client/client.ts';
-import type { EgressFlowView, PutPolicy } from '../../src/contract/schemas.ts';
+import type { PutPolicy } from '../../src/contract/schemas.ts';
 import { FakeInternet, places } from '../support/fake-internet.ts';
 import { processesOf } from '../support/host-traces.ts';
 import { type Instance, startInstance } from '../support/instance.ts';
-import { runOnce, sh, startRun } from '../support/workload.ts';
+import { flowsOf, runOnce, sh, startRun } from '../support/workload.ts';
 
 /** G4 inside TLS: where a rule looks at requests, every one of them is judged, by whatever client and version it comes. */
 
@@ -50,9 +50,6 @@ describe('G4 inside TLS', { skip }, () => {
     return { ...ran, text: ran.stdout + ran.stderr };
   };
 
-  const flowsOf = async (run: string): Promise<readonly EgressFlowView[]> =>
-    (await client.runs.egress(run, { limit: 200 })).items;
-
   const requests = () => internet.arrivals.map(({ what }) => what).filter((what) => what !== 'connection');
 
   test('what the rule names passes, everything else is told why, and each request is on the record', async () => {
@@ -67,7 +64,7 @@ describe('G4 inside TLS', { skip }, () => {
     assert.equal(ran.stdout.match(/^403$/gm)?.length, 2);
     assert.match(ran.stdout, /paths: \["\/secret"\]/);
     assert.deepEqual(requests(), ['GET site.example/open/a']);
-    const flows = await flowsOf(ran.run.id);
+    const flows = await flowsOf(client, ran.run.id);
     assert.deepEqual(
       flows
         .filter(({ path }) => path !== null)
@@ -150,7 +147,7 @@ describe('G4 inside TLS', { skip }, () => {
     });
     await client.runs.wait(run.id);
     assert.ok(performance.now() - begun < 5_000);
-    const [flow] = await flowsOf(run.id);
+    const [flow] = await flowsOf(client, run.id);
     assert.equal(flow?.end?.outcome, 'cut', JSON.stringify(flow));
   });
 

@@ -4,7 +4,7 @@ import { chownSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from '../../src/client/client.ts';
-import type { CreateRun, RunView } from '../../src/contract/schemas.ts';
+import type { CreateRun, EgressFlowView, RunView } from '../../src/contract/schemas.ts';
 import type { SessionId } from '../../src/model/ids.ts';
 import { type Architecture, syscallNumbers } from '../../src/sandbox/local/seccomp/syscalls.ts';
 import { type HostProcess, processesOf } from './host-traces.ts';
@@ -83,6 +83,17 @@ export function answersOf(stdout: string): Map<string, string> {
   return new Map(
     lines.map((line) => [line.slice(0, line.indexOf('\t')), line.slice(line.indexOf('\t') + 1)]),
   );
+}
+
+/** Every flow of a run, in the order of the verdicts. */
+export async function flowsOf(client: Client, run: string): Promise<readonly EgressFlowView[]> {
+  const flows: EgressFlowView[] = [];
+  for (let cursor: string | undefined; ; ) {
+    const page = await client.runs.egress(run, { limit: 200, cursor });
+    flows.push(...page.items);
+    if (page.nextCursor === null) return flows;
+    cursor = page.nextCursor;
+  }
 }
 
 export type Ran = {
