@@ -6,7 +6,7 @@ import type { RunEgress, Store } from '../store/store.ts';
 import { invalidEgress } from './egress-requests.ts';
 import { controlLimits } from './limits.ts';
 
-/** `unenforced` says in one sentence each what of it cannot be enforced, and is not among the rules. */
+/** `unenforced` says in one sentence each what of it cannot be enforced; then there are no rules. */
 export type Compiled = { readonly policy: EgressPolicy; readonly unenforced: readonly string[] };
 
 /** Whether a change of stored policies can change what it compiles to. */
@@ -47,9 +47,9 @@ export class EgressPolicies {
   }
 
   /**
-   * The rules of all names in their order, and of each limit the smallest that one of them names. What is gone or
-   * cannot be enforced lets nothing through: a removed policy has no rules, and past `egressRulesMax` there are none
-   * at all.
+   * The rules of all names in their order, and of each limit the smallest that one of them names. Where one of the
+   * policies is gone or cannot be enforced, or there are more rules than `egressRulesMax`, there are none at all: the
+   * one that is missing may have been the narrow one that stood before a wide one, or the one with the limits.
    */
   async compile({ names, generation }: Pick<RunEgress, 'names' | 'generation'>): Promise<Compiled> {
     if (names.includes(egressFull))
@@ -58,9 +58,11 @@ export class EgressPolicies {
     const stored = new Map(records.map((record) => [record.name, record]));
     const limits = smallest(records.map(({ document }) => document.limits ?? {}));
     const unenforced: string[] = [];
+    let isGone = false;
     const rules = names.flatMap((name): readonly EgressRule[] => {
       if (isPresetName(name)) return this.presets(name);
       const record = stored.get(name);
+      isGone ||= record === undefined;
       if (record === undefined) return [];
       const compiled = this.rulesOf(name, record.document);
       if ('rules' in compiled) return compiled.rules;
@@ -69,12 +71,12 @@ export class EgressPolicies {
       return [];
     });
     const { egressRulesMax } = controlLimits;
-    if (rules.length <= egressRulesMax)
-      return { policy: { mode: 'restricted', generation, rules, limits }, unenforced };
-    unenforced.push(
-      `Its policies have ${rules.length} rules together, of which a run takes ${egressRulesMax}.`,
-    );
-    return { policy: { mode: 'restricted', generation, rules: [], limits }, unenforced };
+    if (rules.length > egressRulesMax)
+      unenforced.push(
+        `Its policies have ${rules.length} rules together, of which a run takes ${egressRulesMax}.`,
+      );
+    const isWhole = !isGone && unenforced.length === 0;
+    return { policy: { mode: 'restricted', generation, rules: isWhole ? rules : [], limits }, unenforced };
   }
 }
 

@@ -254,12 +254,18 @@ describe('a change of a policy', () => {
     await test.control.policies.remove(admin, 'web');
     await test.runner.until(() => test.runner.live.get(uses)?.egress.generation === 3);
     assert.deepEqual(
+      test.runner.live.get(uses)?.egress.rules,
+      [],
+      'what is gone may have been what kept the rest narrow',
+    );
+    await put(test, 'web', other);
+    await test.runner.until(() => test.runner.live.get(uses)?.egress.generation === 4);
+    assert.deepEqual(
       test.runner.live.get(uses)?.egress.rules.map(({ name }) => name),
-      ['npm#1'],
-      'what is gone lets nothing through',
+      ['web#1', 'npm#1'],
     );
     assert.equal(test.runner.live.get(not)?.egress.generation, 1);
-    assert.equal(test.runner.countOf('egress'), 2);
+    assert.equal(test.runner.countOf('egress'), 3);
   });
 
   it('of its limits reaches live runs, of which the smallest of all their policies hold', async () => {
