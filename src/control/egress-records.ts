@@ -36,8 +36,10 @@ export class EgressRecords {
   /** The highest number of a flow that is on the record, for each live run. */
   readonly #highest = new WeakMap<LiveRun, number>();
   /** What is on the record and on its way to the store. */
-  #unkept = 0;
+  readonly #unkept = new Set<string>();
   #onKept: () => void = () => undefined;
+  /** Settled but after a failure of the store: nothing then overtakes what is to be tried again. */
+  #mended: Promise<void> = Promise.resolve();
 
   constructor(parts: EgressRecordParts) {
     this.#parts = parts;
@@ -109,7 +111,7 @@ export class EgressRecords {
 
   /** Resolves when few enough wait for the store. */
   async #room(): Promise<void> {
-    while (this.#unkept >= controlLimits.egressUnkeptMax && !this.#stopped.signal.aborted)
+    while (this.#unkept.size >= controlLimits.egressUnkeptMax && !this.#stopped.signal.aborted)
       await new Promise<void>((resolve) => {
         this.#onKept = resolve;
       });
@@ -118,8 +120,9 @@ export class EgressRecords {
   /** Into the store, however long it takes; what is told again meanwhile finds it on the record. Never rejects. */
   async #keep({ fresh, ends }: Told, { generation, batches }: { generation: number; batches: number[] }) {
     const { store, link, live, logger } = this.#parts;
-    this.#unkept += fresh.length + ends.length;
-    while (!this.#stopped.signal.aborted) {
+    const { signal } = this.#stopped;
+    for (const flow of fresh) this.#unkept.add(keyOf(flow));
+    for (await this.#mended; !signal.aborted; await this.#mended) {
       try {
         if (fresh.length + ends.length > 0) await store.flows.record(fresh, ends);
         if (link.generation === generation)
@@ -127,10 +130,10 @@ export class EgressRecords {
         break;
       } catch (error) {
         logger.error({ error: String(error) }, 'verdicts of the gateway could not be stored');
-        await pause(controlLimits.writeRetryMs, undefined, { signal: this.#stopped.signal }).catch(() => {});
+        this.#mended = pause(controlLimits.writeRetryMs, undefined, { signal }).catch(() => {});
       }
     }
-    this.#unkept -= fresh.length + ends.length;
+    for (const flow of fresh) this.#unkept.delete(keyOf(flow));
     this.#onKept();
     for (const id of new Set(fresh.map(({ run }) => run))) {
       const running = live.get(id);
@@ -143,12 +146,20 @@ export class EgressRecords {
     const told = batches.flatMap(({ flows }) => flows);
     const runs = await this.#ownersOf(new Set(batches.flatMap(({ flows, ends }) => [...flows, ...ends])));
     const fresh: EgressFlow[] = [];
+    const notes: SystemNote[] = [];
     for (const [id, run] of runs) {
       const flows = told.filter((flow) => flow.run === id);
-      if (run === null) for (const flow of flows) gate.note(strangeNote(flow));
-      else fresh.push(...(await this.#unknown(id, flows)));
+      if (run === null) {
+        notes.push(...flows.filter(({ verdict }) => verdict === 'allowed').map(strangeNote));
+        for (const flow of flows.filter(({ verdict }) => verdict === 'denied'))
+          gate.note({ ...strangeNote(flow), countAs: `egress ${id}` });
+      } else {
+        const unknown = await this.#unknown(id, flows);
+        fresh.push(...unknown);
+        notes.push(...unknown.map((flow) => flowNote(flow, run)));
+      }
     }
-    await Promise.all(fresh.map((flow) => gate.record(flowNote(flow, runs.get(flow.run)!))));
+    await Promise.all(notes.map((note) => gate.record(note)));
     const ends = batches.flatMap((batch) => batch.ends).filter(({ run }) => runs.get(run) !== null);
     for (const { run, id } of fresh) {
       const running = live.get(run);
@@ -171,7 +182,8 @@ export class EgressRecords {
     const highest = await this.#highestOf(run);
     const doubtful = [...byId.keys()].filter((id) => id <= highest);
     const known = doubtful.length > 0 ? await this.#parts.store.flows.known(run, doubtful) : new Set();
-    return [...byId.values()].reverse().filter(({ id }) => !known.has(id));
+    const isNew = (flow: EgressFlow) => !known.has(flow.id) && !this.#unkept.has(keyOf(flow));
+    return [...byId.values()].reverse().filter(isNew);
   }
 
   /** No flow above it is on the record. */
@@ -185,6 +197,10 @@ export class EgressRecords {
     if (running !== null) this.#highest.set(running, highest);
     return highest;
   }
+}
+
+function keyOf({ run, id }: EgressFlow): string {
+  return `${run} ${id}`;
 }
 
 function flowNote(flow: EgressFlow, { id, session, owner }: Owned): SystemNote {
@@ -207,7 +223,7 @@ function flowData(flow: EgressFlow): JsonObject {
   };
 }
 
-/** The first of a run is a line, and the others are counted: nobody owns them, and the run is being stopped. */
+/** Nobody owns it, and its run is being stopped. What was allowed is on the record all the same; denials are counted. */
 function strangeNote(flow: EgressFlow): SystemNote {
   return {
     action: flow.protocol === 'dns' ? 'egress.lookup' : 'egress.connect',
@@ -216,6 +232,5 @@ function strangeNote(flow: EgressFlow): SystemNote {
     outcome: flow.verdict,
     rule: 'run:unknown',
     data: flowData(flow),
-    countAs: `egress ${flow.run}`,
   };
 }

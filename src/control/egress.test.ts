@@ -132,21 +132,29 @@ describe('a verdict', () => {
     assert.equal((await egressEvents(test)).length, 1);
   });
 
-  it('about a run that nobody knows is acknowledged and not stored, and one line says so', async () => {
+  it('about a run that nobody knows is on the record before it is acknowledged, and not stored', async () => {
     await using test = await TestControl.open();
     const run = await hosted(test);
     const stranger = newId('run', 1);
-    test.runner.tell([flow(stranger, 1), flow(stranger, 2), flow(run, 1)]);
+    test.auditFails = true;
+    const refused = [2, 3].map((id) => flow(stranger, id, denied));
+    test.runner.tell([flow(stranger, 1), ...refused, flow(stranger, 4), flow(run, 1)]);
+    test.runner.running(run);
+    while ((await test.control.runs.get(ann, run)).view.phase !== 'running') await new Promise(setImmediate);
+    assert.equal(test.runner.countOf('recorded'), 0);
+    test.auditFails = false;
     await recorded(test);
     assert.equal((await test.store.flows.list(stranger, {}, { after: null, limit: 9 })).records.length, 0);
     await test.stop();
     const events = (await egressEvents(test)).filter(({ resource }) => resource.id === stranger);
     await test.start();
     assert.deepEqual(
-      events.map(({ actor, decision, data }) => [actor.id, decision.rule, data?.repeated ?? null]),
+      events
+        .filter(({ outcome }) => outcome === 'allowed')
+        .map(({ actor, decision, data }) => [actor.id, decision.rule, data?.flow]),
       [
-        ['system:control', 'run:unknown', null],
         ['system:control', 'run:unknown', 1],
+        ['system:control', 'run:unknown', 4],
       ],
     );
   });

@@ -34,7 +34,7 @@ export const controlLimits = {
   egressSettleMs: 1_000,
   /** Batches of verdicts that wait for the disk; past it they are told again on a new connection. */
   egressBatchesMax: 64,
-  /** Verdicts and ends that are on the record and not in the store yet; past it the next ones wait. */
+  /** Verdicts that are on the record and not in the store yet; past it the next ones wait. */
   egressUnkeptMax: 20_000,
   /** Verdicts after which no further batch joins a commit; fewer than the log lets wait. */
   egressFlowsPerCommit: 1_024,
