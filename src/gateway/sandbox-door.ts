@@ -175,7 +175,10 @@ export class SandboxDoor {
     this.#waiting += 1;
     const isRecorded = await this.#recorder.record(flow);
     this.#waiting -= 1;
-    return isRecorded ? flow.id : null;
+    if (isRecorded) return flow.id;
+    // It may be durable yet, once nobody acts on it any more.
+    this.ended(flow.id, { bytesIn: 0, bytesOut: 0, outcome: 'cut' });
+    return null;
   }
 
   deny(denial: EgressDenial, seen: Seen): void {
