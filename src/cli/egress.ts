@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { EgressFlowView } from '../contract/schemas.ts';
+import { suggestRules } from '../model/egress-suggest.ts';
 import type { Api } from './api.ts';
 import { type Context, print } from './context.ts';
 import { escapeLine } from './escape.ts';
@@ -89,7 +90,6 @@ async function* flowsOf(
 }
 
 async function suggest(context: Context, word: string, { json }: { json?: boolean }): Promise<void> {
-  const { suggestRules } = await import('../model/egress-suggest.ts');
   const api = await context.connect();
   const run = await resolveRun(api, word);
   const { id } = await api.runs.get(run);
