@@ -46,7 +46,7 @@ const shared: BuildOptions = {
   target: 'node24',
   legalComments: 'external',
   // These find their prebuilt native part beside their own files.
-  external: ['better-sqlite3', 'koffi'],
+  external: ['better-sqlite3', 'koffi', '@node-rs/argon2', '@cedar-policy/cedar-wasm', '@napi-rs/keyring'],
   // Bundled CommonJS packages call require() for Node's own modules.
   banner: {
     js: "import { createRequire as $createRequire } from 'node:module';\nconst require = $createRequire(import.meta.url);",

@@ -7,6 +7,7 @@ export const faultTable = {
   'request.invalid': [400, 'The request does not fit its schema'],
   'auth.missing': [401, 'Authentication is required'],
   'auth.invalid': [401, 'The credentials were not accepted'],
+  'auth.step-up': [401, 'You have to prove again who you are'],
   'access.denied': [403, 'Not allowed'],
   'resource.absent': [404, 'No such resource'],
   'route.absent': [404, 'No such route'],

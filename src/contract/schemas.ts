@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { reaches } from '../model/actor.ts';
 import { egressDenials, egressModes, egressProtocols } from '../model/egress.ts';
 import { unknownFacts } from '../model/egress-simulate.ts';
 import { type Id, type IdKind, parseId } from '../model/ids.ts';
@@ -269,7 +270,7 @@ export const createToken = z.strictObject({
   scopes: z.array(z.enum(scopes)).min(1).max(scopes.length),
   /** Whom the token stands for; the creator where absent. */
   actor: z.string().max(80).optional(),
-  reach: z.enum(['own', 'all']).optional(),
+  reach: z.enum(reaches).optional(),
   expiresInSeconds: z.int().min(1).max(apiLimits.tokenLifeSecondsMax).optional(),
 });
 
@@ -278,7 +279,7 @@ export const token = z.object({
   name: z.string(),
   actor: z.string(),
   scopes: z.array(z.string()),
-  reach: z.enum(['own', 'all']),
+  reach: z.enum(reaches),
   createdAt: time,
   expiresAt: time.nullable(),
   lastUsedAt: time.nullable(),

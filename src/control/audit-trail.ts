@@ -22,7 +22,7 @@ async function list(
   query: Query,
 ): ReturnType<Control['audit']['list']> {
   const { id, reach } = caller.actor;
-  await gate.privileged(caller, { action: 'audit.read', needs: 'audit:read', resource: { kind: 'audit' } });
+  await gate.privileged(caller, { action: 'audit.read', resource: { kind: 'audit' } });
   if (reach !== 'all' && query.actor !== undefined && query.actor !== id)
     return { items: [], nextCursor: null };
   const actor = reach === 'all' ? query.actor : id;

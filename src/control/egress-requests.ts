@@ -2,7 +2,6 @@ import type { JsonObject } from '../base/canonical-json.ts';
 import { Fault } from '../contract/faults.ts';
 import type { PolicyProblem } from '../contract/policy.ts';
 import { type CreateRun, egressFull } from '../contract/schemas.ts';
-import { holds } from '../model/scopes.ts';
 import type { AskedEgress } from '../store/store.ts';
 import type { Caller } from './control.ts';
 import type { Act, Gate } from './gate.ts';
@@ -30,13 +29,8 @@ export function egressData({ names, reason }: AskedEgress): JsonObject {
 }
 
 /** Refuses whoever may not reach everything public, with a record of it. */
-export async function requireFull(gate: Gate, caller: Caller, act: Act): Promise<void> {
-  if (holds(caller.actor.scopes, 'control:write')) return;
-  throw await gate.refuse(caller, act, {
-    rule: 'scope:control:write:missing',
-    detail: 'Egress full needs the scope control:write, which your token does not hold.',
-    required: 'control:write',
-  });
+export async function requireFull(gate: Gate, caller: Caller, { resource, data }: Act): Promise<void> {
+  await gate.read(caller, { action: 'egress.full', resource, ...(data === undefined ? {} : { data }) });
 }
 
 export function invalidEgress(path: string, message: string): Fault {

@@ -140,7 +140,6 @@ export class EgressSimulations {
     const names = policies.map(({ name }) => name ?? 'candidate');
     const act: Act = {
       action: 'egress.simulate',
-      needs: 'run:read',
       resource:
         found === undefined
           ? { kind: 'run' }
@@ -156,7 +155,7 @@ export class EgressSimulations {
     const isStored = ({ name }: { name?: string | undefined }) =>
       name !== undefined && name !== egressFull && !isPresetName(name);
     if (asked.some(isStored))
-      await gate.read(caller, { action: 'policy.read', needs: 'policy:read', resource: { kind: 'policy' } });
+      await gate.read(caller, { action: 'policy.read', resource: { kind: 'policy' } });
     const known = new Set(
       (await store.policies.getAll(asked.filter(isStored).map(({ name }) => name!))).map(({ name }) => name),
     );

@@ -6,6 +6,7 @@ import type { AuditLog } from '../audit/log.ts';
 import { systemClock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
 import type { Actor } from '../model/actor.ts';
+import { decideByRole } from '../model/decide.ts';
 import { newId } from '../model/ids.ts';
 import type { Scope } from '../model/scopes.ts';
 import type { Caller } from './control.ts';
@@ -21,7 +22,6 @@ function caller(scopes: Scope[], name = 'ann', reach: Actor['reach'] = 'own'): C
 
 const stopIt: Act = {
   action: 'run.stop',
-  needs: 'run:write',
   resource: { kind: 'run', id: 'run_1', session: 'ses_1', owner: 'user:ann' },
 };
 
@@ -39,7 +39,7 @@ function using() {
     close: async () => undefined,
   };
   const clock = { now: systemClock.now, monotonic: () => state.now };
-  return { events, state, gate: openGate({ audit, clock, logger }) };
+  return { events, state, gate: openGate({ audit, access: { decide: decideByRole }, clock, logger }) };
 }
 
 const withCode = (code: string) => (error: unknown) => error instanceof Fault && error.code === code;

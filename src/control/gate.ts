@@ -3,26 +3,27 @@ import type { AuditLog } from '../audit/log.ts';
 import type { JsonObject } from '../base/canonical-json.ts';
 import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
+import { type ActionName, actionSpec } from '../model/actions.ts';
 import { type Actor, actorKind } from '../model/actor.ts';
-import { type Decision, decide, type Resource } from '../model/decide.ts';
+import type { Access, Decision, Resource } from '../model/decide.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import type { Caller } from './control.ts';
 import { Denials } from './denials.ts';
+import { controlLimits } from './limits.ts';
 import type { Logger } from './logger.ts';
 import { OwedEvents } from './owed-events.ts';
 
 /** What somebody is about to do. `data` goes into the log: no secret, no file content. */
 export type Act = {
-  /** Dotted words, object first: `run.create`. */
-  readonly action: string;
-  readonly needs: GrantableScope;
+  readonly action: ActionName;
   readonly resource: Resource;
   readonly data?: JsonObject;
 };
 
 /**
  * The one door (DESIGN §4): decide, record, act. A denial is recorded and thrown: as `resource.absent` where
- * the actor may not learn that the resource exists, else as `access.denied` whose `required` names the scope.
+ * the actor may not learn that the resource exists, else as `access.denied` whose `required` names the scope. What
+ * asks a person to prove again who it is throws `auth.step-up`.
  */
 export type Gate = {
   /** An ordinary read: decided, not recorded unless it is denied. */
@@ -69,17 +70,28 @@ export type SystemNote = {
   readonly countAs?: string;
 };
 
-export function openGate(options: { audit: AuditLog; clock: Clock; logger: Logger }): Gate {
+export type GateOptions = {
+  readonly audit: AuditLog;
+  readonly access: Access;
+  readonly clock: Clock;
+  readonly logger: Logger;
+};
+
+export function openGate(options: GateOptions): Gate {
   return new AuditGate(options);
 }
 
 class AuditGate implements Gate {
   readonly #audit: AuditLog;
+  readonly #access: Access;
+  readonly #clock: Clock;
   readonly #owed: OwedEvents;
   readonly #denials: Denials;
 
-  constructor(options: { audit: AuditLog; clock: Clock; logger: Logger }) {
+  constructor(options: GateOptions) {
     this.#audit = options.audit;
+    this.#access = options.access;
+    this.#clock = options.clock;
     this.#owed = new OwedEvents(options);
     this.#denials = new Denials({
       clock: options.clock,
@@ -153,15 +165,29 @@ class AuditGate implements Gate {
   }
 
   async #admit(caller: Caller, act: Act): Promise<Decision & { allow: true }> {
-    const decision = decide(caller.actor, act.needs, act.resource);
-    if (decision.allow) return decision;
+    const { address } = caller.request;
+    const decision = this.#access.decide(caller.actor, act.action, act.resource, { address });
+    if (decision.allow) {
+      await this.#requireStepUp(caller, act);
+      return decision;
+    }
     const recorded = this.#recordDenial(caller, act, decision.rule);
     // Waiting for the disk would tell a foreign resource from an absent one by time.
     if (!decision.visible) throw absent(act.resource.kind);
     await recorded;
-    throw new Fault('access.denied', {
-      detail: `This needs the scope ${decision.needs}, which your token does not hold.`,
-      extra: { required: decision.needs },
+    throw denied(decision);
+  }
+
+  /** A session that was left open, or taken, is not enough for what is dangerous (RFC 9470). */
+  async #requireStepUp(caller: Caller, act: Act): Promise<void> {
+    const { signIn } = caller.actor;
+    const { stepUpMs } = controlLimits;
+    if (actionSpec(act.action).stepUp !== true || signIn === undefined) return;
+    if (this.#clock.now() - signIn.at <= stepUpMs) return;
+    await this.#recordDenial(caller, act, 'step-up');
+    throw new Fault('auth.step-up', {
+      detail: 'Prove again who you are: sign in once more, then repeat this within a few minutes.',
+      extra: { maxAgeSeconds: stepUpMs / 1000 },
     });
   }
 
@@ -223,16 +249,34 @@ type Stage =
   | { readonly phase: 'note'; readonly outcome: EventOutcome };
 
 function eventOf(caller: Caller, act: Act, stage: Stage, rule: string): NewEvent {
-  const { id, token } = caller.actor;
   return {
     action: act.action,
-    actor: { id, kind: actorKind(id), ...(token === undefined ? {} : { token }) },
+    actor: eventActor(caller.actor),
     resource: eventResource(act.resource),
     decision: { allow: stage.outcome !== 'denied', rule },
     request: caller.request,
     ...(act.data === undefined ? {} : { data: act.data }),
     ...stage,
   };
+}
+
+/** Who acted, by which credential and for whom. */
+export function eventActor({ id, credential, onBehalfOf }: Actor): NewEvent['actor'] {
+  return {
+    id,
+    kind: actorKind(id),
+    ...(credential === undefined ? {} : { token: credential }),
+    ...(onBehalfOf === undefined ? {} : { onBehalfOf }),
+  };
+}
+
+function denied({ rule, needs }: Extract<Decision, { allow: false }>): Fault {
+  if (needs !== null && rule === `scope:${needs}:missing`)
+    return new Fault('access.denied', {
+      detail: `This needs the scope ${needs}, which you do not hold here.`,
+      extra: { required: needs },
+    });
+  return new Fault('access.denied', { detail: `This is not allowed, by ${rule}.`, extra: { rule } });
 }
 
 function eventResource({ kind, id, session }: Resource): NewEvent['resource'] {

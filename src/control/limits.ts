@@ -6,6 +6,8 @@ import { egressBatchMax } from '../contract/gateway.ts';
 export const controlLimits = {
   /** A denial is written at once; the same one again within this time is counted. */
   denialWindowMs: 60_000,
+  /** How long ago a person may have signed in who does what is dangerous. */
+  stepUpMs: 10 * 60_000,
   /** Different denials counted at a time; past it an actor's denials are counted together. */
   denialsTrackedMax: 4_096,
   /** Events that could not be written and are owed to the log. */

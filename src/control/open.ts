@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { Tokens } from '../identity/tokens.ts';
 import type { Actor } from '../model/actor.ts';
+import type { Access } from '../model/decide.ts';
 import { presetRulesWith } from '../model/egress-presets.ts';
 import type { UploadId } from '../model/ids.ts';
 import type { RunLimits } from '../model/limits.ts';
@@ -50,6 +51,7 @@ export type ControlOptions = {
   /** Reads the streams that `audit` and its like have written. */
   readonly trail: AuditTrail;
   readonly tokens: Tokens;
+  readonly access: Access;
   readonly runner: { readonly socketPath: string; readonly key: Buffer };
   readonly clock: Clock;
   readonly config: ControlConfig;
@@ -87,7 +89,6 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     metrics: async (caller) => {
       await gate.read(caller, {
         action: 'metrics.read',
-        needs: 'cluster:read',
         resource: { kind: 'cluster' },
       });
       return await metrics.text();
@@ -101,8 +102,8 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   };
 }
 
-function assemble({ store, audit, runner, clock, config, logger }: ControlOptions) {
-  const gate = openGate({ audit, clock, logger });
+function assemble({ store, audit, access, runner, clock, config, logger }: ControlOptions) {
+  const gate = openGate({ audit, access, clock, logger });
   const live = new LiveRuns();
   const presets = presetRulesWith({ github: config.githubNetworks });
   const egressPolicies = new EgressPolicies(store.policies, presets);

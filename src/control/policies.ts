@@ -4,9 +4,9 @@ import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
 import { formatDocument, type PolicyDocument } from '../contract/policy.ts';
 import type { PolicySummaryView, PolicyView, PresetView } from '../contract/schemas.ts';
+import type { ActionName } from '../model/actions.ts';
 import type { EgressRule } from '../model/egress.ts';
 import { egressPresets, type PresetName, presetNames } from '../model/egress-presets.ts';
-import type { GrantableScope } from '../model/scopes.ts';
 import type { PolicySummary, Store } from '../store/store.ts';
 import type { Caller, Control, Page, Versioned } from './control.ts';
 import type { EgressOrders } from './egress-orders.ts';
@@ -35,15 +35,15 @@ export function policyUseCases(parts: PolicyParts): Control['policies'] {
     remove: (caller, name) => remove(parts, caller, name),
     history: (caller, name, query) => history(parts, caller, name, query),
     presets: async (caller) => {
-      await gate.read(caller, policyAct('policy.list', 'policy:read'));
+      await gate.read(caller, policyAct('policy.list'));
       return presetNames.map((name) => presetView(name, parts.egressPolicies.presets(name)));
     },
     simulate: (caller, request, signal) => parts.simulations.simulate(caller, request, signal),
   };
 }
 
-function policyAct(action: string, needs: GrantableScope, name?: string): Act {
-  return { action, needs, resource: { kind: 'policy', ...(name === undefined ? {} : { id: name }) } };
+function policyAct(action: ActionName, name?: string): Act {
+  return { action, resource: { kind: 'policy', ...(name === undefined ? {} : { id: name }) } };
 }
 
 function presetView(name: PresetName, rules: readonly EgressRule[]): PresetView {
@@ -57,7 +57,7 @@ async function put(
   ...[caller, name, request, ifMatch]: Parameters<Control['policies']['put']>
 ): Promise<Versioned<PolicyView>> {
   const { reason = null } = request;
-  const asked = policyAct('policy.put', 'policy:write', name);
+  const asked = policyAct('policy.put', name);
   await gate.read(caller, asked);
   const compiled = egressPolicies.rulesOf(name, request.document);
   if ('problems' in compiled) throw unenforceable('/document', compiled.problems);
@@ -95,7 +95,7 @@ async function get(
   { store, gate }: PolicyParts,
   ...[caller, name, generation]: Parameters<Control['policies']['get']>
 ): Promise<Versioned<PolicyView>> {
-  await gate.read(caller, policyAct('policy.read', 'policy:read', name));
+  await gate.read(caller, policyAct('policy.read', name));
   const { policies } = store;
   const record =
     generation === undefined ? await policies.get(name) : await policies.getGeneration(name, generation);
@@ -107,7 +107,7 @@ async function list(
   { store, gate }: PolicyParts,
   ...[caller, query]: Parameters<Control['policies']['list']>
 ): Promise<Page<PolicySummaryView>> {
-  await gate.read(caller, policyAct('policy.list', 'policy:read'));
+  await gate.read(caller, policyAct('policy.list'));
   const { after, limit } = storePosition(query);
   return pageOf(await store.policies.list({ after: after?.[1] ?? null, limit }));
 }
@@ -116,7 +116,7 @@ async function history(
   { store, gate }: PolicyParts,
   ...[caller, name, query]: Parameters<Control['policies']['history']>
 ): Promise<Page<PolicySummaryView>> {
-  await gate.read(caller, policyAct('policy.read', 'policy:read', name));
+  await gate.read(caller, policyAct('policy.read', name));
   const { after, limit } = storePosition(query);
   const listed = await store.policies.history(name, { before: after?.[0] ?? null, limit });
   if (listed.records.length === 0 && after === null) throw absent('policy');
@@ -135,7 +135,7 @@ async function remove(
   caller: Caller,
   name: string,
 ): Promise<void> {
-  await gate.contain(caller, policyAct('policy.remove', 'policy:write', name), async () => {
+  await gate.contain(caller, policyAct('policy.remove', name), async () => {
     const policy = { name, author: caller.actor.id, reason: null, createdAt: clock.now() };
     const removed = await store.policies.remove(policy);
     if (removed.outcome === 'absent') throw absent('policy');

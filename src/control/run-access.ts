@@ -1,18 +1,17 @@
 import { absent } from '../contract/faults.ts';
+import type { ActionName } from '../model/actions.ts';
 import type { Resource } from '../model/decide.ts';
 import type { RunId } from '../model/ids.ts';
-import type { GrantableScope } from '../model/scopes.ts';
 import type { RunRecord, Store } from '../store/store.ts';
 import type { Caller } from './control.ts';
 import type { Act, Gate } from './gate.ts';
 
 export function runAct(
-  action: string,
-  needs: GrantableScope,
+  action: ActionName,
   run: Pick<RunRecord, 'id' | 'session' | 'owner'>,
 ): Act & { resource: Resource } {
   const { id, session, owner } = run;
-  return { action, needs, resource: { kind: 'run', id, session, owner } };
+  return { action, resource: { kind: 'run', id, session, owner } };
 }
 
 export async function findRun(store: Store, id: RunId): Promise<RunRecord> {
@@ -26,10 +25,10 @@ export async function readableRun(
   { store, gate }: { store: Store; gate: Gate },
   caller: Caller,
   id: RunId,
-  action: string,
+  action: ActionName,
 ): Promise<RunRecord> {
   const record = await findRun(store, id);
-  const act = runAct(action, 'run:read', record);
+  const act = runAct(action, record);
   const content = action !== 'run.read' && record.owner !== caller.actor.id;
   await (content ? gate.privileged(caller, act) : gate.read(caller, act));
   return record;

@@ -58,7 +58,7 @@ export function runUseCases(parts: RunParts): Control['runs'] {
     finished: (caller, id, signal) => finished(parts, caller, id, signal),
     steps: async (caller, id) => {
       const record = await findRun(store, id);
-      await parts.gate.read(caller, runAct('run.read', 'run:read', record));
+      await parts.gate.read(caller, runAct('run.read', record));
       return [...(parts.live.get(id)?.steps ?? [])];
     },
     egress: (caller, id, query) => egress(parts, caller, id, query),
@@ -132,7 +132,7 @@ async function resume(
   ...[caller, id, creation]: Parameters<Control['runs']['resume']>
 ): Promise<Versioned<RunView>> {
   const parent = await findRun(parts.store, id);
-  await parts.gate.read(caller, runAct('run.resume', 'run:write', parent));
+  await parts.gate.read(caller, runAct('run.resume', parent));
   if (!isTerminal(parent.state.phase))
     throw conflict('The run has not finished. Stop it, or wait for its end.');
   const session = await parts.store.sessions.get(parent.session);
@@ -178,7 +178,7 @@ async function make(
   const id = newId('run', clock.now());
   const { names } = made.egress;
   const act = {
-    ...runAct(made.action, 'run:write', { id, session: session.id, owner: session.owner }),
+    ...runAct(made.action, { id, session: session.id, owner: session.owner }),
     data: {
       parent: made.parent,
       program: made.spec.command[0] ?? '',
@@ -258,7 +258,7 @@ async function list(
   ...[caller, query]: Parameters<Control['runs']['list']>
 ): ReturnType<Control['runs']['list']> {
   const { id, reach } = caller.actor;
-  await gate.read(caller, { action: 'run.list', needs: 'run:read', resource: { kind: 'run' } });
+  await gate.read(caller, { action: 'run.list', resource: { kind: 'run' } });
   const { session, phase, name } = query;
   const owner = reach === 'all' ? undefined : id;
   const listed = await store.runs.list({ owner, session, phase, name }, storePage(query));
@@ -274,7 +274,7 @@ async function rename(
   ...[caller, id, name, ifMatch]: Parameters<Control['runs']['rename']>
 ): Promise<Versioned<RunView>> {
   const record = await findRun(store, id);
-  const act = { ...runAct('run.rename', 'run:write', record), data: { name } };
+  const act = { ...runAct('run.rename', record), data: { name } };
   return await gate.act(caller, act, async () => {
     const swapped = await store.runs.rename(id, name, ifMatch);
     if (swapped.outcome === 'written') return runView(swapped.record);
@@ -285,7 +285,7 @@ async function rename(
 
 async function remove({ store, gate, clock, link }: RunParts, caller: Caller, id: RunId): Promise<void> {
   const record = await findRun(store, id);
-  await gate.act(caller, runAct('run.remove', 'run:write', record), async () => {
+  await gate.act(caller, runAct('run.remove', record), async () => {
     if (!(await store.runs.remove(id, clock.now())))
       throw conflict('The run has not finished. Stop it, or wait for its end.');
     const forgotten = await link.order({ order: 'forget', runs: [id] }).catch(() => undefined);
@@ -299,7 +299,7 @@ async function remove({ store, gate, clock, link }: RunParts, caller: Caller, id
 async function stop(parts: RunParts, caller: Caller, id: RunId): Promise<RunView> {
   const { store, gate, live, dispatcher } = parts;
   const known = live.get(id)?.record ?? (await findRun(store, id));
-  await gate.contain(caller, runAct('run.stop', 'run:write', known), async () => {
+  await gate.contain(caller, runAct('run.stop', known), async () => {
     const running = live.get(id);
     if (running !== null) await dispatcher.stop(running);
   });
@@ -329,7 +329,7 @@ async function finished(
   ...[caller, id, signal]: Parameters<Control['runs']['finished']>
 ): Promise<RunView> {
   const record = await findRun(parts.store, id);
-  await parts.gate.read(caller, runAct('run.read', 'run:read', record));
+  await parts.gate.read(caller, runAct('run.read', record));
   const live = parts.live.get(id);
   if (live === null) return runView(await endedRun(parts.store, record)).view;
   await parts.live.until(live, () => live.ended, signal);

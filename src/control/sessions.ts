@@ -35,7 +35,6 @@ export function sessionUseCases(parts: SessionParts): Control['sessions'] {
       const record = await find(parts, id);
       await parts.gate.read(caller, {
         action: 'session.read',
-        needs: 'session:read',
         resource: asResource(record),
       });
       return sessionView(record);
@@ -67,7 +66,6 @@ async function create(
   const egress = askedEgress(creation.request) ?? { names: [], reason: null };
   const act = {
     action: 'session.create',
-    needs: 'session:write',
     resource: { kind: 'session', id, session: id, owner: caller.actor.id },
     data: { name, ...repoData(source), ...egressData(egress) },
   } as const;
@@ -138,7 +136,7 @@ async function list(
   ...[caller, query]: Parameters<Control['sessions']['list']>
 ): ReturnType<Control['sessions']['list']> {
   const { id, reach } = caller.actor;
-  await gate.read(caller, { action: 'session.list', needs: 'session:read', resource: { kind: 'session' } });
+  await gate.read(caller, { action: 'session.list', resource: { kind: 'session' } });
   const { phase, name } = query;
   const owner = reach === 'all' ? undefined : id;
   const listed = await store.sessions.list({ owner, phase, name }, storePage(query));
@@ -156,7 +154,6 @@ async function rename(
   const record = await find(parts, id);
   const act = {
     action: 'session.rename',
-    needs: 'session:write',
     resource: asResource(record),
     data: { name },
   } as const;
@@ -174,7 +171,7 @@ async function rename(
 async function close(parts: SessionParts, caller: Caller, id: SessionId): Promise<void> {
   const { store, gate, clock, dispatcher, closer } = parts;
   const record = await find(parts, id);
-  const act = { action: 'session.close', needs: 'session:write', resource: asResource(record) } as const;
+  const act = { action: 'session.close', resource: asResource(record) } as const;
   await gate.contain(caller, act, async () => {
     const cancelled = await store.sessions.terminate(id, clock.now(), 'Its session was closed.');
     if (cancelled !== null) dispatcher.cancelled(cancelled);

@@ -22,7 +22,6 @@ export function tokenUseCases(parts: TokenParts): Control['tokens'] {
       const { id, reach } = caller.actor;
       await gate.privileged(caller, {
         action: 'token.list',
-        needs: 'identity:read',
         resource: { kind: 'token' },
       });
       const actor = reach === 'all' ? undefined : id;
@@ -33,7 +32,7 @@ export function tokenUseCases(parts: TokenParts): Control['tokens'] {
       const record = await tokens.get(id);
       if (record === null) throw absent('token');
       const resource = { kind: 'token', id, owner: record.actor } as const;
-      const act = { action: 'token.revoke', needs: 'identity:write', resource } as const;
+      const act = { action: 'token.revoke', resource } as const;
       await gate.contain(caller, act, async () => {
         if (!(await tokens.revoke(id))) throw absent('token');
       });
@@ -50,7 +49,6 @@ async function create(
   const actor = actorOf(caller, request);
   const act: Act = {
     action: 'token.create',
-    needs: 'identity:write',
     resource: { kind: 'token' },
     data: { name, actor, scopes: [...scopes], reach, expiresInSeconds: expiresInSeconds ?? null },
   };

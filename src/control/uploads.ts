@@ -35,7 +35,7 @@ async function store(parts: UploadParts, caller: Caller, bytes: AsyncIterable<Bu
   const id = newId('upload', createdAt);
   const owner = caller.actor.id;
   const resource = { kind: 'upload', id, owner } as const;
-  return await gate.act(caller, { action: 'upload.create', needs: 'session:write', resource }, async () => {
+  return await gate.act(caller, { action: 'upload.create', resource }, async () => {
     parts.arriving.add(id);
     try {
       await store.uploads.begin({ id, owner, createdAt });
@@ -120,7 +120,7 @@ async function remove({ store, gate, link }: UploadParts, caller: Caller, id: Up
   const record = await store.uploads.get(id);
   if (record === null) throw absent('upload');
   const resource = { kind: 'upload', id, owner: record.owner } as const;
-  await gate.act(caller, { action: 'upload.remove', needs: 'session:write', resource }, async () => {
+  await gate.act(caller, { action: 'upload.remove', resource }, async () => {
     const session = record.session === null ? null : await store.sessions.get(record.session);
     if (session !== null && session.phase !== 'closed')
       throw new Fault('state.conflict', { detail: 'A session was made from the upload. Close the session.' });

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
-import type { Actor, ActorId } from '../model/actor.ts';
+import type { Actor, ActorId, Reach } from '../model/actor.ts';
 import { newId, type TokenId } from '../model/ids.ts';
 import type { GrantableScope, Scope } from '../model/scopes.ts';
 import type { Claim, Creation, Store, TokenRecord } from '../store/store.ts';
@@ -14,7 +14,7 @@ export type NewToken = {
   readonly name: string;
   readonly actor: ActorId;
   readonly scopes: readonly GrantableScope[];
-  readonly reach: 'own' | 'all';
+  readonly reach: Reach;
   readonly expiresAt: number | null;
 };
 
@@ -149,7 +149,8 @@ class TokenDirectory implements Tokens {
       id: record.actor,
       scopes: new Set<Scope>(record.scopes),
       reach: record.reach,
-      token: record.id,
+      narrowed: true,
+      credential: record.id,
     };
     const verified = { record, actor, lastUsedAt: record.lastUsedAt ?? Number.NEGATIVE_INFINITY };
     const oldest = this.#verified.keys().next();

@@ -7,6 +7,7 @@ import { apiLimits } from '../contract/limits.ts';
 import { openControl } from '../control/open.ts';
 import { localOwner } from '../identity/local-owner.ts';
 import { openTokens } from '../identity/tokens.ts';
+import { decideByRole } from '../model/decide.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import { openServer } from '../server/server.ts';
@@ -55,6 +56,7 @@ async function main(): Promise<void> {
     audit,
     trail: { folder: configuration.auditFolder },
     tokens,
+    access: { decide: decideByRole },
     runner: { socketPath: configuration.runnerSocket, key: readFileSync(join(folder, 'channel.key')) },
     clock: systemClock,
     logger,

@@ -63,11 +63,14 @@ const nativeModules = [
   'better-sqlite3',
   'koffi',
   `@koromix/koffi-${process.platform}-${process.arch}`,
+  '@node-rs/argon2',
+  `@node-rs/argon2-${process.platform}-${process.arch}-gnu`,
+  '@cedar-policy/cedar-wasm',
 ] as const;
 
 /** Programs and prebuilt parts; not the C sources beside them. */
 function isNeeded(path: string): boolean {
-  return statSync(path).isDirectory() ? basename(path) !== 'deps' : /\.(js|cjs|json|node)$/.test(path);
+  return statSync(path).isDirectory() ? basename(path) !== 'deps' : /\.(js|cjs|json|node|wasm)$/.test(path);
 }
 
 function makeReadable(folder: string): void {

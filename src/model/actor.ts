@@ -1,32 +1,68 @@
-import type { TokenId } from './ids.ts';
+import type { RunId, SignInId, TokenId } from './ids.ts';
 import type { Scope } from './scopes.ts';
 
-/** How far an actor's scopes reach: its own sessions and runs, or everybody's. */
-export type Reach = 'own' | 'all';
+/** How far an actor's scopes reach: what is its own, also what its teams own, or everything. */
+export const reaches = ['own', 'team', 'all'] as const;
+export type Reach = (typeof reaches)[number];
 
 /**
  * Who asks. Always carried as a value, never ambient. `id` is `user:<name>`, `agent:<name>`, `service:<name>`
- * or `system:<name>`; it is the owner of what the actor creates.
+ * or `system:<name>`; it is the owner of what the actor creates. A name is never given to anybody else, so an
+ * owner stays who it was.
  */
 export type Actor = {
   readonly id: ActorId;
   readonly scopes: ReadonlySet<Scope>;
   readonly reach: Reach;
-  /** The token that proved the identity; absent for the system and for the machine's own socket. */
-  readonly token?: TokenId;
+  /** Names of the teams it belongs to; none where absent. */
+  readonly teams?: ReadonlySet<string>;
+  /** The name of the role that its scopes and reach come from; absent where a token says them itself. */
+  readonly role?: string;
+  /**
+   * Whether its credential was given less than its bearer may do: then no policy permits it anything beyond its
+   * scopes. API tokens, agents, services, runs and exchanged tokens are narrowed; a person who signed in is not.
+   */
+  readonly narrowed?: boolean;
+  /** What proved the identity; absent for the system, the bootstrap token and the machine's own socket. */
+  readonly credential?: CredentialRef;
+  /** Whom it acts for, where it is not itself (RFC 8693 `act`). */
+  readonly onBehalfOf?: ActorId;
+  /** How a person signed in; absent for machines. */
+  readonly signIn?: SignInFacts;
+};
+
+/** Names a credential, never holds it. */
+export type CredentialRef = TokenId | SignInId | `crd_${string}` | RunId;
+
+export type SignInFacts = {
+  /** When the person last proved who it is, in milliseconds: what step-up asks about. */
+  readonly at: number;
+  /** Whether by more than one factor. */
+  readonly mfa: boolean;
 };
 
 export type ActorId = `${ActorKind}:${string}`;
 export type ActorKind = 'user' | 'agent' | 'service' | 'system';
 
-const actorPattern = /^(user|agent|service):[a-z0-9][a-z0-9._@-]{0,62}$/;
+const namePattern = '[a-z0-9][a-z0-9._@-]{0,62}';
+const actorPattern = new RegExp(`^(user|agent|service):${namePattern}$`);
 
 /** The id of an actor that a token may stand for, or null. `system:` actors are never made from input. */
 export function parseActorId(text: string): ActorId | null {
   return actorPattern.test(text) ? (text as ActorId) : null;
 }
 
+/** Whether a user, agent or service can have this name. */
+export function isActorName(text: string): boolean {
+  return parseActorId(`user:${text}`) !== null;
+}
+
 /** The word before the colon. */
 export function actorKind(id: ActorId): ActorKind {
   return id.slice(0, id.indexOf(':')) as ActorKind;
+}
+
+/** What follows the colon. */
+export function actorName(id: ActorId): string {
+  return id.slice(id.indexOf(':') + 1);
 }

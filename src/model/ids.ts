@@ -8,6 +8,14 @@ const prefixes = {
   token: 'tok',
   event: 'evt',
   request: 'req',
+  /** One sign-in of a person or agent: a browser session, or a family of refresh tokens. */
+  signIn: 'sgn',
+  invitation: 'inv',
+  /** A secret, key or certificate of an agent or service, or a passkey of a user. */
+  credential: 'crd',
+  elevation: 'elv',
+  /** A key that signs access tokens. */
+  key: 'key',
 } as const;
 
 export type IdKind = keyof typeof prefixes;
@@ -16,6 +24,11 @@ export type SessionId = Id<'session'>;
 export type RunId = Id<'run'>;
 export type UploadId = Id<'upload'>;
 export type TokenId = Id<'token'>;
+export type SignInId = Id<'signIn'>;
+export type InvitationId = Id<'invitation'>;
+export type CredentialId = Id<'credential'>;
+export type ElevationId = Id<'elevation'>;
+export type KeyId = Id<'key'>;
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
 const bodyLength = 26;

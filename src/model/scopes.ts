@@ -1,3 +1,5 @@
+import type { Reach } from './actor.ts';
+
 /** Every scope there is (DESIGN §5). Scopes match exactly, as members of a set: no prefixes, no hierarchy. */
 export const scopes = [
   'session:read',
@@ -26,6 +28,7 @@ export const scopes = [
 export type Scope = (typeof scopes)[number] | '*';
 export type GrantableScope = (typeof scopes)[number];
 
+/** The roles that ship with the product; administrators add their own. Scopes of each, and below how far they reach. */
 export const roles = {
   admin: scopes.filter(
     (scope) =>
@@ -46,9 +49,23 @@ export const roles = {
   developer: ['session:read', 'session:write', 'run:read', 'run:write', 'policy:read'],
   auditor: ['session:read', 'run:read', 'policy:read', 'audit:read', 'identity:read', 'cluster:read'],
   agent: ['execute:task'],
+  planner: ['read:memory', 'write:memory', 'manage:campaign'],
+  worker: ['execute:task'],
+  judge: ['read:memory', 'publish:content'],
 } as const satisfies Record<string, readonly GrantableScope[]>;
 
 export type Role = keyof typeof roles;
+
+export const roleReach = {
+  admin: 'all',
+  operator: 'all',
+  developer: 'team',
+  auditor: 'all',
+  agent: 'own',
+  planner: 'own',
+  worker: 'own',
+  judge: 'own',
+} as const satisfies Record<Role, Reach>;
 
 /** Scopes match exactly, as set members; only `*` stands for others. */
 export function holds(held: ReadonlySet<Scope>, needed: GrantableScope): boolean {

@@ -70,6 +70,10 @@ function headersOf(fault: Fault): Record<string, string> {
   if (fault.code === 'auth.missing') return { 'www-authenticate': 'Bearer realm="sealwright"' };
   if (fault.code === 'auth.invalid')
     return { 'www-authenticate': 'Bearer realm="sealwright", error="invalid_token"' };
+  if (fault.code === 'auth.step-up')
+    return {
+      'www-authenticate': `Bearer realm="sealwright", error="insufficient_user_authentication", max_age="${fault.extra.maxAgeSeconds}"`,
+    };
   const { allow, retryAfterSeconds } = fault.extra;
   if (fault.code === 'request.method' && Array.isArray(allow)) return { allow: allow.join(', ') };
   if (typeof retryAfterSeconds === 'number') return { 'retry-after': String(Math.ceil(retryAfterSeconds)) };

@@ -1,6 +1,6 @@
 import type { PolicyDocument } from '../contract/policy.ts';
 import type { ArtifactInfo, RepoSource } from '../contract/runner.ts';
-import type { ActorId } from '../model/actor.ts';
+import type { ActorId, Reach } from '../model/actor.ts';
 import type { EgressFlow, EgressFlowEnd } from '../model/egress.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
 import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
@@ -102,7 +102,7 @@ export type TokenRecord = {
   readonly name: string;
   readonly actor: ActorId;
   readonly scopes: readonly GrantableScope[];
-  readonly reach: 'own' | 'all';
+  readonly reach: Reach;
   /** SHA-256 of the secret, hex. */
   readonly hash: string;
   readonly createdAt: number;

@@ -20,11 +20,11 @@ import type {
   Versioned,
 } from '../../src/control/control.ts';
 import type { Actor } from '../../src/model/actor.ts';
-import { decide, type Resource } from '../../src/model/decide.ts';
+import { inReach, type Resource } from '../../src/model/decide.ts';
 import { newId } from '../../src/model/ids.ts';
 import { defaultRunLimits } from '../../src/model/limits.ts';
 import { isTerminal } from '../../src/model/run.ts';
-import type { GrantableScope } from '../../src/model/scopes.ts';
+import { type GrantableScope, holds } from '../../src/model/scopes.ts';
 
 /**
  * A Control that lives in memory: enough of the real one to drive the HTTP layer, with handles for what a test
@@ -180,9 +180,8 @@ class FakeState {
   readonly #ends = new Map<string, Set<() => void>>();
 
   gate(caller: Caller, needs: GrantableScope, resource: Resource): void {
-    const decision = decide(caller.actor, needs, resource);
-    if (decision.allow) return;
-    if (!decision.visible) throw absent(resource.kind);
+    if (!inReach(caller.actor, resource)) throw absent(resource.kind);
+    if (holds(caller.actor.scopes, needs)) return;
     throw new Fault('access.denied', { detail: `This needs ${needs}.`, extra: { required: needs } });
   }
 

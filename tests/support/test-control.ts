@@ -12,6 +12,7 @@ import type { Logger } from '../../src/control/logger.ts';
 import { type ControlConfig, openControl } from '../../src/control/open.ts';
 import { openTokens, type Tokens } from '../../src/identity/tokens.ts';
 import type { Actor } from '../../src/model/actor.ts';
+import { decideByRole } from '../../src/model/decide.ts';
 import { newId, type RunId, type SessionId } from '../../src/model/ids.ts';
 import { defaultRunLimits } from '../../src/model/limits.ts';
 import { roles, type Scope } from '../../src/model/scopes.ts';
@@ -118,6 +119,7 @@ export class TestControl {
       audit: this.audit,
       trail: { folder: join(this.folder, 'audit') },
       tokens: this.tokens,
+      access: { decide: decideByRole },
       runner: { socketPath: join(this.folder, 'runner.sock'), key: this.#key },
       clock,
       config: this.config,

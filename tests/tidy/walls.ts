@@ -38,6 +38,16 @@ export const walls: readonly Wall[] = [
     why: 'who a caller is comes from tokens in the store; what a caller may do is for the model and control',
   },
   {
+    folder: 'src/access',
+    mayImport: foundation,
+    why: 'what a caller may do is decided by policies alone: no store, no clock, no socket sways a decision',
+  },
+  {
+    folder: 'src/flags',
+    mayImport: [...foundation, 'src/store'],
+    why: 'whether a feature is on is asked here by name; nothing here knows what the feature does',
+  },
+  {
     folder: 'src/sandbox',
     mayImport: foundation,
     why: 'holds untrusted programs: there must be no way from here to the store, the keys or the API',
@@ -54,7 +64,7 @@ export const walls: readonly Wall[] = [
   },
   {
     folder: 'src/control',
-    mayImport: [...foundation, 'src/audit', 'src/store', 'src/identity'],
+    mayImport: [...foundation, 'src/audit', 'src/store', 'src/identity', 'src/access', 'src/flags'],
     why: 'decides, records, acts; reaches sandboxes only by messages to the runner, so it needs no privilege',
   },
   {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { ActorId } from '../../model/actor.ts';
+import type { ActorId, Reach } from '../../model/actor.ts';
 import type { EgressFlow, EgressFlowEnd } from '../../model/egress.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../../model/ids.ts';
 import type { FailureCause, RunPhase, RunState } from '../../model/run.ts';
@@ -120,7 +120,7 @@ export function tokenOf(row: TokenRow): TokenRecord {
     name: row.name,
     actor: row.actor as ActorId,
     scopes: JSON.parse(row.scopes) as GrantableScope[],
-    reach: row.reach as 'own' | 'all',
+    reach: row.reach as Reach,
     hash: row.hash,
     createdAt: row.created_at,
     expiresAt: row.expires_at,
