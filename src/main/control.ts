@@ -97,7 +97,7 @@ function publicKeys(folder: string): Record<string, string> {
       type: 'spki',
       format: 'pem',
     }) as string;
-  return { auditKey: publicKey('audit-ed25519.pem'), signingKey: publicKey('signing-ed25519.pem') };
+  return { auditKey: publicKey('audit-ed25519.pem') };
 }
 
 function controlConfig(settings: Settings) {

@@ -61,7 +61,7 @@ export function prepareHome(home: Home, asRoot: boolean): void {
     makeFolder(home.control, 0o700, owner);
     makeFolder(home.audit, 0o700, owner);
     makeKey(join(home.control, 'audit-ed25519.pem'), owner, newSigningKey);
-    makeKey(join(home.control, 'signing-ed25519.pem'), owner, newSigningKey);
+    makeKey(join(home.control, 'identity.key'), owner, () => randomBytes(32));
     const channelKey = join(home.runner, 'channel.key');
     makeKey(channelKey, null, () => randomBytes(32));
     makeKey(join(home.control, 'channel.key'), owner, () => readFileSync(channelKey));

@@ -59,6 +59,13 @@ export const settingTable = {
       'Where the API listens. Any address but loopback needs trustedProxies, because the server itself speaks no TLS yet.',
     read: readListen,
   } satisfies Setting<Listen>,
+  publicUrl: {
+    fallback: null as string | null,
+    shape: 'an http or https URL without a path, such as https://sealwright.example',
+    about:
+      'Where people and machines find this server from outside: its own origin, what its tokens name as their issuer, and the host that passkeys belong to. http://localhost and the port of `listen` where absent.',
+    read: readOrigin,
+  } satisfies Setting<string | null>,
   env: choice(['dev', 'prod'], 'dev', 'In prod the bootstrap token is refused altogether.', 'CP_ENV'),
   trustedProxies: {
     fallback: [] as readonly string[],
@@ -220,6 +227,15 @@ function readListen(text: string): Listen | null {
   if (host === undefined || port > 65_535) return null;
   if (host === 'localhost') return { host: '127.0.0.1', port };
   return isIP(host) === 0 ? null : { host, port };
+}
+
+/** Plain http is for loopback alone: what crosses a network in the clear is read there. */
+function readOrigin(text: string): string | null {
+  if (!URL.canParse(text)) return null;
+  const { origin, protocol, hostname, href } = new URL(text);
+  const isLoopback = hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname);
+  const fits = protocol === 'https:' || (protocol === 'http:' && isLoopback);
+  return fits && (href === `${origin}/` || href === origin) ? origin : null;
 }
 
 function readResolvers(text: string): readonly string[] | null {

@@ -87,7 +87,7 @@ test('the first start makes the data folder, and what is secret in it is for its
     'profile.json',
     'audit/control.jsonl',
     'control/audit-ed25519.pem',
-    'control/signing-ed25519.pem',
+    'control/identity.key',
     'control/store.sqlite',
     'control/channel.key',
     'control/local.sock',
