@@ -1,30 +1,160 @@
-import type { Actor, ActorId, Reach } from '../model/actor.ts';
-import type { Scope } from '../model/scopes.ts';
-import type { SignInRecord } from '../store/identity-store.ts';
+import type { Clock } from '../base/clock.ts';
+import { type Actor, type ActorId, actorKind, actorName, narrowerReach, type Reach } from '../model/actor.ts';
+import { type GrantableScope, roleReach, roles, type Scope } from '../model/scopes.ts';
+import type { IdentityStore, RoleRecord, SignInRecord } from '../store/identity-store.ts';
+import type { ChangeFeed } from './change-feed.ts';
+import { identityLimits } from './limits.ts';
+
+/** What a role gives. */
+export type Rights = { readonly role: string; readonly scopes: ReadonlySet<Scope>; readonly reach: Reach };
 
 /** Somebody who is known by name, with what its role gives as of now. */
-export type Principal = {
+export type Principal = Rights & {
   readonly id: ActorId;
-  readonly role: string;
-  readonly scopes: ReadonlySet<Scope>;
-  readonly reach: Reach;
   readonly teams: ReadonlySet<string>;
-  /** The role that a user is elevated to, until then; null for none. */
-  readonly elevated: {
-    readonly role: string;
-    readonly scopes: ReadonlySet<Scope>;
-    readonly reach: Reach;
-    readonly until: number;
-  } | null;
+  /** What a user is elevated to, until then; null for none. */
+  readonly elevated: (Rights & { readonly until: number }) | null;
 };
 
 /**
  * Everybody by name. `unknown` is a name that no user, agent or service has, which an API token of an administrator
- * may still stand for; `disabled` is one that may do nothing, removed ones included. Answers from memory are at most
- * as old as the change feed's last look; where that is too old the store is asked.
+ * may still stand for; `disabled` is one that may do nothing. Answers from memory are at most as old as the change
+ * feed's last look; where that is too old the store is asked.
  */
 export type Principals = {
   of(id: ActorId): Promise<Principal | 'unknown' | 'disabled'>;
   /** The actor of a sign-in that the store says is alive; null where its user or agent is not. */
   ofSignIn(record: SignInRecord): Promise<Actor | null>;
 };
+
+export type PrincipalsOptions = {
+  readonly store: Pick<IdentityStore, 'users' | 'agents' | 'roles' | 'teams' | 'elevations'>;
+  readonly changes: ChangeFeed;
+  readonly clock: Clock;
+};
+
+type Known = Principal | 'unknown' | 'disabled';
+const dropping: ReadonlySet<string> = new Set(['user', 'agent', 'role', 'team', 'elevation']);
+
+export function openPrincipals(options: PrincipalsOptions): Principals {
+  return new PrincipalDirectory(options);
+}
+
+class PrincipalDirectory implements Principals {
+  readonly #options: PrincipalsOptions;
+  readonly #known = new Map<ActorId, Known>();
+  /** Grows with every change, so that an answer that was on its way is not kept. */
+  #generation = 0;
+
+  constructor(options: PrincipalsOptions) {
+    this.#options = options;
+    options.changes.on(({ kind }) => {
+      if (!dropping.has(kind)) return;
+      this.#generation += 1;
+      this.#known.clear();
+    });
+  }
+
+  async of(id: ActorId): Promise<Known> {
+    const kept = this.#options.changes.isFresh ? this.#known.get(id) : undefined;
+    if (kept !== undefined && !isOver(kept, this.#options.clock.now())) return kept;
+    const generation = this.#generation;
+    const found = await this.#look(id);
+    if (generation !== this.#generation) return found;
+    if (this.#known.size >= identityLimits.principalsMax) this.#known.clear();
+    this.#known.set(id, found);
+    return found;
+  }
+
+  async ofSignIn(record: SignInRecord): Promise<Actor | null> {
+    const known = await this.of(record.actor);
+    if (known === 'disabled') return null;
+    // Only what was exchanged for a token of an administrator may stand for a name that nobody has.
+    if (known === 'unknown') return record.scopes === null ? null : unknownActor(record, record.scopes);
+    const isPerson = actorKind(record.actor) === 'user' && !isNarrowed(record);
+    const { role, scopes, reach } = isPerson ? (known.elevated ?? known) : known;
+    return {
+      id: record.actor,
+      scopes: record.scopes === null ? scopes : common(scopes, record.scopes),
+      reach: record.reach === null ? reach : narrowerReach(reach, record.reach),
+      teams: known.teams,
+      role,
+      narrowed: !isPerson,
+      credential: record.id,
+      ...(record.onBehalfOf === null ? {} : { onBehalfOf: record.onBehalfOf }),
+      ...(isPerson ? { signIn: { at: record.authAt, mfa: record.mfa } } : {}),
+    };
+  }
+
+  async #look(id: ActorId): Promise<Known> {
+    const kind = actorKind(id);
+    if (kind === 'system') return 'unknown';
+    return kind === 'user' ? await this.#user(id) : await this.#agent(id);
+  }
+
+  async #user(id: ActorId): Promise<Known> {
+    const { store, clock } = this.#options;
+    const user = await store.users.get(actorName(id));
+    if (user === null) return 'unknown';
+    if (user.phase !== 'active') return 'disabled';
+    const elevation = await store.elevations.activeOf(id, clock.now());
+    const elevated =
+      elevation === null || elevation.expiresAt === null
+        ? null
+        : { ...(await this.#rights(elevation.role)), until: elevation.expiresAt };
+    return { ...(await this.#rights(user.role)), id, teams: await this.#teams(id), elevated };
+  }
+
+  async #agent(id: ActorId): Promise<Known> {
+    const agent = await this.#options.store.agents.get(id);
+    if (agent === null) return 'unknown';
+    if (agent.phase !== 'active') return 'disabled';
+    const { role, scopes, reach } = await this.#rights(agent.role);
+    const held = new Set<Scope>([...scopes, ...agent.scopes]);
+    return { id, role, scopes: held, reach, teams: await this.#teams(id), elevated: null };
+  }
+
+  async #teams(id: ActorId): Promise<ReadonlySet<string>> {
+    return new Set(await this.#options.store.teams.of(id));
+  }
+
+  async #rights(role: string): Promise<Rights> {
+    return shippedRole(role) ?? ownRole(role, await this.#options.store.roles.get(role));
+  }
+}
+
+function isNarrowed({ scopes, reach, onBehalfOf }: SignInRecord): boolean {
+  return scopes !== null || reach !== null || onBehalfOf !== null;
+}
+
+/** An elevation that ended by its time, without any change in the store. */
+function isOver(known: Known, now: number): boolean {
+  return typeof known === 'object' && known.elevated !== null && known.elevated.until <= now;
+}
+
+/** What a role that ships with the product gives, or null. */
+export function shippedRole(role: string): Rights | null {
+  if (!Object.hasOwn(roles, role)) return null;
+  const name = role as keyof typeof roles;
+  return { role, scopes: new Set<Scope>(roles[name]), reach: roleReach[name] };
+}
+
+/** A role that is gone gives nothing. */
+function ownRole(role: string, record: RoleRecord | null): Rights {
+  if (record === null) return { role, scopes: new Set(), reach: 'own' };
+  return { role, scopes: new Set<Scope>(record.scopes), reach: record.reach };
+}
+
+function unknownActor(record: SignInRecord, scopes: readonly GrantableScope[]): Actor {
+  const { actor: id, id: credential, onBehalfOf } = record;
+  const behalf = onBehalfOf === null ? {} : { onBehalfOf };
+  const reach = record.reach ?? 'own';
+  return { id, scopes: new Set<Scope>(scopes), reach, narrowed: true, credential, ...behalf };
+}
+
+/** What both hold; `*` on one side is all of the other. */
+export function common(held: ReadonlySet<Scope>, asked: Iterable<Scope>): ReadonlySet<Scope> {
+  const both = new Set<Scope>();
+  for (const scope of asked) if (held.has(scope) || held.has('*')) both.add(scope);
+  return both;
+}

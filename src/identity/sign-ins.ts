@@ -1,4 +1,4 @@
-import type { Actor, ActorId } from '../model/actor.ts';
+import type { Actor, ActorId, Reach } from '../model/actor.ts';
 import type { SignInId } from '../model/ids.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import type { SignInRecord } from '../store/identity-store.ts';
@@ -32,6 +32,8 @@ export type SignIns = {
     signIn: NewSignIn & {
       readonly client: string;
       readonly scopes: readonly GrantableScope[] | null;
+      /** What its reach is narrowed to; null for its actor's. */
+      readonly reach: Reach | null;
       readonly onBehalfOf?: ActorId | null;
       readonly parent?: string | null;
       readonly refreshable: boolean;

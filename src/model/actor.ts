@@ -31,6 +31,11 @@ export type Actor = {
   readonly signIn?: SignInFacts;
 };
 
+/** The narrower of two. */
+export function narrowerReach(a: Reach, b: Reach): Reach {
+  return reaches[Math.min(reaches.indexOf(a), reaches.indexOf(b))]!;
+}
+
 /** Names a credential, never holds it. */
 export type CredentialRef = TokenId | SignInId | `crd_${string}` | RunId;
 

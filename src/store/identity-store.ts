@@ -183,6 +183,8 @@ export type SignInRecord = {
   readonly client: string | null;
   /** What it is narrowed to; null for all that its actor may do. */
   readonly scopes: readonly GrantableScope[] | null;
+  /** What its reach is narrowed to; null for its actor's. */
+  readonly reach: Reach | null;
   /** When the person last proved who it is. */
   readonly authAt: number;
   readonly methods: readonly string[];
