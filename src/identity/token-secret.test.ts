@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { isTokenSecret, newTokenSecret, sameHash, secretHash } from './token-secret.ts';
+import { isTokenSecret, newTokenSecret, sameHash, secretForm, secretHash } from './token-secret.ts';
 
 describe('a token secret', () => {
   it('has a prefix that scanners know and a checksum that holds', () => {
@@ -31,6 +31,12 @@ describe('a token secret', () => {
       newTokenSecret().slice(1),
     ])
       assert(!isTokenSecret(text));
+  });
+
+  it('of one kind is never taken for one of another', () => {
+    const forms = ['sw_', 'sws_', 'swb_', 'swr_'].map(secretForm);
+    for (const form of forms)
+      for (const other of forms) assert.equal(other.fits(form.make()), form === other);
   });
 
   it('is not known from its hash, and hashes are compared whole', () => {
