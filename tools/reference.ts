@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { pino } from 'pino';
 import { settingsReference } from '../src/main/settings.ts';
+import { actionSpec } from '../src/model/actions.ts';
 import type { RouteLine } from '../src/server/app.ts';
 import { openServer } from '../src/server/server.ts';
 import { openFakeControl, ownerActor } from '../tests/support/fake-control.ts';
@@ -54,9 +55,14 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-function row({ method, url, open, needs, summary }: RouteLine): string {
-  const scope = open ? 'none: open to all' : needs === null ? 'any caller' : `\`${needs}\``;
+function row({ method, url, open, action, summary }: RouteLine): string {
+  const scope = open ? 'none: open to all' : scopeOf(action);
   return `| ${method} | \`${url.replaceAll(/:(\w+)/g, '{$1}')}\` | ${scope} | ${summary} |`;
+}
+
+function scopeOf(action: RouteLine['action']): string {
+  const needs = action === null ? null : actionSpec(action).needs;
+  return needs === null ? 'any caller' : `\`${needs}\``;
 }
 
 if (import.meta.main) {

@@ -4,6 +4,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { z } from 'zod';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
+import type { ActionName } from '../model/actions.ts';
 import { type Admission, hasBody } from './admission.ts';
 import { auditRoutes } from './audit/routes.ts';
 import type { App, ServerContext } from './context.ts';
@@ -25,7 +26,8 @@ export type RouteLine = {
   readonly operationId: string;
   readonly summary: string;
   readonly open: boolean;
-  readonly needs: string | null;
+  /** What it does, as the table of acts calls it; null for what everybody may do. */
+  readonly action: ActionName | null;
 };
 
 export type BuiltApp = { readonly app: App; readonly routes: readonly RouteLine[] };
@@ -57,7 +59,7 @@ export async function buildApp(options: AppOptions): Promise<BuiltApp> {
         operationId: schema?.operationId ?? '',
         summary: schema?.summary ?? '',
         open: config?.open === true,
-        needs: config?.needs ?? null,
+        action: config?.action ?? null,
       });
   });
   app.decorateRequest('caller', null);

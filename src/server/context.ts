@@ -5,7 +5,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Logger } from 'pino';
 import type { RateClass } from '../contract/limits.ts';
 import type { Caller, Control } from '../control/control.ts';
-import type { GrantableScope } from '../model/scopes.ts';
+import type { ActionName } from '../model/actions.ts';
 import type { ApiLimits } from './limits.ts';
 import type { Metrics } from './metrics.ts';
 import type { Proxies } from './proxies.ts';
@@ -17,8 +17,8 @@ declare module 'fastify' {
     open?: true;
     /** Counted under `default` where absent. */
     rate?: RateClass;
-    /** For the reference only: the gate in control decides. */
-    needs?: GrantableScope;
+    /** What it does, for the reference and the tests that drive every route: the gate in control decides. */
+    action?: ActionName;
   }
   interface FastifyRequest {
     caller: Caller | null;

@@ -54,7 +54,7 @@ export function metricsRoutes(app: App, { control, metrics }: ServerContext): vo
   app.route({
     method: 'GET',
     url: '/metrics',
-    config: { needs: 'cluster:read' },
+    config: { action: 'metrics.read' },
     schema: {
       operationId: 'metrics',
       summary: 'Counters and gauges in the Prometheus text format',

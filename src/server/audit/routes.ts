@@ -7,7 +7,7 @@ export function auditRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'GET',
     url: '/api/v1/audit/events',
-    config: { needs: 'audit:read' },
+    config: { action: 'audit.read' },
     schema: {
       operationId: 'listAuditEvents',
       summary: 'Recorded events, newest first',

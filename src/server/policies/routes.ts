@@ -19,7 +19,7 @@ function readRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'GET',
     url: `${url}/:name`,
-    config: { needs: 'policy:read' },
+    config: { action: 'policy.read' },
     schema: {
       operationId: 'getPolicy',
       summary: 'One egress policy as it is, or one generation of it',
@@ -44,7 +44,7 @@ function readRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'GET',
     url: '/api/v1/presets',
-    config: { needs: 'policy:read' },
+    config: { action: 'policy.list' },
     schema: {
       operationId: 'listPresets',
       summary: 'The presets that runs and policies may name, and their rules',
@@ -63,7 +63,7 @@ function listRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'GET',
     url,
-    config: { needs: 'policy:read' },
+    config: { action: 'policy.list' },
     schema: {
       operationId: 'listPolicies',
       summary: 'The egress policies by name, without their documents',
@@ -79,7 +79,7 @@ function listRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'GET',
     url: `${url}/:name/history`,
-    config: { needs: 'policy:read' },
+    config: { action: 'policy.read' },
     schema: {
       operationId: 'listPolicyHistory',
       summary: 'Every generation of a policy, newest first, removals too',
@@ -100,7 +100,7 @@ function changeRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'PUT',
     url: `${url}/:name`,
-    config: { rate: 'admin', needs: 'policy:write' },
+    config: { rate: 'admin', action: 'policy.put' },
     schema: {
       operationId: 'putPolicy',
       summary: 'Make an egress policy, or with If-Match its next generation; live runs that name it follow',
@@ -123,7 +123,7 @@ function changeRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'DELETE',
     url: `${url}/:name`,
-    config: { rate: 'admin', needs: 'policy:write' },
+    config: { rate: 'admin', action: 'policy.remove' },
     schema: {
       operationId: 'removePolicy',
       summary: 'Remove an egress policy; its history stays, and live runs that name it lose its rules',
@@ -143,7 +143,7 @@ function simulateRoute(app: App, { control }: ServerContext): void {
   app.route({
     method: 'POST',
     url: '/api/v1/egress/simulations',
-    config: { rate: 'admin', needs: 'run:read' },
+    config: { rate: 'admin', action: 'egress.simulate' },
     schema: {
       operationId: 'simulateEgress',
       summary:

@@ -20,7 +20,7 @@ export function artifactRoutes(app: App, context: ServerContext): void {
   app.route({
     method: 'GET',
     url: '/api/v1/runs/:id/artifacts',
-    config: { needs: 'run:read' },
+    config: { action: 'run.read' },
     schema: {
       operationId: 'listArtifacts',
       summary: 'What a finished run left behind',
@@ -37,7 +37,7 @@ export function artifactRoutes(app: App, context: ServerContext): void {
   app.route({
     method: 'GET',
     url: '/api/v1/runs/:id/artifacts/:name',
-    config: { needs: 'run:read' },
+    config: { action: 'run.artifact' },
     schema: {
       operationId: 'readArtifact',
       summary: 'One artifact’s bytes',
@@ -56,7 +56,7 @@ export function artifactRoutes(app: App, context: ServerContext): void {
   app.route({
     method: 'GET',
     url: '/api/v1/runs/:id/diff',
-    config: { needs: 'run:read' },
+    config: { action: 'run.artifact' },
     schema: {
       operationId: 'readDiff',
       summary: 'The patch of what a run changed in its workspace against what was uploaded',

@@ -13,7 +13,7 @@ export function egressRoutes(app: App, context: ServerContext): void {
   app.route({
     method: 'GET',
     url: '/api/v1/runs/:id/egress',
-    config: { needs: 'run:read' },
+    config: { action: 'run.egress' },
     schema: {
       operationId: 'listRunEgress',
       summary: 'What a run reached for, oldest first: connections, checked requests and denied names',

@@ -16,7 +16,7 @@ export function logRoutes(app: App, context: ServerContext): void {
   app.route({
     method: 'GET',
     url: '/api/v1/runs/:id/logs',
-    config: { needs: 'run:read' },
+    config: { action: 'run.logs' },
     schema: {
       operationId: 'readLogs',
       summary: 'What a run wrote to stdout and stderr',

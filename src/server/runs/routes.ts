@@ -34,7 +34,7 @@ function createRoute(app: App, { control }: ServerContext): void {
   app.route({
     method: 'POST',
     url,
-    config: { rate: 'write', needs: 'run:write' },
+    config: { rate: 'write', action: 'run.create' },
     schema: {
       operationId: 'createRun',
       summary: 'Run a command in a session; it is queued and starts when there is room',
@@ -59,7 +59,7 @@ function readRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'GET',
     url,
-    config: { needs: 'run:read' },
+    config: { action: 'run.list' },
     schema: {
       operationId: 'listRuns',
       summary: 'The runs that the caller may see, newest first',
@@ -75,7 +75,7 @@ function readRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'GET',
     url: `${url}/:id`,
-    config: { needs: 'run:read' },
+    config: { action: 'run.read' },
     schema: {
       operationId: 'getRun',
       summary: 'One run',
@@ -102,7 +102,7 @@ function changeRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'PATCH',
     url: `${url}/:id`,
-    config: { rate: 'write', needs: 'run:write' },
+    config: { rate: 'write', action: 'run.rename' },
     schema: {
       operationId: 'renameRun',
       summary: 'Give a run another name',
@@ -124,7 +124,7 @@ function changeRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'DELETE',
     url: `${url}/:id`,
-    config: { rate: 'write', needs: 'run:write' },
+    config: { rate: 'write', action: 'run.remove' },
     schema: {
       operationId: 'removeRun',
       summary: 'Remove the logs, artifacts and flows of a finished run; 409 while it is live',
@@ -144,7 +144,7 @@ function lifeRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'POST',
     url: `${url}/:id/stop`,
-    config: { rate: 'write', needs: 'run:write' },
+    config: { rate: 'write', action: 'run.stop' },
     schema: {
       operationId: 'stopRun',
       summary: 'Stop a run; its history, logs and artifacts stay. A finished run is left as it is',
@@ -158,7 +158,7 @@ function lifeRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'POST',
     url: `${url}/:id/resume`,
-    config: { rate: 'write', needs: 'run:write' },
+    config: { rate: 'write', action: 'run.resume' },
     schema: {
       operationId: 'resumeRun',
       summary: 'Make a new run that goes on where a finished one left the workspace',

@@ -13,7 +13,7 @@ export function waitRoutes(app: App, { control, streams }: ServerContext): void 
   app.route({
     method: 'GET',
     url: '/api/v1/runs/:id/wait',
-    config: { needs: 'run:read' },
+    config: { action: 'run.read' },
     schema: {
       operationId: 'waitForRun',
       summary: 'The run once it has finished, or as it is when the time is over',

@@ -25,7 +25,7 @@ function createRoute(app: App, { control }: ServerContext): void {
   app.route({
     method: 'POST',
     url,
-    config: { rate: 'write', needs: 'session:write' },
+    config: { rate: 'write', action: 'session.create' },
     schema: {
       operationId: 'createSession',
       summary: 'Make a session: a durable workspace, empty, from an uploaded repository or from one to clone',
@@ -50,7 +50,7 @@ function readRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'GET',
     url,
-    config: { needs: 'session:read' },
+    config: { action: 'session.list' },
     schema: {
       operationId: 'listSessions',
       summary: 'The sessions that the caller may see, newest first',
@@ -66,7 +66,7 @@ function readRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'GET',
     url: `${url}/:id`,
-    config: { needs: 'session:read' },
+    config: { action: 'session.read' },
     schema: {
       operationId: 'getSession',
       summary: 'One session',
@@ -93,7 +93,7 @@ function changeRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'PATCH',
     url: `${url}/:id`,
-    config: { rate: 'write', needs: 'session:write' },
+    config: { rate: 'write', action: 'session.rename' },
     schema: {
       operationId: 'renameSession',
       summary: 'Give a session another name',
@@ -115,7 +115,7 @@ function changeRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'DELETE',
     url: `${url}/:id`,
-    config: { rate: 'write', needs: 'session:write' },
+    config: { rate: 'write', action: 'session.close' },
     schema: {
       operationId: 'closeSession',
       summary: 'Stop the runs of a session, remove its workspace and close it',

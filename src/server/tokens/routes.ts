@@ -10,7 +10,7 @@ export function tokenRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'POST',
     url,
-    config: { rate: 'admin', needs: 'identity:write' },
+    config: { rate: 'admin', action: 'token.create' },
     schema: {
       operationId: 'createToken',
       summary: 'Make an API token; the answer is the only place where its secret is ever shown',
@@ -32,7 +32,7 @@ export function tokenRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'GET',
     url,
-    config: { rate: 'admin', needs: 'identity:read' },
+    config: { rate: 'admin', action: 'token.list' },
     schema: {
       operationId: 'listTokens',
       summary: 'The tokens that the caller may see, without their secrets',
@@ -48,7 +48,7 @@ export function tokenRoutes(app: App, { control }: ServerContext): void {
   app.route({
     method: 'DELETE',
     url: `${url}/:id`,
-    config: { rate: 'admin', needs: 'identity:write' },
+    config: { rate: 'admin', action: 'token.revoke' },
     schema: {
       operationId: 'revokeToken',
       summary: 'Revoke a token, everywhere and at once',

@@ -23,7 +23,7 @@ export function uploadRoutes(app: App, { control, limits }: ServerContext): void
   app.route({
     method: 'POST',
     url,
-    config: { rate: 'write', needs: 'session:write' },
+    config: { rate: 'write', action: 'upload.create' },
     schema: {
       operationId: 'createUpload',
       summary: 'Upload a repository as a git bundle, to make a session from',
@@ -47,7 +47,7 @@ export function uploadRoutes(app: App, { control, limits }: ServerContext): void
   app.route({
     method: 'DELETE',
     url: `${url}/:id`,
-    config: { rate: 'write', needs: 'session:write' },
+    config: { rate: 'write', action: 'upload.remove' },
     schema: {
       operationId: 'removeUpload',
       summary: 'Remove an upload',
