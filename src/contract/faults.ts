@@ -25,6 +25,7 @@ export const faultTable = {
   'request.headers-too-large': [431, 'The request headers are too large'],
   'request.timeout': [408, 'The request took too long to arrive'],
   internal: [500, 'Something went wrong inside'],
+  'auth.busy': [503, 'Too many sign-ins wait for their turn'],
   'audit.unavailable': [503, 'The audit log cannot be written, so nothing was done'],
   'store.unavailable': [503, 'The store cannot be reached'],
   'runner.unavailable': [503, 'The runner cannot be reached'],

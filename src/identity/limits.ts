@@ -15,6 +15,22 @@ export const identityLimits = {
   changesFreshMs: 200,
   principalsMax: 10_000,
   signInsMax: 10_000,
+  /** In characters after NFC. The longest bounds the work of looking at one, not its strength. */
+  passwordCharactersMin: 8,
+  passwordCharactersMax: 128,
+  passwordDistinctMin: 3,
+  passwordOwnWordCharactersMin: 4,
+  /** Argon2id (RFC 9106); a hash made with less is made again when its owner signs in. */
+  argon2MemoryKib: 64 * 1024,
+  argon2Passes: 3,
+  argon2Lanes: 1,
+  argon2SaltBytes: 16,
+  argon2HashBytes: 32,
+  /** Hashes that wait for their turn, all together and of one address. One is computed at a time. */
+  hashesWaitingMax: 256,
+  hashesWaitingPerAddressMax: 16,
+  hashWaitMs: 20_000,
+  hashRetryAfterSeconds: 5,
 } as const;
 
 assert(identityLimits.changesEveryMs < identityLimits.changesFreshMs, 'a look is in time for the next');

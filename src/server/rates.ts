@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { isIPv6 } from 'node:net';
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import { Fault } from '../contract/faults.ts';
 import { type RateClass, rateClasses } from '../contract/limits.ts';
 import { serverLimits } from './limits.ts';
+
+export { addressKey } from '../model/address-key.ts';
 
 export type Rates = {
   /** Counts one request of `key` (an actor's id or `addressKey`); throws `rate.exceeded` past the class's limit. */
@@ -36,17 +37,4 @@ export function openRates(perMinute: Partial<Record<RateClass, number>>, onRefus
       }
     },
   };
-}
-
-/** Whom an address is counted as: one IPv6 host owns a whole /64, so that is what it is counted by. */
-export function addressKey(address: string | null): string {
-  if (address === null) return 'local';
-  if (!isIPv6(address)) return address;
-  if (address.startsWith('::ffff:') && address.includes('.')) return address.slice('::ffff:'.length);
-  const [head = '', tail = ''] = address.split('%')[0]!.split('::');
-  const front = head === '' ? [] : head.split(':');
-  const back = tail === '' ? [] : tail.split(':');
-  const zeros = address.includes('::') ? 8 - front.length - back.length : 0;
-  const groups = [...front, ...Array<string>(Math.max(0, zeros)).fill('0'), ...back];
-  return `${groups.slice(0, 4).join(':')}::/64`;
 }
