@@ -1,5 +1,5 @@
 import { brotliDecompressSync } from 'node:zlib';
-import { packedCommonPasswords } from './common-passwords.ts';
+import { packedCommonPasswords } from './known-passwords.ts';
 import { identityLimits } from './limits.ts';
 
 /** Whose password it is to be: it must not hold what everybody knows of them. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { hash, hashRaw } from '@node-rs/argon2';
-import { listCommonPasswords } from '../../tools/common-passwords.ts';
+import { listCommonPasswords } from '../../tools/known-passwords.ts';
 import { identityLimits } from './limits.ts';
 import { commonPasswords, passwordProblem } from './password-rules.ts';
 import { isOutdated, openPasswords } from './passwords.ts';
@@ -102,7 +102,7 @@ describe('the rules of passwords', () => {
   it('know the whole list that the package has', () => {
     const listed = listCommonPasswords();
     assert(listed.length > 15_000);
-    assert.deepEqual([...commonPasswords()], listed, 'run node tools/common-passwords.ts');
+    assert.deepEqual([...commonPasswords()], listed, 'run node tools/known-passwords.ts');
     assert(listed.every((password) => [...password].length >= identityLimits.passwordCharactersMin));
   });
 });

@@ -6,11 +6,11 @@ import { identityLimits } from '../src/identity/limits.ts';
 import { foldPassword } from '../src/identity/password-rules.ts';
 
 /**
- * Writes src/identity/common-passwords.ts: the passwords that everybody knows and that are long enough to be one here,
+ * Writes src/identity/known-passwords.ts: the passwords that everybody knows and that are long enough to be one here,
  * folded, sorted and compressed. Run it when the package that lists them changes; a test compares.
  */
 
-const file = join(import.meta.dirname, '../src/identity/common-passwords.ts');
+const file = join(import.meta.dirname, '../src/identity/known-passwords.ts');
 const lineCharacters = 1_000;
 
 /** Each password that the rules would otherwise take, folded, in order. */
@@ -24,7 +24,7 @@ function write(): void {
   const packed = brotliCompressSync(listCommonPasswords().join('\n')).toString('base64');
   const lines = packed.match(new RegExp(`.{1,${lineCharacters}}`, 'g')) ?? [];
   const text = [
-    '/** Brotli of one password a line, in base64. Made by tools/common-passwords.ts; do not edit. */',
+    '/** Brotli of one password a line, in base64. Made by tools/known-passwords.ts; do not edit. */',
     'export const packedCommonPasswords = `',
     ...lines,
     '`;',
