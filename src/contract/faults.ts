@@ -21,6 +21,7 @@ export const faultTable = {
   'request.media-type': [415, 'The request has the wrong content type'],
   'precondition.required': [428, 'An If-Match header is required'],
   'rate.exceeded': [429, 'Too many requests'],
+  'auth.locked': [429, 'Too many failures; wait before the next try'],
   'quota.exceeded': [429, 'A quota is used up'],
   'request.headers-too-large': [431, 'The request headers are too large'],
   'request.timeout': [408, 'The request took too long to arrive'],

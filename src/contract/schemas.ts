@@ -16,7 +16,8 @@ import { gitRef, repositoryUrl, sshHostKeys } from './repository.ts';
  * from them and the client takes its types from them. Objects are strict: an unknown field is refused.
  */
 
-function id<K extends IdKind>(kind: K, example: string) {
+/** The id of one kind of thing, parsed. */
+export function id<K extends IdKind>(kind: K, example: string) {
   return z
     .string()
     .refine((text): text is Id<K> => parseId(kind, text) !== null, { message: `is not the id of a ${kind}` })
@@ -28,7 +29,7 @@ export const runId = id('run', 'run_01kamcq5r8v0x4m2e7hj9n3tzb');
 export const uploadId = id('upload', 'upl_01kamcq5r8v0x4m2e7hj9n3tzb');
 export const tokenId = id('token', 'tok_01kamcq5r8v0x4m2e7hj9n3tzb');
 
-const time = z.iso.datetime().meta({ description: 'RFC 3339, UTC, milliseconds' });
+export const time = z.iso.datetime().meta({ description: 'RFC 3339, UTC, milliseconds' });
 
 /** Free text for people; never an id. Control characters are refused because names are shown on terminals. */
 export const name = z

@@ -31,7 +31,28 @@ export const identityLimits = {
   hashesWaitingPerAddressMax: 16,
   hashWaitMs: 20_000,
   hashRetryAfterSeconds: 5,
+  /** RFC 6238: what every authenticator app takes. Codes of this many steps before and after now are taken too. */
+  totpSecretBytes: 20,
+  totpDigits: 6,
+  totpStepSeconds: 30,
+  totpWindowSteps: 1,
+  recoveryCodes: 10,
+  recoveryCodeGroups: 8,
+  recoveryCodeGroupCharacters: 4,
+  /** How long a browser may take to answer a challenge, and a person to confirm a new authenticator. */
+  challengeMs: 5 * 60_000,
+  enrollmentMs: 15 * 60_000,
+  passkeysPerUserMax: 20,
+  /** Failures of a name at an address, and of second factors of a name wherever they come from, before a pause. */
+  failuresMax: 5,
+  failuresWindowMs: 300_000,
+  codeFailuresMax: 30,
+  codeFailuresWindowMs: 3600_000,
 } as const;
 
 assert(identityLimits.changesEveryMs < identityLimits.changesFreshMs, 'a look is in time for the next');
 assert(identityLimits.secretRandomCharacters * Math.log2(62) >= 160, 'a secret cannot be guessed');
+assert(
+  identityLimits.recoveryCodeGroups * identityLimits.recoveryCodeGroupCharacters * 5 >= 160,
+  'a recovery code cannot be guessed, nor found from its hash',
+);

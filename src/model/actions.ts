@@ -105,7 +105,7 @@ export const actions = {
   'flag.remove': { needs: 'flag:write', on: 'flag' },
   'account.read': { needs: null, on: 'account' },
   'account.password': { needs: null, on: 'account', stepUp: true },
-  'account.mfa.enroll': { needs: null, on: 'account' },
+  'account.mfa.enroll': { needs: null, on: 'account', stepUp: true },
   'account.mfa.remove': { needs: null, on: 'account', stepUp: true },
   'account.recovery-codes': { needs: null, on: 'account', stepUp: true },
   'account.sign-in.list': { needs: null, on: 'account' },
