@@ -8,11 +8,11 @@ import { escapeLine } from './escape.ts';
 import { CliFailure, exitStatus, UsageFailure } from './failure.ts';
 import { lineDiff } from './line-diff.ts';
 import { askedLimit, collect } from './listing.ts';
-import type { FileProblem } from './policy-file.ts';
 import { parseWhole } from './quantities.ts';
 import { age } from './runs.ts';
 import { type Column, listFormat, renderList } from './table.ts';
 import { toYaml } from './yaml.ts';
+import type { FileProblem } from './yaml-file.ts';
 
 type Format = { output?: string; json?: boolean };
 
