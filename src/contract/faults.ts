@@ -9,6 +9,7 @@ export const faultTable = {
   'auth.invalid': [401, 'The credentials were not accepted'],
   'auth.step-up': [401, 'You have to prove again who you are'],
   'access.denied': [403, 'Not allowed'],
+  'feature.off': [403, 'The feature is off'],
   'resource.absent': [404, 'No such resource'],
   'route.absent': [404, 'No such route'],
   'request.method': [405, 'The route does not take this method'],

@@ -135,7 +135,8 @@ function problemsOf(issue: z.core.$ZodIssue): PolicyProblem[] {
   }));
 }
 
-function placeOf(parts: readonly PropertyKey[]): string {
+/** The path of a member as people write it, such as `rules[2].ports`. */
+export function placeOf(parts: readonly PropertyKey[]): string {
   return parts
     .map((part, index) => {
       if (typeof part === 'number') return `[${part}]`;
