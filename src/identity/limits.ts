@@ -15,6 +15,27 @@ export const identityLimits = {
   changesFreshMs: 200,
   principalsMax: 10_000,
   signInsMax: 10_000,
+  /** Of a run: how long its token lives, and how long it can be. */
+  runTokenLifeMs: 5 * 60_000,
+  runTokenCharactersMax: 8_192,
+  /** A client secret of an agent lives at most this long, so that it is replaced. */
+  clientSecretLifeMsMax: 366 * 24 * 3600 * 1000,
+  rsaBitsMin: 2_048,
+  rsaBitsMax: 4_096,
+  /** Of an agent: as PEM, some 1,500 characters with the longest key. */
+  certificateRequestCharactersMax: 8_192,
+  certificateLifeMs: 3600 * 1000,
+  certificateLifeMsMax: 24 * 3600 * 1000,
+  serverCertificateLifeMs: 30 * 24 * 3600 * 1000,
+  /** A certificate is valid from this long before it is made: clocks differ. */
+  certificateSkewMs: 60_000,
+  /** How long an authority's certificate says that it is valid, and after what time another takes its place. */
+  authorityLifeMs: 730 * 24 * 3600 * 1000,
+  authorityRotateMs: 365 * 24 * 3600 * 1000,
+  /** How long what an earlier one signed is taken; then everybody has heard of the next. */
+  authorityOverlapMs: 30 * 24 * 3600 * 1000,
+  /** Fingerprints of certificates whose agents are kept in memory. */
+  certificatesMax: 10_000,
   /** In characters after NFC. The longest bounds the work of looking at one, not its strength. */
   passwordCharactersMin: 8,
   passwordCharactersMax: 128,
@@ -49,6 +70,16 @@ export const identityLimits = {
   codeFailuresMax: 30,
   codeFailuresWindowMs: 3600_000,
 } as const;
+
+assert(identityLimits.certificateLifeMs <= identityLimits.certificateLifeMsMax);
+assert(identityLimits.certificateLifeMsMax < identityLimits.authorityOverlapMs, 'an agent is not cut off');
+assert(
+  identityLimits.authorityRotateMs +
+    identityLimits.authorityOverlapMs +
+    identityLimits.serverCertificateLifeMs <
+    identityLimits.authorityLifeMs,
+  'an authority is replaced long before it is over',
+);
 
 assert(identityLimits.changesEveryMs < identityLimits.changesFreshMs, 'a look is in time for the next');
 assert(identityLimits.secretRandomCharacters * Math.log2(62) >= 160, 'a secret cannot be guessed');
