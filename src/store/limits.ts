@@ -7,6 +7,7 @@ export const storeLimits = {
   pageSpecBytesMax: 4 * 1024 * 1024,
   /** How long a statement waits for another process that holds the file. */
   busyTimeoutMs: 5_000,
+  busyRetryMs: 2,
   preparedStatementsMax: 500,
   /** Writes that one commit carries at most. */
   batchWritesMax: 256,

@@ -7,6 +7,7 @@ import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
 import type { RunChange, RunPhase, RunState } from '../model/run.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import type { SessionPhase } from '../model/session.ts';
+import type { IdentityStore } from './identity-store.ts';
 
 /**
  * What control remembers. Every method that writes is one transaction and durable when it resolves. Phases
@@ -22,6 +23,7 @@ export type Store = {
   readonly tokens: TokenStore;
   readonly policies: PolicyStore;
   readonly flows: FlowStore;
+  readonly identity: IdentityStore;
   readonly idempotency: {
     find(claim: Claim): Promise<ClaimFound>;
     /** Forgets claims made before `time`; a key may then be used anew. */

@@ -1,5 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import type { Migration, MigrationProvider } from 'kysely/migration';
+import { identity } from './identity-migration.ts';
 import type { Tables } from './tables.ts';
 
 /**
@@ -10,6 +11,7 @@ const migrations: Record<string, Migration> = {
   '0001-foundation': { up: foundation },
   '0002-egress': { up: egress },
   '0003-egress-by-session': { up: egressBySession },
+  '0004-identity': { up: identity },
 };
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations };

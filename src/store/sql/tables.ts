@@ -1,7 +1,8 @@
 import type { ColumnType, Selectable } from 'kysely';
+import type { IdentityTables } from './identity-tables.ts';
 
 /** The tables as SQL sees them. Times are milliseconds, flags 0 or 1, JSON is text. */
-export type Tables = {
+export type Tables = IdentityTables & {
   sessions: SessionsTable;
   runs: RunsTable;
   uploads: UploadsTable;

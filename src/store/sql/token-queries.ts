@@ -1,6 +1,8 @@
 import { type Kysely, sql } from 'kysely';
 import type { TokenStore } from '../store.ts';
+import type { NoteChanges } from './change-queries.ts';
 import { takeClaim } from './claims.ts';
+import { endExchanged } from './credential-ends.ts';
 import type { GroupCommit } from './group-commit.ts';
 import { olderThan, pageOf } from './paging.ts';
 import { tokenOf } from './rows.ts';
@@ -20,7 +22,7 @@ const tokenColumns = [
   'last_used_at',
 ] as const;
 
-export function tokenQueries(reader: Database, writer: GroupCommit): TokenStore {
+export function tokenQueries(reader: Database, writer: GroupCommit, note: NoteChanges): TokenStore {
   const valid = (db: Database) =>
     db.selectFrom('tokens').select(tokenColumns).where('revoked_at', 'is', null);
   return {
@@ -44,7 +46,7 @@ export function tokenQueries(reader: Database, writer: GroupCommit): TokenStore 
         .execute();
       return pageOf(rows, page, tokenOf);
     },
-    revoke: (id, at) => writer.do((db) => revoke(db, id, at)),
+    revoke: (id, at) => writer.do((db) => revoke(db, note, id, at)),
     touch: async (id, at) => {
       await writer.do((db) =>
         db.updateTable('tokens').set({ last_used_at: at }).where('id', '=', id).execute(),
@@ -78,6 +80,7 @@ async function create(
 
 async function revoke(
   db: Database,
+  note: NoteChanges,
   ...[id, at]: Parameters<TokenStore['revoke']>
 ): ReturnType<TokenStore['revoke']> {
   const row = await db
@@ -87,7 +90,10 @@ async function revoke(
     .where('revoked_at', 'is', null)
     .returning(tokenColumns)
     .executeTakeFirst();
-  return row === undefined ? null : tokenOf(row);
+  if (row === undefined) return null;
+  await note(db, 'token', id);
+  await endExchanged(db, note, id, { at, reason: 'the token that it came from was revoked' });
+  return tokenOf(row);
 }
 
 /** Scopes are stored as a JSON list of quoted words, so a quoted word matches exactly that scope. */

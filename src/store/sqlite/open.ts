@@ -2,11 +2,14 @@ import { closeSync, fchmodSync, openSync } from 'node:fs';
 import SqliteFile from 'better-sqlite3';
 import { Kysely, SqliteDialect, sql } from 'kysely';
 import { Migrator } from 'kysely/migration';
+import { type Clock, systemClock } from '../../base/clock.ts';
 import { Fault } from '../../contract/faults.ts';
 import { storeLimits } from '../limits.ts';
+import { notingChanges } from '../sql/change-queries.ts';
 import { claimQueries } from '../sql/claims.ts';
 import { flowQueries } from '../sql/flow-queries.ts';
 import { GroupCommit } from '../sql/group-commit.ts';
+import { identityQueries } from '../sql/identity-queries.ts';
 import { migrationProvider } from '../sql/migrations.ts';
 import { policyQueries } from '../sql/policy-queries.ts';
 import { runQueries } from '../sql/run-queries.ts';
@@ -18,38 +21,47 @@ import type { Store } from '../store.ts';
 import { WriteBehindFlows } from '../write-behind-flows.ts';
 import { preparing } from './prepared.ts';
 import { sqliteFault } from './sqlite-fault.ts';
+import { WaitingSqliteDialect } from './waiting-dialect.ts';
 
 /**
  * The store in one SQLite file (mode 0600), made where absent and migrated where old. Commits are durable
  * (WAL, `synchronous=FULL`). One connection writes; another reads what is committed, so a point read never
- * waits for a transaction in progress. Freed pages are overwritten, because environments may hold secrets.
+ * waits for a transaction in progress. Several processes may have the file open. `clock` stamps what is written without
+ * a time of its caller's. Freed pages are overwritten, because environments may hold secrets.
  *
  * Throws Fault `store.unavailable` with what to do where the file cannot be opened, is no database or was
  * written by a newer version.
  */
-export async function openSqliteStore(options: { file: string }): Promise<Store> {
-  const writeFile = openFile(options.file);
-  const writer = new Kysely<Tables>({ dialect: new SqliteDialect({ database: preparing(writeFile) }) });
+export async function openSqliteStore(options: { file: string; clock?: Clock }): Promise<Store> {
+  const { file, clock = systemClock } = options;
+  const writeFile = openFile(file);
+  const writer = new Kysely<Tables>({
+    dialect: new WaitingSqliteDialect({ database: preparing(writeFile) }),
+  });
   try {
     await migrate(writer);
   } catch (error) {
     writeFile.close();
     throw error;
   }
-  const readFile = new SqliteFile(options.file, { timeout: storeLimits.busyTimeoutMs });
+  // From here on the dialect waits in its place.
+  writeFile.pragma('busy_timeout = 0');
+  const readFile = new SqliteFile(file, { timeout: storeLimits.busyTimeoutMs });
   readFile.pragma('query_only = ON');
   const reader = new Kysely<Tables>({ dialect: new SqliteDialect({ database: preparing(readFile) }) });
   const commits = new GroupCommit(writer);
+  const note = notingChanges(clock);
   const flows = new WriteBehindFlows(flowQueries(reader, commits));
   return {
     sessions: sessionQueries(reader, commits),
     runs: runQueries(reader, commits),
     uploads: uploadQueries(reader, commits),
-    tokens: tokenQueries(reader, commits),
+    tokens: tokenQueries(reader, commits, note),
     policies: policyQueries(reader, commits),
     flows,
+    identity: identityQueries(reader, commits, { note, clock }),
     idempotency: claimQueries(reader, commits),
-    check: () => check(reader, writer),
+    check: () => check(reader, commits),
     close: async () => {
       await flows.settled();
       await commits.settled();
@@ -96,7 +108,7 @@ async function migrate(db: Kysely<Tables>): Promise<void> {
   });
 }
 
-async function check(reader: Kysely<Tables>, writer: Kysely<Tables>): Promise<void> {
+async function check(reader: Kysely<Tables>, commits: GroupCommit): Promise<void> {
   await sql`select count(*) from kysely_migration`.execute(reader);
-  await sql`update kysely_migration_lock set is_locked = is_locked`.execute(writer);
+  await commits.do((db) => sql`update kysely_migration_lock set is_locked = is_locked`.execute(db));
 }

@@ -8,6 +8,7 @@ import { Kysely, SqliteDialect } from 'kysely';
 import { Migrator } from 'kysely/migration';
 import { Fault } from '../../contract/faults.ts';
 import { newId } from '../../model/ids.ts';
+import { identityConformance } from '../identity.conformance.ts';
 import { migrationProvider } from '../sql/migrations.ts';
 import type { Tables } from '../sql/tables.ts';
 import { storeConformance } from '../store.conformance.ts';
@@ -26,6 +27,14 @@ storeConformance('SQLite', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'sealwright-store-'));
   const store = await openSqliteStore({ file: join(folder, 'store.db') });
   return { store, remove: () => rm(folder, { recursive: true, force: true }) };
+});
+
+identityConformance('SQLite', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'sealwright-store-'));
+  const file = join(folder, 'store.db');
+  const store = await openSqliteStore({ file });
+  const other = await openSqliteStore({ file });
+  return { store, other, remove: () => rm(folder, { recursive: true, force: true }) };
 });
 
 const unavailable = (detail: RegExp) => (error: unknown) => {

@@ -1,0 +1,47 @@
+import { type Kysely, sql } from 'kysely';
+import type { AttemptStore } from '../identity-store.ts';
+import type { GroupCommit } from './group-commit.ts';
+import type { Tables } from './tables.ts';
+
+type Database = Kysely<Tables>;
+
+export function attemptQueries(reader: Database, writer: GroupCommit): AttemptStore {
+  return {
+    add: (key, windowMs, now) => writer.do((db) => add(db, key, windowMs, now)),
+    count: async (key, now) => {
+      const row = await reader
+        .selectFrom('attempts')
+        .select(['count', 'ends_at'])
+        .where('key', '=', key)
+        .where('ends_at', '>', now)
+        .executeTakeFirst();
+      return row === undefined ? { count: 0, endsAt: now } : { count: row.count, endsAt: row.ends_at };
+    },
+    clear: async (key) => {
+      await writer.do((db) => db.deleteFrom('attempts').where('key', '=', key).execute());
+    },
+    forgetBefore: async (time) => {
+      await writer.do((db) => db.deleteFrom('attempts').where('ends_at', '<', time).execute());
+    },
+  };
+}
+
+/** One statement, so that no attempt is lost between processes; a window that is over begins anew. */
+async function add(
+  db: Database,
+  ...[key, windowMs, now]: Parameters<AttemptStore['add']>
+): ReturnType<AttemptStore['add']> {
+  const isOver = sql<boolean>`attempts.ends_at <= ${now}`;
+  const row = await db
+    .insertInto('attempts')
+    .values({ key, count: 1, ends_at: now + windowMs })
+    .onConflict((conflict) =>
+      conflict.column('key').doUpdateSet({
+        count: sql<number>`case when ${isOver} then 1 else attempts.count + 1 end`,
+        ends_at: sql<number>`case when ${isOver} then excluded.ends_at else attempts.ends_at end`,
+      }),
+    )
+    .returning(['count', 'ends_at'])
+    .executeTakeFirstOrThrow();
+  return { count: row.count, endsAt: row.ends_at };
+}
