@@ -1,0 +1,215 @@
+import { z } from 'zod';
+import { isActorName } from '../model/actor.ts';
+
+/** Bounds of `providers.yaml`. Counts and characters as the names say. */
+export const providerFileLimits = {
+  bytesMax: 256 * 1024,
+  providersMax: 32,
+  roleRulesMax: 256,
+  teamsMax: 256,
+  listMax: 32,
+  wordCharactersMax: 255,
+} as const;
+
+const { listMax, roleRulesMax, teamsMax, wordCharactersMax } = providerFileLimits;
+
+const word = z
+  .string()
+  .min(1)
+  .max(wordCharactersMax)
+  .refine((text) => !/[\p{Cc}\u2028\u2029]/u.test(text) && text.trim() === text, {
+    message: 'has control characters or outer white space',
+  });
+
+/** A parameter value that stands in a list which spaces separate (RFC 6749 §3.3). */
+const token = word.refine((text) => /^[\x21\x23-\x5B\x5D-\x7E]+$/.test(text), {
+  message: 'has characters that do not belong there, such as a space',
+});
+
+const yesNo = z
+  .union([z.boolean(), z.enum(['yes', 'no'])], { error: 'is neither yes nor no' })
+  .transform((value) => value === true || value === 'yes');
+
+/** Names as the product gives them to teams and roles. */
+const ownName = z.string().refine(isActorName, { message: 'is not a name: lower case, digits and . _ @ -' });
+
+/** Plain http is for loopback alone: whoever can read or change the way there can sign in as anybody. */
+export function isProviderUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname, search, hash, username, password } = new URL(text);
+  const isLoopback = hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname);
+  const bare = search === '' && hash === '' && username === '' && password === '' && !/[?#]/.test(text);
+  return bare && (protocol === 'https:' || (protocol === 'http:' && isLoopback));
+}
+
+const url = z.string().max(2048).refine(isProviderUrl, {
+  message: 'is no https URL without query and user (http is for loopback alone)',
+});
+
+const roleRule = z.strictObject({ claim: word, value: word, role: ownName });
+
+const teamRule = z
+  .strictObject({
+    claim: word,
+    /** Stands before the value; the teams that begin with it are those that the provider decides about. */
+    prefix: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9._-]{0,31}$/)
+      .optional(),
+    map: z
+      .record(word, ownName)
+      .refine((map) => Object.keys(map).length <= teamsMax, { message: `has more than ${teamsMax} teams` })
+      .optional(),
+  })
+  .refine(({ prefix, map }) => prefix === undefined || map === undefined, {
+    message: 'has both prefix and map',
+  });
+
+const mapping = z.strictObject({
+  userName: word.optional(),
+  roles: z.array(roleRule).max(roleRulesMax).default([]),
+  defaultRole: ownName.optional(),
+  teams: teamRule.optional(),
+});
+
+const shared = {
+  id: z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, 'is not an id: a letter, then letters, digits and -'),
+  /** What the button says; the id where absent. */
+  label: word.max(63).optional(),
+  clientId: word,
+  clientSecret: z
+    .string()
+    .min(1)
+    .max(4096)
+    .regex(/^[\x21-\x7E]+$/, 'has white space or characters beyond ASCII')
+    .optional(),
+  /** A file of mode 0600; its last line break is not part of the secret. */
+  clientSecretFile: z.string().min(1).max(4096).optional(),
+  /** A file with authorities in PEM that are believed besides those of the system. */
+  caFile: z.string().min(1).max(4096).optional(),
+  mapping,
+  syncOnSignIn: yesNo.default(true),
+  allowSignUp: yesNo,
+};
+
+/** Signatures that only the provider can make: never `none`, never HMAC (RFC 8725 §3.1, §3.2). */
+export const idTokenAlgorithms = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+] as const;
+
+const oidc = z.strictObject({
+  ...shared,
+  kind: z.literal('oidc'),
+  /** Exactly as the provider calls itself. */
+  issuer: url,
+  scopes: z
+    .array(token)
+    .min(1)
+    .max(listMax)
+    .refine((scopes) => scopes.includes('openid'), { message: 'has no openid' })
+    .default(['openid', 'profile', 'email']),
+  algorithms: z.array(z.enum(idTokenAlgorithms)).min(1).default(['RS256', 'PS256', 'ES256', 'EdDSA']),
+  clientAuth: z.enum(['basic', 'post']).optional(),
+  /** Whether claims are also read from the userinfo endpoint. */
+  userinfo: yesNo.default(false),
+  /** `provider`: only `auth_time` says when a person signed in there; `round`: coming back from there does. */
+  authTime: z.enum(['provider', 'round']).default('provider'),
+  /** Whether logout tokens without the type `logout+jwt` are taken. */
+  untypedLogoutTokens: yesNo.default(false),
+  mfa: z
+    .strictObject({
+      acr: z.array(token).max(listMax).default([]),
+      amr: z.array(token).max(listMax).default([]),
+      request: z.enum(['acr_values', 'claims', 'none']).default('acr_values'),
+    })
+    .default({ acr: [], amr: [], request: 'acr_values' }),
+});
+
+const github = z.strictObject({
+  ...shared,
+  kind: z.literal('github'),
+  /** Of a GitHub Enterprise server. */
+  baseUrl: url.default('https://github.com'),
+  /** Where absent, what belongs to baseUrl. */
+  apiUrl: url.optional(),
+  scopes: z.array(token).min(1).max(listMax).default(['read:user', 'user:email', 'read:org']),
+  mfa: z.strictObject({ twoFactor: yesNo }).default({ twoFactor: false }),
+});
+
+const provider = z
+  .discriminatedUnion('kind', [oidc, github])
+  .refine(({ clientSecret, clientSecretFile }) => !clientSecret || !clientSecretFile, {
+    message: 'has both clientSecret and clientSecretFile',
+  })
+  .refine(({ mapping: { roles, defaultRole } }) => roles.length > 0 || defaultRole !== undefined, {
+    message: 'has neither roles nor defaultRole, so nobody could sign in',
+    path: ['mapping'],
+  });
+
+/** `providers.yaml`: where people may sign in besides here, in the order in which they are offered. */
+export const providersFile = z.strictObject({
+  providers: z
+    .array(provider)
+    .max(providerFileLimits.providersMax)
+    .superRefine((providers, context) => {
+      const seen = new Set<string>();
+      for (const [index, { id }] of providers.entries()) {
+        if (seen.has(id))
+          context.addIssue({ code: 'custom', path: [index, 'id'], message: 'is the id of another provider' });
+        seen.add(id);
+      }
+    }),
+});
+
+type Described = z.output<typeof provider>;
+/** What files hold is in memory by now: `clientSecret` is null for a public client. */
+type Loaded<T> = Omit<T, 'clientSecret' | 'clientSecretFile' | 'caFile'> & {
+  readonly clientSecret: string | null;
+  readonly authorities: readonly string[];
+};
+export type OidcSettings = Loaded<Extract<Described, { kind: 'oidc' }>>;
+export type GithubSettings = Loaded<Extract<Described, { kind: 'github' }>>;
+export type ProviderSettings = OidcSettings | GithubSettings;
+export type DescribedProvider = Described;
+export type ClaimMapping = z.output<typeof mapping>;
+
+/**
+ * Why somebody who came back from a provider is not signed in, with the text for the sign-in page. The page gets the
+ * code in its address; what exactly was wrong is in the record alone.
+ */
+export const signInErrors = {
+  'provider-unavailable': 'The sign-in provider did not answer as it should. Try again in a moment.',
+  'provider-denied': 'The sign-in provider did not sign you in. Try again, or ask its administrator.',
+  'round-over': 'This sign-in took too long, was used already or began in another browser. Begin again.',
+  'answer-refused': 'What the sign-in provider sent could not be trusted, so nobody was signed in.',
+  'not-fresh': 'The sign-in provider did not ask again who you are. Sign out there, then begin again.',
+  'mfa-required':
+    'Your role asks for a second factor. Set one up at the sign-in provider, sign in there with it, then begin again.',
+  'no-role': 'The sign-in provider gives you no role here. Ask an administrator for one.',
+  'sign-up-closed':
+    'You have no account here yet, and this provider may not make one. Ask for an invitation.',
+  'name-taken':
+    'Your name here belongs to another account. If it is yours, ask an administrator to link it to this provider.',
+  'name-unusable': 'The sign-in provider gave no name that an account here can have. Ask an administrator.',
+  'account-disabled': 'Your account is disabled. Ask an administrator.',
+  unavailable: 'Signing in is not possible at the moment. Try again in a moment.',
+} as const satisfies Record<string, string>;
+export type SignInError = keyof typeof signInErrors;
+
+/** A page of our own to go to after signing in: a path that no browser reads as another site's. */
+export function isOwnPath(text: string): boolean {
+  if (!/^\/(?![/\\])/.test(text) || text.length > 1024 || /[\\\p{Cc}\p{Cs}\u2028\u2029]/u.test(text))
+    return false;
+  const own = 'http://own.invalid';
+  return URL.canParse(text, own) && new URL(text, own).origin === own;
+}
