@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { type Cidr, cidrContains, formatCidr, parseAddress, parseCidr } from '../model/ip-address.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import { accessLimits } from './limits.ts';
@@ -35,6 +36,16 @@ function parseEntry(text: string): ClientNetwork | null {
   const [, role = null, cidr = ''] = entry.exec(text) ?? [];
   const network = parseCidr(cidr);
   return network === null ? null : { role, network };
+}
+
+/** The networks of lists that were read before, by their entries. */
+export function clientNetworksOf(lists: Readonly<Record<NetworkKind, readonly string[]>>): ClientNetworks {
+  const read = (kind: NetworkKind) => {
+    const networks = parseClientNetworks(lists[kind].join(','));
+    assert(networks !== null, `the client networks for ${kind} were read before`);
+    return networks;
+  };
+  return { 'sign-in': read('sign-in'), administration: read('administration'), attach: read('attach') };
 }
 
 /** As settings write it. */

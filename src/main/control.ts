@@ -1,13 +1,14 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { type ClientNetworks, clientNetworksOf } from '../access/client-networks.ts';
+import { openAccessEngine } from '../access/engine.ts';
 import { openAuditLog } from '../audit/log.ts';
 import { systemClock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import { openControl } from '../control/open.ts';
 import { localOwner } from '../identity/local-owner.ts';
 import { openTokens } from '../identity/tokens.ts';
-import { decideByRole } from '../model/decide.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import { openServer } from '../server/server.ts';
@@ -56,7 +57,7 @@ async function main(): Promise<void> {
     audit,
     trail: { folder: configuration.auditFolder },
     tokens,
-    access: { decide: decideByRole },
+    access: openAccessEngine({ networks: clientNetworks(settings) }),
     runner: { socketPath: configuration.runnerSocket, key: readFileSync(join(folder, 'channel.key')) },
     clock: systemClock,
     logger,
@@ -98,6 +99,14 @@ function publicKeys(folder: string): Record<string, string> {
       format: 'pem',
     }) as string;
   return { auditKey: publicKey('audit-ed25519.pem') };
+}
+
+function clientNetworks(settings: Settings): ClientNetworks {
+  return clientNetworksOf({
+    'sign-in': settings.signInNetworks,
+    administration: settings.administrationNetworks,
+    attach: settings.attachNetworks,
+  });
 }
 
 function controlConfig(settings: Settings) {

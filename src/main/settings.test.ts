@@ -89,6 +89,14 @@ test('any address but loopback needs a proxy that is named', () => {
     assert.ok(readSettings({ ...none, environment: { SEALWRIGHT_LISTEN: listen } }).listen);
 });
 
+test('client networks are canonical networks, each with or without a role', () => {
+  const read = (text: string) =>
+    readSettings({ ...none, environment: { SEALWRIGHT_SIGN_IN_NETWORKS: text } }).signInNetworks;
+  assert.deepEqual(read('10.8.0.0/16, admin@FD00::/8'), ['10.8.0.0/16', 'admin@fd00::/8']);
+  for (const text of ['10.8.0.1/16', '10.8.0.0', 'admin@', 'everywhere'])
+    assert.throws(() => read(text), refusing(/SEALWRIGHT_SIGN_IN_NETWORKS.*networks in canonical form/));
+});
+
 test('config.yaml is read; an unknown setting, bad YAML or a list is refused', () => {
   const folder = mkdtempSync(join(tmpdir(), 'sealwright-settings-'));
   const path = join(folder, 'config.yaml');

@@ -4,6 +4,8 @@ import { isIP } from 'node:net';
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
+import { formatClientNetwork, parseClientNetworks } from '../access/client-networks.ts';
+import { accessLimits } from '../access/limits.ts';
 import { rateClasses } from '../contract/limits.ts';
 import { networkProblem } from '../model/egress-decide.ts';
 import { formatCidr, parseCidr } from '../model/ip-address.ts';
@@ -46,6 +48,13 @@ const choice = <T extends string>(
   read: (text) => values.find((value) => value === text) ?? null,
 });
 
+const clientNetworks = (about: string): Setting<readonly string[]> => ({
+  fallback: [],
+  shape: `a comma-separated list of at most ${accessLimits.networksMax} networks in canonical form, each with or without a role, such as 10.8.0.0/16 or admin@10.9.0.0/24`,
+  about,
+  read: (text) => parseClientNetworks(text)?.map(formatClientNetwork) ?? null,
+});
+
 export type Listen = { readonly host: string; readonly port: number };
 
 /** More would not leave a run room for rules of its own. */
@@ -80,6 +89,18 @@ export const settingTable = {
     alias: 'CP_BOOTSTRAP_TOKEN',
     read: (text: string) => (/^\S{32,512}$/.test(text) ? text : null),
   } satisfies Setting<string | null>,
+  signInNetworks: clientNetworks(
+    'The networks that people sign in from; everywhere where absent, and nowhere for whom no entry is for.',
+  ),
+  administrationNetworks: clientNetworks(
+    'The same for what needs identity:write, flag:write or incident:write. The machine’s own socket always may.',
+  ),
+  attachNetworks: clientNetworks('The same for what needs control:write.'),
+  elevationApproval: choice(
+    ['no', 'yes'],
+    'no',
+    'Whether a second person has to approve that somebody gets another role for a time.',
+  ),
   maxRuns: whole(1, 2_000, 16, 'Runs at a time on this host.'),
   maxRunsPerSession: whole(1, 64, 1, 'Runs at a time in one session; they share the workspace.'),
   runsPerOwner: whole(1, 100_000, 1_000, 'Queued and live runs of one owner.'),

@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { anyNetwork } from '../../src/access/client-networks.ts';
+import { type AccessEngine, openAccessEngine } from '../../src/access/engine.ts';
 import type { AuditEvent } from '../../src/audit/event.ts';
 import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
@@ -12,7 +14,6 @@ import type { Logger } from '../../src/control/logger.ts';
 import { type ControlConfig, openControl } from '../../src/control/open.ts';
 import { openTokens, type Tokens } from '../../src/identity/tokens.ts';
 import type { Actor } from '../../src/model/actor.ts';
-import { decideByRole } from '../../src/model/decide.ts';
 import { newId, type RunId, type SessionId } from '../../src/model/ids.ts';
 import { defaultRunLimits } from '../../src/model/limits.ts';
 import { roles, type Scope } from '../../src/model/scopes.ts';
@@ -73,6 +74,7 @@ export class TestControl {
   readonly #key: Buffer;
   /** Stands in front of the audit log; a test makes it fail by setting `auditFails`. */
   auditFails = false;
+  access!: AccessEngine;
   control!: Control;
   store!: Store;
   tokens!: Tokens;
@@ -114,12 +116,13 @@ export class TestControl {
       bootstrap: { secret: bootstrapSecret },
       onError: () => undefined,
     });
+    this.access = openAccessEngine({ networks: anyNetwork });
     this.control = await openControl({
       store: this.store,
       audit: this.audit,
       trail: { folder: join(this.folder, 'audit') },
       tokens: this.tokens,
-      access: { decide: decideByRole },
+      access: this.access,
       runner: { socketPath: join(this.folder, 'runner.sock'), key: this.#key },
       clock,
       config: this.config,
