@@ -8,6 +8,10 @@ export const controlLimits = {
   denialWindowMs: 60_000,
   /** How long ago a person may have signed in who does what is dangerous. */
   stepUpMs: 10 * 60_000,
+  /** How long a second factor may be waited for, and how often it may be tried. */
+  pendingSignInMs: 10 * 60_000,
+  pendingTriesMax: 5,
+  ticketMs: 120_000,
   /** Different denials counted at a time; past it an actor's denials are counted together. */
   denialsTrackedMax: 4_096,
   /** Events that could not be written and are owed to the log. */

@@ -11,15 +11,20 @@ import { canonicalPassword } from './password-rules.ts';
 export type Passwords = {
   hash(password: string, address: string | null): Promise<string>;
   /**
-   * Whether it is the password of the hash. Null, for somebody who is not there or has none, is false and costs the
-   * same. `upgraded` is the hash to keep in place of one that was made with less, else null.
+   * Whether it is the password of the hash, which is looked up once its turn has come. Null, for somebody who is not
+   * there or has none, is false and costs the same. What the look-up throws is thrown.
    */
-  verify(password: string, kept: string | null, address: string | null): Promise<Verdict>;
+  verify(password: string, kept: () => Promise<string | null>, address: string | null): Promise<Verdict>;
   /** How many wait. */
   readonly waiting: number;
 };
 
-export type Verdict = { readonly ok: boolean; readonly upgraded: string | null };
+/** `upgraded` is the hash to keep in place of `hash`, which was made with less than today's cost; else null. */
+export type Verdict = {
+  readonly ok: boolean;
+  readonly hash: string | null;
+  readonly upgraded: string | null;
+};
 
 const cost = {
   memoryCost: identityLimits.argon2MemoryKib,
@@ -40,8 +45,9 @@ export function openPasswords(queue: HashQueue = openHashQueue()): Passwords {
     verify: (password, kept, address) =>
       queue.run(address, async () => {
         const text = canonicalPassword(password);
-        const ok = (await verify(kept ?? stranger, text)) && kept !== null;
-        return { ok, upgraded: ok && isOutdated(kept) ? await hashNow(text) : null };
+        const found = await kept();
+        const ok = (await verify(found ?? stranger, text)) && found !== null;
+        return { ok, hash: found, upgraded: ok && isOutdated(found) ? await hashNow(text) : null };
       }),
   };
 }

@@ -1,0 +1,114 @@
+import type { SignInAnswer, secondFactors } from '../../contract/sign-in-schemas.ts';
+import type { Proof } from '../../identity/sign-ins.ts';
+import type { UserRecord } from '../../store/identity-store.ts';
+import { openPending } from './pending-sign-ins.ts';
+import type { Asked, SignInConfig, SignInParts, SignInResult } from './sign-in-parts.ts';
+
+/** What was proved, by RFC 8176 names; `mfa` where by more than one factor. */
+export type Proved = Omit<Proof, 'at'>;
+
+export type SecondFactor = (typeof secondFactors)[number];
+
+/**
+ * What follows from a proof of who somebody is: a sign-in; or, where it was by one factor alone, the second that the
+ * user has enrolled; or, where the role demands one, the enrolling of one, before anything else.
+ */
+export async function completeSignIn(
+  parts: SignInParts,
+  asked: Asked,
+  user: UserRecord,
+  proved: Proved,
+): Promise<SignInResult> {
+  if (proved.mfa) return await openSignIn(parts, asked, user, proved);
+  const factors = await factorsOf(parts, user);
+  if (factors.length > 0) return await pend(parts, asked, user, proved, 'second-factor', factors);
+  if (!demandsMfa(parts.signInConfig, user)) return await openSignIn(parts, asked, user, proved);
+  const enrollable: SecondFactor[] = parts.passkeys.domain === null ? ['totp'] : ['totp', 'passkey'];
+  return await pend(parts, asked, user, proved, 'enroll', enrollable);
+}
+
+/** The second factors that a user can prove; recovery codes are one only beside another. */
+export async function factorsOf(
+  { store }: Pick<SignInParts, 'store'>,
+  user: UserRecord,
+): Promise<SecondFactor[]> {
+  const { name, totpSealed } = user;
+  const factors: SecondFactor[] = totpSealed === null ? [] : ['totp'];
+  if ((await store.identity.passkeys.of(name)).length > 0) factors.push('passkey');
+  if (factors.length > 0 && (await store.identity.users.recoveryCodesLeft(name)) > 0)
+    factors.push('recovery-code');
+  return factors;
+}
+
+/** Whether a role of the user, or one it may be elevated to, is not to be had without a second factor. */
+export function demandsMfa(
+  { mfaRoles }: Pick<SignInConfig, 'mfaRoles'>,
+  user: Pick<UserRecord, 'role' | 'eligibleRoles'>,
+): boolean {
+  return [user.role, ...user.eligibleRoles].some((role) => mfaRoles.includes(role));
+}
+
+async function pend(
+  parts: SignInParts,
+  asked: Asked,
+  user: UserRecord,
+  { methods, provider, providerSession }: Proved,
+  next: 'second-factor' | 'enroll',
+  factors: SecondFactor[],
+): Promise<SignInResult> {
+  const pending = { user: user.name, next, methods, provider, providerSession };
+  const { continuation, expiresAt } = await openPending(parts, pending);
+  parts.gate.note({
+    action: 'sign-in.pending',
+    actor: { id: `user:${user.name}` },
+    resource: { kind: 'user', id: user.name },
+    outcome: 'allowed',
+    rule: `sign-in:${next}`,
+    request: asked,
+    data: { methods: [...methods] },
+  });
+  const until = new Date(expiresAt).toISOString();
+  return { answer: { state: 'pending', next, factors, continuation, expiresAt: until }, cookie: null };
+}
+
+/** The cookie is handed out only once the sign-in is on the record; else it is ended again. */
+export async function openSignIn(
+  { signIns, gate, store, clock }: SignInParts,
+  asked: Asked,
+  user: UserRecord,
+  proved: Proved,
+  recoveryCodes?: readonly string[],
+): Promise<SignInResult> {
+  const { address, userAgent } = asked;
+  const now = clock.now();
+  const proof = { ...proved, at: now };
+  const opened = await signIns.openBrowser({ actor: `user:${user.name}`, proof, address, userAgent });
+  const { record, cookie } = opened;
+  const note = {
+    action: 'sign-in.open',
+    actor: { id: record.actor },
+    resource: { kind: 'user', id: user.name },
+    outcome: 'succeeded',
+    rule: 'sign-in:proved',
+    request: asked,
+    data: {
+      signIn: record.id,
+      methods: [...proved.methods],
+      mfa: proved.mfa,
+      provider: proved.provider,
+    },
+  } as const;
+  try {
+    await gate.record(note);
+  } catch (error) {
+    await signIns.end(record.id, 'not recorded');
+    throw error;
+  }
+  await store.identity.users.signedIn(user.name, now);
+  const answer: SignInAnswer = {
+    state: 'signed-in',
+    user: user.name,
+    ...(recoveryCodes === undefined ? {} : { recoveryCodes: [...recoveryCodes] }),
+  };
+  return { answer, cookie };
+}
