@@ -342,6 +342,10 @@ export type AgentCredentialRecord = {
   readonly lastUsedAt: number | null;
 };
 
+export type RevokedCredential = Pick<AgentCredentialRecord, 'id' | 'agent' | 'proof'> & {
+  readonly revokedAt: number;
+};
+
 export type AgentStore = {
   create(
     agent: Omit<AgentRecord, 'version'>,
@@ -355,7 +359,8 @@ export type AgentStore = {
   ): Promise<Swap<AgentRecord>>;
   /** With its credentials and sign-ins. */
   remove(id: ActorId, at: number): Promise<boolean>;
-  addCredential(credential: Omit<AgentCredentialRecord, 'lastUsedAt'>): Promise<void>;
+  /** False where the proof is, or was, somebody's: a key proves one agent alone. */
+  addCredential(credential: Omit<AgentCredentialRecord, 'lastUsedAt'>): Promise<boolean>;
   /** Valid ones: not revoked, not expired. */
   credentials(agent: ActorId, now: number): Promise<readonly AgentCredentialRecord[]>;
   credentialByProof(
@@ -364,6 +369,8 @@ export type AgentStore = {
     now: number,
   ): Promise<AgentCredentialRecord | null>;
   credential(id: CredentialId): Promise<AgentCredentialRecord | null>;
+  /** Revoked ones whose own time is not over yet, the newest first. */
+  revoked(kind: AgentCredentialKind, now: number): Promise<readonly RevokedCredential[]>;
   touchCredential(id: CredentialId, at: number): Promise<void>;
   revokeCredential(id: CredentialId, at: number): Promise<boolean>;
 };

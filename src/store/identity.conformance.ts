@@ -520,9 +520,29 @@ function agentPromises(using: Using): void {
     assert.equal((await agents.credentialByProof('secret', 'b', 49))?.id, short.id);
     assert.equal(await agents.credentialByProof('secret', 'b', 50), null);
     assert.equal(await agents.credentialByProof('certificate', 'a', 1), null);
+    assert.deepEqual(await agents.revoked('secret', 49), [
+      { id: revoked.id, agent: 'agent:helper', proof: 'c', revokedAt: 10 },
+    ]);
+    assert.deepEqual(await agents.revoked('certificate', 49), []);
     await agents.touchCredential(kept.id, 33);
     assert.equal((await agents.credential(kept.id))?.lastUsedAt, 33);
     assert.equal(await agents.credential(revoked.id), null);
+  });
+
+  it('takes no credential whose proof is, or was, another one’s', async () => {
+    const { agents } = using().store.identity;
+    await agents.create(newAgent());
+    const first = credential('a');
+    assert.equal(await agents.addCredential(first), true);
+    assert.equal(await agents.addCredential(credential('a')), false);
+    assert.equal(await agents.addCredential({ ...credential('a'), kind: 'public-key' }), true);
+    await agents.revokeCredential(first.id, 10);
+    assert.equal(await agents.addCredential(credential('a')), false);
+    const brief = credential('b', 50);
+    await agents.addCredential(brief);
+    await agents.revokeCredential(brief.id, 20);
+    const revoked = async (now: number) => (await agents.revoked('secret', now)).map(({ id }) => id);
+    assert.deepEqual([await revoked(49), await revoked(50)], [[brief.id, first.id], [first.id]]);
   });
 
   it('lists and changes agents', async () => {

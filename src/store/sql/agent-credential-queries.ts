@@ -3,7 +3,7 @@ import type { AgentStore } from '../identity-store.ts';
 import type { NoteChanges } from './change-queries.ts';
 import { endExchanged } from './credential-ends.ts';
 import type { GroupCommit } from './group-commit.ts';
-import { agentCredentialOf } from './identity-rows.ts';
+import { agentCredentialOf, revokedCredentialOf } from './identity-rows.ts';
 import type { Tables } from './tables.ts';
 
 type Database = Kysely<Tables>;
@@ -44,6 +44,18 @@ export function agentCredentialQueries(
       const row = await unrevoked().where('id', '=', id).executeTakeFirst();
       return row === undefined ? null : agentCredentialOf(row);
     },
+    revoked: async (kind, now) => {
+      const rows = await reader
+        .selectFrom('agent_credentials')
+        .select(['id', 'agent', 'proof', 'revoked_at'])
+        .where('kind', '=', kind)
+        .where('revoked_at', 'is not', null)
+        .where((build) => build.or([build('expires_at', 'is', null), build('expires_at', '>', now)]))
+        .orderBy('revoked_at', 'desc')
+        .orderBy('id')
+        .execute();
+      return rows.map(revokedCredentialOf);
+    },
     touchCredential: async (id, at) => {
       await writer.do((db) =>
         db.updateTable('agent_credentials').set({ last_used_at: at }).where('id', '=', id).execute(),
@@ -57,7 +69,7 @@ async function add(
   db: Database,
   ...[credential]: Parameters<CredentialStore['addCredential']>
 ): ReturnType<CredentialStore['addCredential']> {
-  await db
+  const row = await db
     .insertInto('agent_credentials')
     .values({
       id: credential.id,
@@ -69,7 +81,10 @@ async function add(
       created_at: credential.createdAt,
       expires_at: credential.expiresAt,
     })
-    .execute();
+    .onConflict((conflict) => conflict.columns(['kind', 'proof']).doNothing())
+    .returning('id')
+    .executeTakeFirst();
+  return row !== undefined;
 }
 
 async function revoke(

@@ -226,6 +226,7 @@ async function agents(db: Kysely<Tables>): Promise<void> {
     .execute();
   await db.schema
     .createIndex('agent_credentials_by_proof')
+    .unique()
     .on('agent_credentials')
     .columns(['kind', 'proof'])
     .execute();

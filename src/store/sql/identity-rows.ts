@@ -11,6 +11,7 @@ import type {
   FlagRecord,
   InvitationRecord,
   PasskeyRecord,
+  RevokedCredential,
   RoleRecord,
   SignInKind,
   SignInRecord,
@@ -138,6 +139,13 @@ export function agentCredentialOf(row: AgentCredentialRow): AgentCredentialRecor
     expiresAt: row.expires_at,
     lastUsedAt: row.last_used_at,
   };
+}
+
+export function revokedCredentialOf(
+  row: Pick<AgentCredentialRow, 'id' | 'agent' | 'proof'> & { readonly revoked_at: number | null },
+): RevokedCredential {
+  const { id, agent, proof, revoked_at: revokedAt } = row;
+  return { id: id as CredentialId, agent: agent as ActorId, proof, revokedAt: revokedAt! };
 }
 
 export function accessPolicyOf(row: AccessPolicyRow): AccessPolicyRecord {
