@@ -31,6 +31,12 @@ export type Caller = {
   };
 };
 
+/** What a caller presents to prove who it is; untrusted text. `certificate` is a fingerprint that TLS vouches for. */
+export type Presented =
+  | { readonly bearer: string }
+  | { readonly cookie: string }
+  | { readonly certificate: string };
+
 /** `version` makes the ETag; it grows with every change. */
 export type Versioned<T> = { readonly view: T; readonly version: number };
 export type Page<T> = { readonly items: readonly T[]; readonly nextCursor: string | null };
@@ -158,8 +164,12 @@ export type Control = {
         >,
     ): Promise<Page<Record<string, unknown>>>;
   };
-  /** The actor a bearer secret stands for, or null. Records a failed attempt. */
-  authenticate(bearer: string, request: Caller['request']): Promise<Actor | null>;
+  /** The actor that a credential proves, or null. Records a failed attempt. */
+  authenticate(presented: Presented, request: Caller['request']): Promise<Actor | null>;
+  /** The same caller as it is now, with no more rights than it had; null where its credential has ended. */
+  renew(caller: Caller): Promise<Caller | null>;
+  /** Called after every change that may take a right away, whoever made it. */
+  onIdentityChange(listener: () => void): () => void;
   readiness(): Promise<Readiness>;
   /** Prometheus gauges that only control knows; needs `cluster:read`. */
   metrics(caller: Caller): Promise<string>;

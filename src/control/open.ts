@@ -1,6 +1,7 @@
 import type { AuditLog } from '../audit/log.ts';
 import type { Clock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
+import type { Identity } from '../identity/identity.ts';
 import type { Tokens } from '../identity/tokens.ts';
 import type { Actor } from '../model/actor.ts';
 import type { Access } from '../model/decide.ts';
@@ -9,7 +10,7 @@ import type { UploadId } from '../model/ids.ts';
 import type { RunLimits } from '../model/limits.ts';
 import type { Store } from '../store/store.ts';
 import { type AuditTrail, auditUseCases } from './audit-trail.ts';
-import type { Caller, Control } from './control.ts';
+import type { Caller, Control, Presented } from './control.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { EgressOrders } from './egress-orders.ts';
 import { EgressPolicies } from './egress-policies.ts';
@@ -51,6 +52,7 @@ export type ControlOptions = {
   /** Reads the streams that `audit` and its like have written. */
   readonly trail: AuditTrail;
   readonly tokens: Tokens;
+  readonly identity: Identity;
   readonly access: Access;
   readonly runner: { readonly socketPath: string; readonly key: Buffer };
   readonly clock: Clock;
@@ -65,7 +67,7 @@ export type ControlOptions = {
 export async function openControl(options: ControlOptions): Promise<Control> {
   const parts = assemble(options);
   const { dispatcher, link, sweeper, metrics, closer, gate, readings } = parts;
-  const { tokens, config } = options;
+  const { tokens, identity, config } = options;
   await dispatcher.recover();
   link.open();
   sweeper.start();
@@ -84,7 +86,12 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     tokens: tokenUseCases({ ...parts, tokens }),
     policies: policyUseCases(parts),
     audit: auditUseCases({ gate, trail: options.trail }),
-    authenticate: (bearer, request) => authenticate({ tokens, gate }, bearer, request),
+    authenticate: (presented, request) => authenticate({ identity, gate }, presented, request),
+    renew: async ({ actor, request }) => {
+      const now = await identity.renew(actor);
+      return now === null ? null : { actor: now, request };
+    },
+    onIdentityChange: (listener) => identity.onChange(listener),
     readiness: () => readings.readiness(),
     metrics: async (caller) => {
       await gate.read(caller, {
@@ -163,11 +170,11 @@ function assemble({ store, audit, access, runner, clock, config, logger }: Contr
 
 /** Failures are on record, counted by where they come from, and hold nothing of what was presented. */
 async function authenticate(
-  { tokens, gate }: { tokens: Tokens; gate: Gate },
-  bearer: string,
+  { identity, gate }: { identity: Identity; gate: Gate },
+  presented: Presented,
   request: Caller['request'],
 ): Promise<Actor | null> {
-  const actor = await tokens.verify(bearer);
+  const actor = await actorOf(identity, presented);
   if (actor === null)
     gate.note({
       action: 'token.verify',
@@ -179,4 +186,10 @@ async function authenticate(
       countAs: `token.verify ${request.address ?? 'local'}`,
     });
   return actor;
+}
+
+function actorOf(identity: Identity, presented: Presented): Promise<Actor | null> {
+  if ('bearer' in presented) return identity.ofBearer(presented.bearer);
+  if ('cookie' in presented) return identity.ofCookie(presented.cookie);
+  return identity.ofCertificate(presented.certificate);
 }

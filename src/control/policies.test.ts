@@ -207,14 +207,13 @@ describe('a run with egress', () => {
     assert.deepEqual(made.egress, { names: ['full'], mode: 'full' });
     await test.runner.until(() => test.runner.live.has(made.id));
     assert.equal(test.runner.live.get(made.id)?.spec.egress.mode, 'full');
-    const events = (await test.events()).filter(({ action }) => action === 'run.create');
     assert.deepEqual(
-      events
+      (await test.events())
         .filter(({ data, phase }) => data?.egressReason === 'an incident' && phase === 'attempt')
-        .map(({ actor, outcome, decision }) => [actor.id, outcome, decision.rule]),
+        .map(({ action, actor, outcome, decision }) => [action, actor.id, outcome, decision.rule]),
       [
-        ['user:ann', 'denied', 'scope:control:write:missing'],
-        ['user:op', 'allowed', 'scope:run:write'],
+        ['egress.full', 'user:ann', 'denied', 'scope:control:write:missing'],
+        ['run.create', 'user:op', 'allowed', 'scope:run:write'],
       ],
     );
     test.runner.finish(made.id);

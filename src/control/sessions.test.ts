@@ -335,10 +335,10 @@ describe('what the runs of a session may reach', () => {
     assert.deepEqual(
       events.map(({ action, actor, outcome }) => [action, actor.id, outcome]),
       [
-        ['session.create', 'user:ann', 'denied'],
+        ['egress.full', 'user:ann', 'denied'],
         ['session.create', 'user:op', 'allowed'],
         ['run.create', 'user:op', 'allowed'],
-        ['run.create', 'user:op', 'denied'],
+        ['egress.full', 'user:op', 'denied'],
       ],
     );
   });

@@ -31,7 +31,7 @@ describe('creating tokens', () => {
   it('gives a secret that proves its actor, once', async () => {
     await using test = await TestControl.open();
     const made = await create(test, admin, { actor: 'agent:bot', scopes: ['run:read', 'run:read'] });
-    const actor = await test.control.authenticate(made.token, request);
+    const actor = await test.control.authenticate({ bearer: made.token }, request);
     assert.deepEqual(
       [actor?.id, [...(actor?.scopes ?? [])], actor?.reach],
       ['agent:bot', ['run:read'], 'own'],
@@ -65,8 +65,8 @@ describe('creating tokens', () => {
     await using test = await TestControl.open();
     const made = await create(test, callerOf(localOwner), { scopes: [...roles.admin], reach: 'all' });
     assert.equal(made.actor, 'user:admin');
-    assert.equal(await test.control.authenticate(bootstrapSecret, request), null);
-    assert(await test.control.authenticate(made.token, request));
+    assert.equal(await test.control.authenticate({ bearer: bootstrapSecret }, request), null);
+    assert(await test.control.authenticate({ bearer: made.token }, request));
   });
 
   it('cannot repeat a secret: the key of a made token is a conflict that names it', async () => {
@@ -81,13 +81,13 @@ describe('revoking tokens', () => {
   it('works at once, for whoever may see them, and while nothing can be recorded', async () => {
     await using test = await TestControl.open();
     const made = await create(test, admin, { actor: 'user:ann' });
-    assert(await test.control.authenticate(made.token, request));
+    assert(await test.control.authenticate({ bearer: made.token }, request));
     await assert.rejects(test.control.tokens.revoke(narrow, made.id), withCode('resource.absent'));
     test.auditFails = true;
     await assert.rejects(create(test, admin, {}), withCode('audit.unavailable'));
     await test.control.tokens.revoke(admin, made.id);
     test.auditFails = false;
-    assert.equal(await test.control.authenticate(made.token, request), null);
+    assert.equal(await test.control.authenticate({ bearer: made.token }, request), null);
     await assert.rejects(test.control.tokens.revoke(admin, made.id), withCode('resource.absent'));
   });
 });
@@ -96,7 +96,7 @@ describe('signing in', () => {
   it('that fails is on record once and then counted, without what was presented', async () => {
     await using test = await TestControl.open();
     for (let count = 0; count < 50; count += 1)
-      assert.equal(await test.control.authenticate('sw_guessed-secret', request), null);
+      assert.equal(await test.control.authenticate({ bearer: 'sw_guessed-secret' }, request), null);
     await test.stop();
     const events = await test.events();
     await test.start();

@@ -3,13 +3,39 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { testLives, testSealing } from '../../tests/support/test-control.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import { openSqliteStore } from '../store/sqlite/open.ts';
 import type { Store } from '../store/store.ts';
+import { openIdentityDirectory } from './open.ts';
 import { newTokenSecret } from './token-secret.ts';
-import { type IssuedToken, openTokens, type Tokens } from './tokens.ts';
+import type { IssuedToken, Tokens } from './tokens.ts';
 
 const bootstrap = 'the-bootstrap-secret';
+const opens: { close(): Promise<void> }[] = [];
+
+/** The tokens of one process on this store. */
+async function opened(
+  store: Store,
+  { secret, now }: { secret: string | null; now: () => number },
+): Promise<Tokens> {
+  const directory = await openIdentityDirectory({
+    store,
+    clock: { now, monotonic: now },
+    sealing: testSealing,
+    bootstrap: { secret },
+    lives: testLives,
+    onError: (error) => {
+      throw error;
+    },
+  });
+  opens.push(directory);
+  return directory.tokens;
+}
+
+async function closeAll(): Promise<void> {
+  for (const directory of opens.splice(0)) await directory.close();
+}
 
 describe('API tokens', () => {
   let folder: string;
@@ -24,25 +50,23 @@ describe('API tokens', () => {
     lookUps = 0;
   });
   afterEach(async () => {
+    await closeAll();
     await store.close();
     await rm(folder, { recursive: true, force: true });
   });
 
-  const open = (secret: string | null = bootstrap): Promise<Tokens> =>
-    openTokens({
-      store: {
+  const open = async (): Promise<Tokens> =>
+    await tokensOf({
+      ...store,
+      tokens: {
         ...store.tokens,
         byHash: (hash) => {
           lookUps += 1;
           return store.tokens.byHash(hash);
         },
       },
-      clock: { now: () => now, monotonic: () => now },
-      bootstrap: { secret },
-      onError: (error) => {
-        throw error;
-      },
     });
+  const tokensOf = (over: Store) => opened(over, { secret: bootstrap, now: () => now });
 
   async function issue(
     tokens: Tokens,
@@ -65,7 +89,8 @@ describe('API tokens', () => {
       id: 'user:ann',
       scopes: new Set(['run:read']),
       reach: 'own',
-      token: record.id,
+      narrowed: true,
+      credential: record.id,
     });
   });
 
@@ -151,16 +176,11 @@ describe('the bootstrap token', () => {
     store = await openSqliteStore({ file: join(folder, 'store.db') });
   });
   afterEach(async () => {
+    await closeAll();
     await store.close();
     await rm(folder, { recursive: true, force: true });
   });
-  const open = (secret: string | null) =>
-    openTokens({
-      store: store.tokens,
-      clock: { now: () => now, monotonic: () => now },
-      bootstrap: { secret },
-      onError: () => undefined,
-    });
+  const open = (secret: string | null) => opened(store, { secret, now: () => now });
   const issue = async (tokens: Tokens, scope: GrantableScope, expiresAt: number | null = null) => {
     const token = { name: 'a', actor: 'user:ann', scopes: [scope], reach: 'all', expiresAt } as const;
     const issued = await tokens.issue(token, null);

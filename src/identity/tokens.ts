@@ -1,10 +1,13 @@
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
-import type { Actor, ActorId, Reach } from '../model/actor.ts';
+import { type Actor, type ActorId, narrowerReach, type Reach } from '../model/actor.ts';
 import { newId, type TokenId } from '../model/ids.ts';
 import type { GrantableScope, Scope } from '../model/scopes.ts';
+import type { IdentityStore } from '../store/identity-store.ts';
 import type { Claim, Creation, Store, TokenRecord } from '../store/store.ts';
+import type { ChangeFeed } from './change-feed.ts';
 import { identityLimits } from './limits.ts';
+import { common, type Principal, type Principals } from './principals.ts';
 import { isTokenSecret, newTokenSecret, sameHash, secretHash } from './token-secret.ts';
 
 /** `secret` null means that there is no bootstrap token, as in production mode. */
@@ -24,6 +27,10 @@ export type IssuedToken = { readonly record: TokenRecord; readonly secret: strin
 export type Tokens = {
   /** The actor of a bearer secret, or null. A bad checksum costs no look-up. */
   verify(bearer: string): Promise<Actor | null>;
+  /** The actor of a token that was verified before, as it is now; null where the token has ended. */
+  actorOf(id: TokenId): Promise<Actor | null>;
+  /** The holder of the bootstrap token while there is no administrator; null afterwards. */
+  bootstrapActor(): Promise<Actor | null>;
   /** What the token may hold is for the caller to decide. */
   issue(
     token: NewToken,
@@ -39,94 +46,93 @@ export type Tokens = {
 
 const adminScope = 'identity:write' satisfies GrantableScope;
 
-/** Reads when the last administrator's token expires, which decides whether the bootstrap token works. */
-export async function openTokens(options: {
-  store: Store['tokens'];
-  clock: Clock;
-  bootstrap: BootstrapOptions;
+export type TokensOptions = {
+  readonly store: Store['tokens'];
+  readonly users: Pick<IdentityStore['users'], 'countByRole'>;
+  readonly principals: Principals;
+  readonly changes: ChangeFeed;
+  readonly clock: Clock;
+  readonly bootstrap: BootstrapOptions;
   /** A last use that could not be written; nothing else depends on it. */
-  onError: (error: unknown) => void;
-}): Promise<Tokens> {
-  const directory = new TokenDirectory(options);
-  await directory.learnAdmins();
-  return directory;
+  readonly onError: (error: unknown) => void;
+};
+
+export function openTokens(options: TokensOptions): Tokens {
+  return new TokenDirectory(options);
 }
 
-type Verified = { readonly record: TokenRecord; readonly actor: Actor; lastUsedAt: number };
+type Verified = {
+  readonly record: TokenRecord;
+  lastUsedAt: number;
+  /** Made from the principal as it was then; another principal makes another actor. */
+  made: { readonly from: object | string; readonly actor: Actor | null } | null;
+};
 
 class TokenDirectory implements Tokens {
-  readonly #store: Store['tokens'];
-  readonly #clock: Clock;
-  readonly #onError: (error: unknown) => void;
+  readonly #options: TokensOptions;
   readonly #bootstrapHash: string | null;
   /** By hash, oldest first. */
   readonly #verified = new Map<string, Verified>();
-  /** Revoked since this process started: an answer of the store that was on its way is not believed. */
+  /** What this process revoked: an answer of the store that was on its way is not believed. */
   readonly #revoked = new Set<string>();
   readonly #writes = new Set<Promise<void>>();
-  /** The bootstrap token is refused until then; -Infinity where no administrator's token is left. */
-  #adminUntil = Number.NEGATIVE_INFINITY;
+  /** Grows with every revocation anywhere, so that an answer that was on its way is not kept. */
+  #generation = 0;
 
-  constructor(options: Parameters<typeof openTokens>[0]) {
-    this.#store = options.store;
-    this.#clock = options.clock;
-    this.#onError = options.onError;
+  constructor(options: TokensOptions) {
+    this.#options = options;
     const { secret } = options.bootstrap;
     this.#bootstrapHash = secret === null ? null : secretHash(secret);
-  }
-
-  async learnAdmins(): Promise<void> {
-    const last = await this.#store.lastExpiryOf(adminScope, this.#clock.now());
-    this.#adminUntil = last ?? Number.NEGATIVE_INFINITY;
+    options.changes.on(({ kind }) => {
+      if (kind !== 'token') return;
+      this.#generation += 1;
+      this.#verified.clear();
+    });
   }
 
   async verify(bearer: string): Promise<Actor | null> {
     if (bearer.length > identityLimits.bearerCharactersMax) return null;
     const hash = secretHash(bearer);
-    if (this.#bootstrapHash !== null && sameHash(hash, this.#bootstrapHash)) return this.#bootstrap();
+    if (this.#bootstrapHash !== null && sameHash(hash, this.#bootstrapHash))
+      return await this.bootstrapActor();
     if (!isTokenSecret(bearer)) return null;
-    const verified = this.#verified.get(hash) ?? (await this.#look(hash));
-    if (verified === null) return null;
-    const now = this.#clock.now();
-    const { expiresAt } = verified.record;
-    if (this.#revoked.has(hash) || (expiresAt !== null && expiresAt <= now)) {
-      this.#verified.delete(hash);
-      return null;
-    }
-    this.#noteUse(verified, now);
-    return verified.actor;
+    const kept = this.#options.changes.isFresh ? this.#verified.get(hash) : undefined;
+    return await this.#use(kept ?? (await this.#look(hash)));
+  }
+
+  async actorOf(id: TokenId): Promise<Actor | null> {
+    const record = await this.#options.store.get(id);
+    return record === null ? null : await this.#use(verifiedOf(record));
   }
 
   async issue(token: NewToken, claim: Claim | null): ReturnType<Tokens['issue']> {
-    const now = this.#clock.now();
+    const now = this.#options.clock.now();
     const secret = newTokenSecret();
     const record = { ...token, id: newId('token', now), hash: secretHash(secret), createdAt: now };
-    const made = await this.#store.create(record, claim);
-    if (made.outcome !== 'created') return made;
-    if (token.scopes.includes(adminScope))
-      this.#adminUntil = Math.max(this.#adminUntil, token.expiresAt ?? Number.POSITIVE_INFINITY);
-    return { record: made.record, secret };
+    const made = await this.#options.store.create(record, claim);
+    return made.outcome === 'created' ? { record: made.record, secret } : made;
   }
 
   get(id: TokenId): Promise<TokenRecord | null> {
-    return this.#store.get(id);
+    return this.#options.store.get(id);
   }
 
   list(...query: Parameters<Store['tokens']['list']>): ReturnType<Store['tokens']['list']> {
-    return this.#store.list(...query);
+    return this.#options.store.list(...query);
   }
 
   async revoke(id: TokenId): Promise<boolean> {
-    const record = await this.#store.get(id);
+    const { store, clock, changes, onError } = this.#options;
+    const record = await store.get(id);
     if (record === null) return false;
     this.#verified.delete(record.hash);
     this.#revoked.add(record.hash);
     try {
-      const revoked = await this.#store.revoke(id, this.#clock.now());
-      await this.learnAdmins();
+      const revoked = await store.revoke(id, clock.now());
+      await changes.look();
       return revoked !== null;
     } catch (error) {
-      this.#onError(error);
+      onError(error);
       throw error instanceof Fault
         ? error
         : new Fault('store.unavailable', { detail: notLasting, cause: error });
@@ -137,22 +143,18 @@ class TokenDirectory implements Tokens {
     await Promise.all(this.#writes);
   }
 
-  #bootstrap(): Actor | null {
-    if (this.#clock.now() < this.#adminUntil) return null;
-    return bootstrapActor;
+  async bootstrapActor(): Promise<Actor | null> {
+    const { store, users, clock } = this.#options;
+    if ((await store.lastExpiryOf(adminScope, clock.now())) !== null) return null;
+    return (await users.countByRole('admin')) === 0 ? bootstrapActor : null;
   }
 
   async #look(hash: string): Promise<Verified | null> {
-    const record = await this.#store.byHash(hash);
-    if (record === null || !sameHash(record.hash, hash) || this.#revoked.has(hash)) return null;
-    const actor: Actor = {
-      id: record.actor,
-      scopes: new Set<Scope>(record.scopes),
-      reach: record.reach,
-      narrowed: true,
-      credential: record.id,
-    };
-    const verified = { record, actor, lastUsedAt: record.lastUsedAt ?? Number.NEGATIVE_INFINITY };
+    const generation = this.#generation;
+    const record = await this.#options.store.byHash(hash);
+    if (record === null || !sameHash(record.hash, hash)) return null;
+    const verified = verifiedOf(record);
+    if (generation !== this.#generation) return verified;
     const oldest = this.#verified.keys().next();
     if (this.#verified.size >= identityLimits.verifiedTokensMax && !oldest.done)
       this.#verified.delete(oldest.value);
@@ -160,13 +162,41 @@ class TokenDirectory implements Tokens {
     return verified;
   }
 
+  async #use(verified: Verified | null): Promise<Actor | null> {
+    if (verified === null) return null;
+    const { record } = verified;
+    const from = await this.#options.principals.of(record.actor);
+    if (verified.made?.from !== from) verified.made = { from, actor: actorOf(record, from) };
+    const now = this.#options.clock.now();
+    const isOver = record.expiresAt !== null && record.expiresAt <= now;
+    if (isOver || this.#revoked.has(record.hash) || verified.made.actor === null) return null;
+    this.#noteUse(verified, now);
+    return verified.made.actor;
+  }
+
   #noteUse(verified: Verified, now: number): void {
     if (now - verified.lastUsedAt < identityLimits.lastUseEveryMs) return;
     verified.lastUsedAt = now;
-    const write = this.#store.touch(verified.record.id, now).catch(this.#onError);
+    const { store, onError } = this.#options;
+    const write = store.touch(verified.record.id, now).catch(onError);
     this.#writes.add(write);
     void write.finally(() => this.#writes.delete(write));
   }
+}
+
+function verifiedOf(record: TokenRecord): Verified {
+  return { record, lastUsedAt: record.lastUsedAt ?? Number.NEGATIVE_INFINITY, made: null };
+}
+
+/** What was granted, and no more than whom it stands for may do by now; a name that nobody has bounds nothing. */
+function actorOf(record: TokenRecord, from: Principal | 'unknown' | 'disabled'): Actor | null {
+  if (from === 'disabled') return null;
+  const { actor: id, id: credential } = record;
+  const granted = new Set<Scope>(record.scopes);
+  if (from === 'unknown') return { id, scopes: granted, reach: record.reach, narrowed: true, credential };
+  const reach = narrowerReach(record.reach, from.reach);
+  const { role, teams } = from;
+  return { id, scopes: common(from.scopes, granted), reach, role, teams, narrowed: true, credential };
 }
 
 const notLasting = 'The token is refused by this process, but that could not be stored. Revoke it again.';

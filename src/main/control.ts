@@ -8,7 +8,8 @@ import { systemClock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import { openControl } from '../control/open.ts';
 import { localOwner } from '../identity/local-owner.ts';
-import { openTokens } from '../identity/tokens.ts';
+import { openIdentityDirectory } from '../identity/open.ts';
+import { openSealing } from '../identity/sealing.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import { openServer } from '../server/server.ts';
@@ -30,6 +31,12 @@ export type ControlConfiguration = {
 
 const stream = 'control';
 const hourMs = 3600 * 1000;
+const signInLives = {
+  browserIdleMs: 30 * 60_000,
+  browserMs: 12 * hourMs,
+  programIdleMs: 7 * 24 * hourMs,
+  programMs: 30 * 24 * hourMs,
+};
 
 async function main(): Promise<void> {
   process.umask(0o077);
@@ -46,17 +53,21 @@ async function main(): Promise<void> {
     genesis: publicKeys(folder),
   });
   const store = await openSqliteStore({ file: join(folder, 'store.sqlite') });
-  const tokens = await openTokens({
-    store: store.tokens,
+  const directory = await openIdentityDirectory({
+    store,
     clock: systemClock,
+    sealing: openSealing(readFileSync(join(folder, 'identity.key'))),
     bootstrap: { secret: configuration.bootstrapToken },
-    onError: (error) => logger.warn({ error: String(error) }, 'the last use of a token could not be written'),
+    lives: signInLives,
+    onError: (error) => logger.warn({ error: String(error) }, 'identity is not up to date'),
   });
+  const { tokens, identity } = directory;
   const control = await openControl({
     store,
     audit,
     trail: { folder: configuration.auditFolder },
     tokens,
+    identity,
     access: openAccessEngine({ networks: clientNetworks(settings) }),
     runner: { socketPath: configuration.runnerSocket, key: readFileSync(join(folder, 'channel.key')) },
     clock: systemClock,
@@ -83,7 +94,7 @@ async function main(): Promise<void> {
   close = async () => {
     await server.close();
     await control.close();
-    await tokens.close();
+    await directory.close();
     await store.close();
     await audit.close();
   };

@@ -79,7 +79,7 @@ async function identify(
     throw new Fault('auth.missing', { detail: 'Send an API token as `Authorization: Bearer TOKEN`.' });
   }
   const bearer = parseBearer(header);
-  const actor = bearer === null ? null : await control.authenticate(bearer, asked);
+  const actor = bearer === null ? null : await control.authenticate({ bearer }, asked);
   if (actor !== null) return actor;
   await rates.spend('signIn', addressKey(asked.address));
   throw new Fault('auth.invalid', {

@@ -20,7 +20,7 @@ export const serverLimits = {
   waitSecondsMax: 60,
   waitSecondsDefault: 30,
   validationIssuesMax: 32,
-  bearerCharactersMax: 512,
+  bearerCharactersMax: 4_096,
   requestIdCharactersMax: 64,
   userAgentCharactersMax: 256,
   rateWindowSeconds: 60,

@@ -147,9 +147,15 @@ export function openFakeControl(): FakeControl {
         return { items: [{ action: 'run.create' }], nextCursor: null };
       },
     },
-    async authenticate(bearer) {
-      state.authentications.push(bearer);
-      return state.actors.get(bearer) ?? null;
+    async authenticate(presented) {
+      const secret = Object.values(presented)[0] ?? '';
+      state.authentications.push(secret);
+      return state.actors.get(secret) ?? null;
+    },
+    renew: async (caller) => ([...state.actors.values()].includes(caller.actor) ? caller : null),
+    onIdentityChange: (listener) => {
+      state.onChange.add(listener);
+      return () => state.onChange.delete(listener);
     },
     async readiness() {
       return this.ready;
@@ -175,6 +181,7 @@ class FakeState {
   readonly policies = new Map<string, (PolicyView | null)[]>();
   readonly flows = new Map<string, EgressFlowView[]>();
   readonly keys = new Map<string, string>();
+  readonly onChange = new Set<() => void>();
   failure: unknown = null;
   readonly #logs = new Map<string, FakeLog>();
   readonly #ends = new Map<string, Set<() => void>>();

@@ -12,7 +12,8 @@ import type { CreateRun, CreateSession, RunView } from '../../src/contract/schem
 import type { Caller, Control } from '../../src/control/control.ts';
 import type { Logger } from '../../src/control/logger.ts';
 import { type ControlConfig, openControl } from '../../src/control/open.ts';
-import { openTokens, type Tokens } from '../../src/identity/tokens.ts';
+import { type IdentityDirectory, openIdentityDirectory } from '../../src/identity/open.ts';
+import { openSealing } from '../../src/identity/sealing.ts';
 import type { Actor } from '../../src/model/actor.ts';
 import { newId, type RunId, type SessionId } from '../../src/model/ids.ts';
 import { defaultRunLimits } from '../../src/model/limits.ts';
@@ -33,6 +34,16 @@ export const testConfig: ControlConfig = {
   defaultLimits: defaultRunLimits,
   strictRuns: false,
   githubNetworks: [],
+};
+
+export const testSealing = openSealing(Buffer.alloc(32, 7));
+
+/** Of sign-ins; short enough to tell idle from over. */
+export const testLives = {
+  browserIdleMs: 30 * 60_000,
+  browserMs: 12 * 3_600_000,
+  programIdleMs: 24 * 3_600_000,
+  programMs: 30 * 24 * 3_600_000,
 };
 
 const silent: Logger = {
@@ -77,7 +88,7 @@ export class TestControl {
   access!: AccessEngine;
   control!: Control;
   store!: Store;
-  tokens!: Tokens;
+  directory!: IdentityDirectory;
   audit!: AuditLog;
 
   private constructor(folder: string, options: TestControlOptions) {
@@ -110,10 +121,12 @@ export class TestControl {
     });
     this.audit = failing(log, () => this.auditFails);
     this.store = await openSqliteStore({ file: join(this.folder, 'store.db') });
-    this.tokens = await openTokens({
-      store: this.store.tokens,
+    this.directory = await openIdentityDirectory({
+      store: this.store,
       clock,
+      sealing: testSealing,
       bootstrap: { secret: bootstrapSecret },
+      lives: testLives,
       onError: () => undefined,
     });
     this.access = openAccessEngine({ networks: anyNetwork });
@@ -121,7 +134,8 @@ export class TestControl {
       store: this.store,
       audit: this.audit,
       trail: { folder: join(this.folder, 'audit') },
-      tokens: this.tokens,
+      tokens: this.directory.tokens,
+      identity: this.directory.identity,
       access: this.access,
       runner: { socketPath: join(this.folder, 'runner.sock'), key: this.#key },
       clock,
@@ -161,7 +175,7 @@ export class TestControl {
 
   async stop(): Promise<void> {
     await this.control.close();
-    await this.tokens.close();
+    await this.directory.close();
     await this.audit.close();
     await this.store.close();
   }

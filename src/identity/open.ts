@@ -1,0 +1,70 @@
+import type { Clock } from '../base/clock.ts';
+import { parseId } from '../model/ids.ts';
+import { isTerminal } from '../model/run.ts';
+import type { Store } from '../store/store.ts';
+import { type ChangeFeed, openChangeFeed } from './change-feed.ts';
+import { type Identity, openIdentity } from './identity.ts';
+import { openPrincipals, type Principals } from './principals.ts';
+import type { Sealing } from './sealing.ts';
+import { openSignIns, type SignInLives, type SignIns } from './sign-ins.ts';
+import { type BootstrapOptions, openTokens, type Tokens } from './tokens.ts';
+
+/** Everything that says who callers are, on one store. */
+export type IdentityDirectory = {
+  readonly changes: ChangeFeed;
+  readonly principals: Principals;
+  readonly tokens: Tokens;
+  readonly signIns: SignIns;
+  readonly identity: Identity;
+  /** Writes what is still to be written about last uses. The store stays open. */
+  close(): Promise<void>;
+};
+
+export type IdentityDirectoryOptions = {
+  readonly store: Store;
+  readonly clock: Clock;
+  /** For what must be read again and may not lie open in the store. */
+  readonly sealing: Sealing;
+  readonly bootstrap: BootstrapOptions;
+  readonly lives: SignInLives;
+  /** A last use that could not be written, or a look for changes that failed. */
+  readonly onError: (error: unknown) => void;
+};
+
+export async function openIdentityDirectory(options: IdentityDirectoryOptions): Promise<IdentityDirectory> {
+  const { store, clock, bootstrap, lives, onError } = options;
+  const changes = await openChangeFeed({ store: store.identity.changes, clock, onError });
+  const principals = openPrincipals({ store: store.identity, changes, clock });
+  const { users } = store.identity;
+  const tokens = openTokens({ store: store.tokens, users, principals, changes, clock, bootstrap, onError });
+  const signIns = openSignIns({
+    store: store.identity.signIns,
+    principals,
+    changes,
+    clock,
+    lives,
+    isParentAlive: (parent) => isAlive(store, tokens, parent),
+    onError,
+  });
+  const identity = openIdentity({ tokens, signIns, changes, accessTokens: null, certificates: null });
+  return {
+    changes,
+    principals,
+    tokens,
+    signIns,
+    identity,
+    close: async () => {
+      await changes.close();
+      await Promise.all([tokens.close(), signIns.close()]);
+    },
+  };
+}
+
+/** Whether the token or run that something was exchanged from still works. */
+async function isAlive(store: Store, tokens: Tokens, parent: string): Promise<boolean> {
+  const token = parseId('token', parent);
+  if (token !== null) return (await tokens.actorOf(token)) !== null;
+  const run = parseId('run', parent);
+  const record = run === null ? null : await store.runs.get(run);
+  return record !== null && !isTerminal(record.state.phase);
+}
