@@ -2,25 +2,17 @@ import type { FastifyContextConfig, FastifyReply, FastifyRequest } from 'fastify
 import { Fault } from '../contract/faults.ts';
 import type { Caller, Control } from '../control/control.ts';
 import type { Actor } from '../model/actor.ts';
+import { type CrossSite, safeMethods } from './cross-site.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 import type { Proxies } from './proxies.ts';
 import { addressKey, type Rates } from './rates.ts';
+import { answerHeaders } from './security-headers.ts';
 
 export type Admission = (
   request: FastifyRequest,
   reply: FastifyReply,
   config: FastifyContextConfig,
 ) => Promise<void>;
-
-/** On every answer, whatever it is: nothing is cached, sniffed, framed or run by a browser. */
-export const securityHeaders = {
-  'cache-control': 'no-store',
-  'x-content-type-options': 'nosniff',
-  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-  'referrer-policy': 'no-referrer',
-} as const;
-
-const safeMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 /**
  * What stands before every handler, the one for unknown routes included (G1): a caller is identified and
@@ -33,12 +25,15 @@ export function admission(options: {
   rates: Rates;
   localOwner: Actor;
   isLocal: (request: FastifyRequest) => boolean;
+  /** Whether the client speaks TLS, with this server or with a proxy in front of it. */
+  isSecure: (request: FastifyRequest) => boolean;
   proxies: Proxies;
-  isOwnOrigin: (origin: string) => boolean;
+  crossSite: CrossSite;
 }): Admission {
-  const { limits, rates, proxies, isLocal } = options;
+  const { limits, rates, proxies, isLocal, isSecure, crossSite } = options;
   return async (request, reply, config) => {
-    reply.headers(securityHeaders).header('x-request-id', request.id);
+    reply.headers(answerHeaders(isSecure(request))).header('x-request-id', request.id);
+    refuseBadHost(request);
     const asked = askedBy(request, proxies);
     refuseUrlCredentials(request);
     if (config.open === true) {
@@ -49,7 +44,7 @@ export function admission(options: {
       request.caller = { actor, request: asked };
     }
     refuseBadTarget(request, limits.urlCharactersMax);
-    if (!safeMethods.has(request.method)) refuseForeignOrigin(request, options);
+    if (!safeMethods.has(request.method)) crossSite.refuseForeignChange(request.raw);
     else refuseBody(request);
   };
 }
@@ -112,6 +107,15 @@ function refuseUrlCredentials(request: FastifyRequest): void {
     });
 }
 
+const hostForm = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::\d{1,5})?$/;
+
+/** One plain host, as RFC 9112 §3.2 asks of every request but those of HTTP/1.0. Two came joined by a comma. */
+function refuseBadHost({ raw: { headers, httpVersion } }: FastifyRequest): void {
+  const { host } = headers;
+  if (host === undefined ? httpVersion === '1.0' : hostForm.test(host)) return;
+  throw new Fault('request.malformed', { detail: 'A request names one host, by its header Host.' });
+}
+
 function refuseBadTarget(request: FastifyRequest, charactersMax: number): void {
   const url = request.raw.url ?? '';
   if (url.length > charactersMax)
@@ -123,19 +127,6 @@ function refuseBadTarget(request: FastifyRequest, charactersMax: number): void {
     // Falls through: not UTF-8.
   }
   throw new Fault('request.malformed', { detail: 'The URL does not decode to UTF-8 text without NUL.' });
-}
-
-/** Browsers say where a state change comes from; from anywhere else than here it is refused (CSRF). */
-function refuseForeignOrigin(
-  request: FastifyRequest,
-  { isOwnOrigin, proxies }: Pick<Parameters<typeof admission>[0], 'isOwnOrigin' | 'proxies'>,
-): void {
-  const { origin, 'sec-fetch-site': site } = request.headers;
-  const foreignOrigin =
-    origin !== undefined && !isOwnOrigin(origin) && origin !== proxies.originOf(request.raw);
-  const foreignSite = site !== undefined && site !== 'same-origin' && site !== 'none';
-  if (foreignOrigin || foreignSite)
-    throw new Fault('access.denied', { detail: 'Changes are not taken from pages of another origin.' });
 }
 
 /** A body where none belongs is how one request is smuggled inside another. */

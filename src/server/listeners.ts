@@ -1,10 +1,12 @@
 import { once } from 'node:events';
 import { chmod, unlink } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import { createConnection, type Socket } from 'node:net';
 import type { FaultCode } from '../contract/faults.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 import { rawProblem } from './problem.ts';
+import { contextOf, Handshakes, type TlsSource, tlsOptions } from './tls.ts';
 
 export type Listener = {
   readonly server: Server;
@@ -12,52 +14,51 @@ export type Listener = {
   close(): Promise<void>;
 };
 
+export type ListenerOptions = {
+  readonly limits: ApiLimits;
+  readonly newRequestId: () => string;
+  /** Null speaks plain HTTP. */
+  readonly tls: TlsSource | null;
+};
+
 /** An HTTP/1.1 server with the limits of DESIGN §5. Bodies and streams keep their own time. */
-export function createListener(
-  handler: RequestListener,
-  limits: ApiLimits,
-  newRequestId: () => string,
-): Listener {
-  const server = createServer(
-    {
-      headersTimeout: limits.headerTimeoutMs,
-      // Whole requests have no common limit: an upload may take hours. Each body reader has its own.
-      requestTimeout: 0,
-      keepAliveTimeout: limits.idleTimeoutMs,
-      connectionsCheckingInterval: serverLimits.connectionsCheckMs,
-      maxHeaderSize: limits.headerBytesMax,
-      // A repeated Authorization or Content-Type becomes a list, which no parser here takes.
-      joinDuplicateHeaders: true,
-      requireHostHeader: true,
-      insecureHTTPParser: false,
-      noDelay: true,
-      keepAlive: true,
-    },
-    handler,
-  );
+export function createListener(handler: RequestListener, options: ListenerOptions): Listener {
+  const { limits, newRequestId, tls } = options;
+  const server = newServer(handler, limits, tls);
   server.timeout = limits.idleTimeoutMs;
   server.maxConnections = limits.connectionsMax;
   // Connections that nobody misses: without a request yet, or answered and only read out.
   const spare = new Set<Socket>();
-  server.on('connection', (socket) => {
+  const handshakes = new Handshakes();
+  const onReady = (socket: Socket) => {
     lingerOnClose(socket, () => spare.add(socket));
     spare.add(socket);
     socket.once('close', () => spare.delete(socket));
-  });
+  };
+  if (tls === null) server.on('connection', onReady);
+  else {
+    server.on('connection', (socket) => handshakes.begun(socket));
+    server.on('secureConnection', (socket: Socket) => {
+      handshakes.done(socket);
+      onReady(socket);
+    });
+    // What speaks no TLS here is told nothing.
+    server.removeAllListeners('tlsClientError');
+    server.on('tlsClientError', (_error: Error, socket: Socket) => socket.destroy());
+  }
   server.on('request', (request) => spare.delete(request.socket));
-  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
-    answerUnreadable(error, socket, newRequestId()),
-  );
-  // No tunnels and no upgrades here: the connection ends.
-  server.on('connect', (_request: IncomingMessage, socket: Socket) =>
-    endWith(socket, rawProblem('request.method', 'CONNECT is not taken.', newRequestId())),
+  answerUnanswerable(server, { newRequestId, isSecure: tls !== null });
+  const stopFollowing = tls?.onChange((pair) =>
+    (server as unknown as HttpsServer).setSecureContext(contextOf(pair)),
   );
   const close = async () => {
+    stopFollowing?.();
     if (!server.listening) return;
     const closed = once(server, 'close');
     server.close();
     const sweepNow = () => {
       for (const socket of spare) socket.destroy();
+      handshakes.cut();
       server.closeIdleConnections();
     };
     sweepNow();
@@ -70,6 +71,48 @@ export function createListener(
   return { server, close };
 }
 
+function newServer(handler: RequestListener, limits: ApiLimits, tls: TlsSource | null): Server {
+  const options = {
+    headersTimeout: limits.headerTimeoutMs,
+    // Whole requests have no common limit: an upload may take hours. Each body reader has its own.
+    requestTimeout: 0,
+    keepAliveTimeout: limits.idleTimeoutMs,
+    connectionsCheckingInterval: serverLimits.connectionsCheckMs,
+    maxHeaderSize: limits.headerBytesMax,
+    // A repeated Authorization, Host or Content-Type becomes a list, which no parser here takes.
+    joinDuplicateHeaders: true,
+    // Node's own refusal would carry none of our headers; admission refuses instead.
+    requireHostHeader: false,
+    insecureHTTPParser: false,
+    noDelay: true,
+    keepAlive: true,
+  } as const;
+  if (tls === null) return createServer(options, handler);
+  return createHttpsServer(
+    { ...options, ...tlsOptions(tls.current, limits.headerTimeoutMs) },
+    handler,
+  ) as unknown as Server;
+}
+
+/** What never becomes a request gets a problem document with the headers of every answer, or is cut. */
+function answerUnanswerable(
+  server: Server,
+  { newRequestId, isSecure }: { newRequestId: () => string; isSecure: boolean },
+): void {
+  const problem = (code: FaultCode, detail: string) =>
+    rawProblem({ code, detail }, { requestId: newRequestId(), isSecure });
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
+    answerUnreadable(error, socket, problem),
+  );
+  // No tunnels and no upgrades here: the connection ends.
+  server.on('connect', (_request: IncomingMessage, socket: Socket) =>
+    endWith(socket, problem('request.method', 'CONNECT is not taken.')),
+  );
+  server.on('checkExpectation', ({ socket }: IncomingMessage) =>
+    endWith(socket, problem('request.malformed', 'Only 100-continue can be expected.')),
+  );
+}
+
 const clientFaults: Readonly<Record<string, readonly [FaultCode, string]>> = {
   HPE_HEADER_OVERFLOW: ['request.headers-too-large', 'The request line and headers are too large.'],
   HPE_CHUNK_EXTENSIONS_OVERFLOW: ['request.too-large', 'The chunk extensions are too large.'],
@@ -77,7 +120,11 @@ const clientFaults: Readonly<Record<string, readonly [FaultCode, string]>> = {
 };
 
 /** What is not HTTP gets a problem document, if nothing was answered yet, and loses its connection. */
-function answerUnreadable(error: NodeJS.ErrnoException, socket: Socket, requestId: string): void {
+function answerUnreadable(
+  error: NodeJS.ErrnoException,
+  socket: Socket,
+  problem: (code: FaultCode, detail: string) => string,
+): void {
   const answering = (socket as Socket & { _httpMessage?: { headersSent: boolean } | null })._httpMessage;
   if (error.code === 'ECONNRESET' || !socket.writable || answering?.headersSent === true) {
     socket.destroy();
@@ -87,7 +134,7 @@ function answerUnreadable(error: NodeJS.ErrnoException, socket: Socket, requestI
     'request.malformed',
     'This is not a well-formed HTTP/1.1 request.',
   ];
-  endWith(socket, rawProblem(code, detail, requestId));
+  endWith(socket, problem(code, detail));
 }
 
 function endWith(socket: Socket, text: string): void {

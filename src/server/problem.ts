@@ -3,6 +3,7 @@ import type { core } from 'zod';
 import { Fault, type FaultCode, faultTable } from '../contract/faults.ts';
 import type { Problem } from '../contract/schemas.ts';
 import { serverLimits } from './limits.ts';
+import { answerHeaders } from './security-headers.ts';
 
 /** Input that does not fit its schema; `validationContext` is set by fastify: body, querystring or params. */
 export class InvalidInput extends Error {
@@ -50,7 +51,10 @@ export function problemOf(error: unknown, requestId: string): ProblemAnswer {
 }
 
 /** The same answer as bytes of a whole HTTP/1.1 response, for a connection that never became a request. */
-export function rawProblem(code: FaultCode, detail: string, requestId: string): string {
+export function rawProblem(
+  { code, detail }: { readonly code: FaultCode; readonly detail: string },
+  { requestId, isSecure }: { readonly requestId: string; readonly isSecure: boolean },
+): string {
   const { status, body } = problemOf(new Fault(code, { detail }), requestId);
   const text = JSON.stringify(body);
   return [
@@ -58,8 +62,7 @@ export function rawProblem(code: FaultCode, detail: string, requestId: string): 
     `Content-Type: ${problemMediaType}`,
     `Content-Length: ${Buffer.byteLength(text)}`,
     `X-Request-Id: ${requestId}`,
-    'Cache-Control: no-store',
-    'X-Content-Type-Options: nosniff',
+    ...Object.entries(answerHeaders(isSecure)).map(([name, value]) => `${name}: ${value}`),
     'Connection: close',
     '',
     text,

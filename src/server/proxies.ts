@@ -12,6 +12,10 @@ export type Proxies = {
   addressOf(request: Request): string | null;
   /** The origin that browsers see in front of the proxy, or null without one. */
   originOf(request: Request): string | null;
+  /** The host that the client asked for, untrusted; null where it named none. */
+  hostOf(request: Request): string | null;
+  /** Whether a proxy in front says that its client speaks TLS. */
+  isHttps(request: Request): boolean;
 };
 
 /** `trusted` holds addresses and CIDR ranges. Throws on anything else. */
@@ -23,10 +27,17 @@ export function knownProxies(trusted: readonly string[]): Proxies {
     const address = request.socket.remoteAddress;
     return address === undefined ? null : plainAddress(address);
   };
+  const isProxied = (request: Request) => {
+    const peer = trusted.length === 0 ? null : peerOf(request);
+    return peer !== null && isTrusted(peer);
+  };
+  const schemeOf = (request: Request) => listOf(request.headers['x-forwarded-proto']).at(-1);
+  const forwardedHostOf = (request: Request) =>
+    listOf(request.headers['x-forwarded-host']).at(-1) ?? request.headers.host;
   return {
     addressOf(request) {
       const peer = peerOf(request);
-      if (trusted.length === 0 || peer === null || !isTrusted(peer)) return peer;
+      if (peer === null || !isProxied(request)) return peer;
       let nearest = peer;
       for (const hop of listOf(request.headers['x-forwarded-for']).reverse()) {
         if (isIP(plainAddress(hop)) === 0) break;
@@ -36,12 +47,13 @@ export function knownProxies(trusted: readonly string[]): Proxies {
       return nearest;
     },
     originOf(request) {
-      const peer = peerOf(request);
-      if (trusted.length === 0 || peer === null || !isTrusted(peer)) return null;
-      const scheme = listOf(request.headers['x-forwarded-proto']).at(-1);
-      const host = listOf(request.headers['x-forwarded-host']).at(-1) ?? request.headers.host;
+      if (!isProxied(request)) return null;
+      const scheme = schemeOf(request);
+      const host = forwardedHostOf(request);
       return scheme === undefined || host === undefined ? null : `${scheme}://${host}`;
     },
+    hostOf: (request) => (isProxied(request) ? forwardedHostOf(request) : request.headers.host) ?? null,
+    isHttps: (request) => isProxied(request) && schemeOf(request)?.toLowerCase() === 'https',
   };
 }
 

@@ -8,6 +8,7 @@ import type { Actor } from '../model/actor.ts';
 import { admission } from './admission.ts';
 import { buildApp, type RouteLine } from './app.ts';
 import type { ServerContext } from './context.ts';
+import { openCrossSite } from './cross-site.ts';
 import { openInFlight } from './in-flight.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 import { createListener, type Listener, listenLocal, listenTcp } from './listeners.ts';
@@ -16,6 +17,7 @@ import { knownProxies } from './proxies.ts';
 import { openRates } from './rates.ts';
 import { requestIds } from './request-id.ts';
 import { openStreams } from './streams.ts';
+import type { TlsSource } from './tls.ts';
 
 export type ServerOptions = {
   readonly control: Control;
@@ -33,11 +35,13 @@ export type ServerOptions = {
   readonly origins?: readonly string[];
   /** Addresses and CIDR ranges of proxies in front, whose X-Forwarded-* is believed; none where absent. */
   readonly trustedProxies?: readonly string[];
+  /** What `listen` speaks TLS with; plain HTTP where absent. */
+  readonly tls?: TlsSource | null;
   readonly clock?: Clock;
 };
 
 export type OpenServer = {
-  /** `http://host:port`, with the port that was taken. */
+  /** `http://host:port`, or `https://…` with TLS, and the port that was taken. */
   readonly address: string;
   readonly port: number;
   readonly routes: readonly RouteLine[];
@@ -47,7 +51,7 @@ export type OpenServer = {
 
 /** Starts the API on TCP, where a bearer token says who asks, and on the machine's own socket, where none is needed. */
 export async function openServer(options: ServerOptions): Promise<OpenServer> {
-  const { control, logger, listen, version } = options;
+  const { control, logger, listen, version, tls = null } = options;
   const clock = options.clock ?? systemClock;
   const limits = checkedLimits({ ...apiLimits, ...options.limits });
   const streams = openStreams();
@@ -72,19 +76,21 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
       rates,
       localOwner: options.identity.localOwner,
       isLocal: (request) => localSockets.has(request.raw.socket),
+      isSecure: ({ raw }) => 'encrypted' in raw.socket || proxies.isHttps(raw),
       proxies,
-      isOwnOrigin: (origin) => origins.has(origin),
+      crossSite: openCrossSite({ origins, proxies }),
     }),
     makeServer: (handler) => {
-      const tcp = createListener(handler, limits, newRequestId);
-      const local = createListener(handler, limits, newRequestId);
+      const tcp = createListener(handler, { limits, newRequestId, tls });
+      const local = createListener(handler, { limits, newRequestId, tls: null });
       local.server.on('connection', (socket) => localSockets.add(socket));
       listeners.push(tcp, local);
       return tcp.server;
     },
   });
   const port = await listenAll(listeners, options);
-  for (const origin of ownOrigins(listen.host, port)) origins.add(origin);
+  const scheme = tls === null ? 'http' : 'https';
+  for (const origin of ownOrigins(scheme, listen.host, port)) origins.add(origin);
   let closing: Promise<void> | null = null;
   const close = async () => {
     streams.endAll();
@@ -93,7 +99,7 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
     await app.close();
   };
   return {
-    address: `http://${bracketed(listen.host)}:${port}`,
+    address: `${scheme}://${bracketed(listen.host)}:${port}`,
     port,
     routes,
     close: () => (closing ??= close()),
@@ -121,8 +127,10 @@ function checkedLimits(limits: ApiLimits): ApiLimits {
 }
 
 /** Never taken from the Host header: a name that an attacker points here would make its own page "own". */
-function ownOrigins(host: string, port: number): string[] {
-  return ['127.0.0.1', 'localhost', '[::1]', bracketed(host)].map((name) => `http://${name}:${port}`);
+function ownOrigins(scheme: string, host: string, port: number): string[] {
+  return ['127.0.0.1', 'localhost', '[::1]', bracketed(host)].map(
+    (name) => new URL(`${scheme}://${name}:${port}`).origin,
+  );
 }
 
 function bracketed(host: string): string {

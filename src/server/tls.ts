@@ -1,0 +1,71 @@
+import { constants } from 'node:crypto';
+import type { ServerOptions as HttpsOptions } from 'node:https';
+import type { Socket } from 'node:net';
+
+/** A certificate with its chain, and its private key; both PEM. */
+export type TlsPair = { readonly certificate: string; readonly key: string };
+
+/** What a listener speaks TLS with: pairs that fit and are valid, each of which takes the place of the one before. */
+export type TlsSource = {
+  readonly current: TlsPair;
+  /** Returns what ends the listening. */
+  onChange(listener: (pair: TlsPair) => void): () => void;
+};
+
+/** Forward secrecy and authenticated encryption alone; those of TLS 1.3 are named, or it would be off. */
+const suites = [
+  'TLS_AES_128_GCM_SHA256',
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-CHACHA20-POLY1305',
+  'ECDHE-RSA-CHACHA20-POLY1305',
+].join(':');
+
+/** TLS 1.2 and 1.3 without renegotiation. A connection that was made stays as it is when the pair changes. */
+export function contextOf({ certificate, key }: TlsPair) {
+  return {
+    cert: certificate,
+    key,
+    ciphers: suites,
+    minVersion: 'TLSv1.2',
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+  } as const;
+}
+
+/** HTTP/1.1 alone, so that no client takes the server to speak something whose limits are not kept here. */
+export function tlsOptions(pair: TlsPair, timeoutMs: number): HttpsOptions {
+  return {
+    ...contextOf(pair),
+    ALPNProtocols: ['http/1.1'],
+    handshakeTimeout: timeoutMs,
+  };
+}
+
+/** Connections whose handshake goes on. They have no request that anybody would miss. */
+export class Handshakes {
+  readonly #sockets = new Map<string, Socket>();
+
+  begun(socket: Socket): void {
+    const key = peerOf(socket);
+    this.#sockets.set(key, socket);
+    socket.once('close', () => {
+      if (this.#sockets.get(key) === socket) this.#sockets.delete(key);
+    });
+  }
+
+  done(secured: Socket): void {
+    this.#sockets.delete(peerOf(secured));
+  }
+
+  cut(): void {
+    for (const socket of this.#sockets.values()) socket.destroy();
+  }
+}
+
+function peerOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
+}
