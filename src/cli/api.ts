@@ -12,6 +12,7 @@ export type Api = {
   readonly uploads: Client['uploads'];
   readonly tokens: Pick<Client['tokens'], 'create' | 'list' | 'revoke'>;
   readonly policies: Pick<Client['policies'], 'put' | 'get' | 'list' | 'remove' | 'simulate'>;
+  readonly flags: Client['flags'];
   readonly audit: Pick<Client['audit'], 'list'>;
   readonly health: Client['health'];
   readonly readiness: Client['readiness'];

@@ -10,6 +10,7 @@ import type { Environment } from './environment.ts';
 import { OutputClosed } from './environment.ts';
 import { escapeLine, escapeText } from './escape.ts';
 import { CliFailure, exitStatus, UsageFailure } from './failure.ts';
+import { defineFlags } from './flags.ts';
 import { defineLogs } from './logs.ts';
 import { definePolicy } from './policy.ts';
 import { defineResume } from './resume.ts';
@@ -48,6 +49,7 @@ export function buildProgram(context: Context, onFlags: (flags: ProgramFlags) =>
   definePolicy(program, context);
   defineEgress(program, context);
   defineTokens(program, context);
+  defineFlags(program, context);
   defineAudit(program, context);
   defineStatus(program, context);
   const [up, doctor] = handedOver;

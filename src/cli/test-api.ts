@@ -1,5 +1,6 @@
 import { ApiError } from '../client/api-error.ts';
 import type { FlowEvent } from '../client/flow-events.ts';
+import type { FlagView } from '../contract/flags-schemas.ts';
 import type {
   EgressFlowView,
   EgressSimulationView,
@@ -23,6 +24,8 @@ export class TestServer {
   readonly tokens: TokenView[] = [];
   readonly uploads: Buffer[] = [];
   readonly policies: PolicyView[] = [];
+  readonly flags: FlagView[] = [];
+  readonly flagProblems: string[] = [];
   /** What every run reached for. */
   readonly flows: EgressFlowView[] = [];
   simulation: EgressSimulationView = {
@@ -184,6 +187,20 @@ export class TestServer {
         return this.simulation;
       },
     },
+    flags: {
+      list: async () => ({ items: [...this.flags], problems: [...this.flagProblems] }),
+      get: async (name) => this.#flag(name),
+      put: async (name, { rule }) => {
+        this.calls.push(`flags.put ${name} ${JSON.stringify(rule)}`);
+        const flag = this.#flag(name);
+        return flag.source === 'file' ? flag : { ...flag, rule };
+      },
+      remove: async (name) => void this.calls.push(`flags.remove ${name}`),
+      explain: async (name, { actor }) => {
+        const { rule, source, problem } = this.#flag(name);
+        return { name, actor, on: rule === 'on', by: String(rule), rule, source, problem };
+      },
+    },
     audit: {
       list: async (query = {}) =>
         pageOf([{ at: 'now', action: '\x1b[2J', actor: { id: 'user:t' }, query }], query),
@@ -191,6 +208,12 @@ export class TestServer {
     health: async () => ({ status: 'ok', version: '9.9.9' }),
     readiness: async () => ({ ready: true, checks: { store: { ok: true } } }),
   };
+
+  #flag(name: string): FlagView {
+    const flag = this.flags.find((each) => each.name === name);
+    if (flag === undefined) throw absent();
+    return flag;
+  }
 
   #policy(name: string, document: PolicyView['document'], reason: string | null): PolicyView {
     const generation = this.policies.filter((policy) => policy.name === name).length + 1;

@@ -1,3 +1,4 @@
+import type { FlagExplanation, FlagList, FlagView, PutFlag } from '../contract/flags-schemas.ts';
 import type {
   CreatedToken,
   CreateRun,
@@ -94,6 +95,14 @@ export type Client = {
     /** Hosts, addresses, methods and paths in the answer are untrusted text. */
     simulate(request: SimulateEgress): Promise<EgressSimulationView>;
   };
+  readonly flags: {
+    list(): Promise<FlagList>;
+    get(name: string): Promise<FlagView>;
+    /** Set, whatever it was before: a change by others meanwhile is read again. */
+    put(name: string, request: PutFlag): Promise<FlagView>;
+    remove(name: string): Promise<void>;
+    explain(name: string, query: { actor: string }): Promise<FlagExplanation>;
+  };
   readonly audit: {
     list(query?: Query): Promise<Page<Record<string, unknown>>>;
     all(query?: Query): AsyncGenerator<Record<string, unknown>, void, undefined>;
@@ -143,6 +152,7 @@ export function createClient(options: ClientOptions): Client {
       revoke: async (id) => connection.empty('DELETE', `/api/v1/tokens/${part(id)}`),
     },
     policies: policyCalls(connection),
+    flags: flagCalls(connection),
     audit: {
       list: (query) => connection.json('GET', `/api/v1/audit/events${queryText(query)}`),
       all: (query) => allOf(connection, '/api/v1/audit/events', query),
@@ -194,7 +204,7 @@ function policyCalls(connection: Connection): Client['policies'] {
   const path = '/api/v1/policies';
   const of = (name: string) => `${path}/${part(name)}`;
   return {
-    put: async (name, request) => putPolicy(connection, of(name), request),
+    put: async (name, request) => putVersion(connection, of(name), request),
     get: async (name, query) => connection.json('GET', of(name) + queryText(query)),
     list: (query) => connection.json('GET', path + queryText(query)),
     all: (query) => allOf(connection, path, query),
@@ -202,6 +212,18 @@ function policyCalls(connection: Connection): Client['policies'] {
     remove: async (name) => connection.empty('DELETE', of(name)),
     presets: () => connection.json('GET', '/api/v1/presets'),
     simulate: (request) => connection.json('POST', '/api/v1/egress/simulations', { body: request }),
+  };
+}
+
+function flagCalls(connection: Connection): Client['flags'] {
+  const path = '/api/v1/flags';
+  const of = (name: string) => `${path}/${part(name)}`;
+  return {
+    list: () => connection.json('GET', path),
+    get: async (name) => connection.json('GET', of(name)),
+    put: async (name, request) => putVersion(connection, of(name), request),
+    remove: async (name) => connection.empty('DELETE', of(name)),
+    explain: async (name, query) => connection.json('GET', `${of(name)}/explain${queryText(query)}`),
   };
 }
 
@@ -231,7 +253,7 @@ async function download(connection: Connection, path: string): Promise<Download>
   };
 }
 
-async function putPolicy(connection: Connection, path: string, body: PutPolicy): Promise<PolicyView> {
+async function putVersion<T>(connection: Connection, path: string, body: object): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     const ifMatch = await etagOf(connection, path);
     try {

@@ -1,3 +1,4 @@
+import type { FlagExplanation, FlagList, FlagView, PutFlag } from '../contract/flags-schemas.ts';
 import type { LogRecord } from '../contract/log-record.ts';
 import type {
   CreatedToken,
@@ -68,7 +69,7 @@ export type ByteReader = AsyncIterable<Buffer> & {
 export type Readiness = {
   readonly ready: boolean;
   readonly checks: Readonly<
-    Record<'store' | 'audit' | 'runner', { readonly ok: boolean; readonly detail?: string }>
+    Record<'store' | 'audit' | 'runner' | 'flags', { readonly ok: boolean; readonly detail?: string }>
   >;
 };
 
@@ -154,6 +155,16 @@ export type Control = {
     create(caller: Caller, creation: Creation<CreateToken>): Promise<CreatedToken>;
     list(caller: Caller, query: PageRequest): Promise<Page<TokenView>>;
     revoke(caller: Caller, id: TokenId): Promise<void>;
+  };
+  readonly flags: {
+    list(caller: Caller): Promise<FlagList>;
+    /** The version is that of what was set over the API, 0 where nothing was. */
+    get(caller: Caller, name: string): Promise<Versioned<FlagView>>;
+    /** Sets it over the API; a file that names it wins. `ifMatch` is the version that the caller read, null for 0. */
+    put(caller: Caller, name: string, request: PutFlag, ifMatch: number | null): Promise<Versioned<FlagView>>;
+    /** Unsets it: it is off where the file does not name it. */
+    remove(caller: Caller, name: string): Promise<void>;
+    explain(caller: Caller, name: string, actor: string): Promise<FlagExplanation>;
   };
   readonly audit: {
     list(

@@ -1,7 +1,9 @@
 import type { AuditLog } from '../audit/log.ts';
 import type { Clock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
+import type { Flags } from '../flags/flags.ts';
 import type { Identity } from '../identity/identity.ts';
+import type { Principals } from '../identity/principals.ts';
 import type { Tokens } from '../identity/tokens.ts';
 import type { Actor } from '../model/actor.ts';
 import type { Access } from '../model/decide.ts';
@@ -17,6 +19,7 @@ import { EgressPolicies } from './egress-policies.ts';
 import { EgressRecords } from './egress-records.ts';
 import { EgressSimulations } from './egress-simulations.ts';
 import { type Gate, openGate } from './gate.ts';
+import { flagUseCases } from './identity/flags.ts';
 import { LiveRuns } from './live-runs.ts';
 import type { Logger } from './logger.ts';
 import { openMetrics } from './metrics.ts';
@@ -54,6 +57,8 @@ export type ControlOptions = {
   readonly tokens: Tokens;
   readonly identity: Identity;
   readonly access: Access;
+  readonly principals: Principals;
+  readonly flags: Flags;
   readonly runner: { readonly socketPath: string; readonly key: Buffer };
   readonly clock: Clock;
   readonly config: ControlConfig;
@@ -85,6 +90,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     }),
     tokens: tokenUseCases({ ...parts, tokens }),
     policies: policyUseCases(parts),
+    flags: flagUseCases({ ...parts, ...options, flagStore: options.store.identity.flags }),
     audit: auditUseCases({ gate, trail: options.trail }),
     authenticate: (presented, request) => authenticate({ identity, gate }, presented, request),
     renew: async ({ actor, request }) => {
@@ -109,7 +115,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   };
 }
 
-function assemble({ store, audit, access, runner, clock, config, logger }: ControlOptions) {
+function assemble({ store, audit, access, flags, runner, clock, config, logger }: ControlOptions) {
   const gate = openGate({ audit, access, clock, logger });
   const live = new LiveRuns();
   const presets = presetRulesWith({ github: config.githubNetworks });
@@ -146,7 +152,7 @@ function assemble({ store, audit, access, runner, clock, config, logger }: Contr
   });
   const closer = new SessionCloser({ store, link, live, clock, logger });
   const sweeper: Sweeper = new Sweeper({ store, link, closer, gate, clock, logger, arriving }, config);
-  const readings = new Readings({ store, audit, gate, link, clock });
+  const readings = new Readings({ store, audit, gate, link, flags, clock });
   const metrics = openMetrics({ store, gate, link, scheduler, readings });
   return {
     store,

@@ -1,6 +1,7 @@
 import type { AuditLog } from '../audit/log.ts';
 import type { Clock } from '../base/clock.ts';
 import type { RunnerStatus } from '../contract/runner.ts';
+import type { Flags } from '../flags/flags.ts';
 import type { Store } from '../store/store.ts';
 import type { Readiness } from './control.ts';
 import type { Gate } from './gate.ts';
@@ -15,6 +16,7 @@ type Parts = {
   readonly audit: AuditLog;
   readonly gate: Gate;
   readonly link: RunnerLink;
+  readonly flags: Pick<Flags, 'problems'>;
   readonly clock: Clock;
 };
 
@@ -35,7 +37,9 @@ export class Readings {
    */
   async readiness(): Promise<Readiness> {
     const [{ store, runner }, audit] = await Promise.all([this.#look(), this.#audit()]);
-    return { ready: store.ok && audit.ok && runner.ok, checks: { store, audit, runner } };
+    // Flags that are not understood are off: that is worth a word, and no reason to take requests elsewhere.
+    const flags = this.#flags();
+    return { ready: store.ok && audit.ok && runner.ok, checks: { store, audit, runner, flags } };
   }
 
   /** What the runner last said about itself; null where it did not answer. */
@@ -54,6 +58,11 @@ export class Readings {
     });
     this.#looking = looking;
     return looking;
+  }
+
+  #flags(): Check {
+    if (this.#parts.flags.problems().length === 0) return { ok: true };
+    return { ok: false, detail: 'flags are off because something is wrong: see sealwright flags ls' };
   }
 
   async #store(): Promise<Check> {

@@ -15,6 +15,7 @@ import { defaultRunLimits } from '../model/limits.ts';
 import { openServer } from '../server/server.ts';
 import { openSqliteStore } from '../store/sqlite/open.ts';
 import { endOnSignals, readConfiguration, reportFatal, reportReady } from './child.ts';
+import { openFeatureFlags } from './feature-flags.ts';
 import { openProcessLog } from './process-log.ts';
 import type { Settings } from './settings.ts';
 
@@ -23,6 +24,8 @@ export type ControlConfiguration = {
   /** Control's own part of the data folder. */
   readonly folder: string;
   readonly auditFolder: string;
+  /** Where the flags file is, unless the settings name another. */
+  readonly homeFolder: string;
   readonly runnerSocket: string;
   readonly bootstrapToken: string | null;
   readonly settings: Settings;
@@ -61,7 +64,14 @@ async function main(): Promise<void> {
     lives: signInLives,
     onError: (error) => logger.warn({ error: String(error) }, 'identity is not up to date'),
   });
-  const { tokens, identity } = directory;
+  const { tokens, identity, principals, changes } = directory;
+  const flags = await openFeatureFlags({
+    store: store.identity.flags,
+    changes,
+    flagsFile: settings.flagsFile,
+    homeFolder: configuration.homeFolder,
+    logger,
+  });
   const control = await openControl({
     store,
     audit,
@@ -69,6 +79,8 @@ async function main(): Promise<void> {
     tokens,
     identity,
     access: openAccessEngine({ networks: clientNetworks(settings) }),
+    principals,
+    flags,
     runner: { socketPath: configuration.runnerSocket, key: readFileSync(join(folder, 'channel.key')) },
     clock: systemClock,
     logger,
@@ -84,16 +96,12 @@ async function main(): Promise<void> {
     identity: { localOwner },
     version: configuration.version,
     trustedProxies: settings.trustedProxies,
-    rateLimits: {
-      default: settings.requestsPerMinute,
-      write: settings.writesPerMinute,
-      admin: settings.adminPerMinute,
-      signIn: settings.signInsPerMinute,
-    },
+    rateLimits: rateLimits(settings),
   });
   close = async () => {
     await server.close();
     await control.close();
+    await flags.close();
     await directory.close();
     await store.close();
     await audit.close();
@@ -118,6 +126,15 @@ function clientNetworks(settings: Settings): ClientNetworks {
     administration: settings.administrationNetworks,
     attach: settings.attachNetworks,
   });
+}
+
+function rateLimits(settings: Settings) {
+  return {
+    default: settings.requestsPerMinute,
+    write: settings.writesPerMinute,
+    admin: settings.adminPerMinute,
+    signIn: settings.signInsPerMinute,
+  };
 }
 
 function controlConfig(settings: Settings) {

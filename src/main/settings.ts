@@ -141,6 +141,13 @@ export const settingTable = {
     alias: 'CP_GITHUB_EGRESS_CIDRS',
     read: readNetworks,
   } satisfies Setting<readonly string[]>,
+  flagsFile: {
+    fallback: null as string | null,
+    shape: 'the absolute path of a file',
+    about:
+      'The feature flags, in YAML or JSON, read again when it changes; flags.yaml or flags.json in the data folder where absent. It wins over the API, and where a word of it is not understood every flag is off.',
+    read: (text: string) => (isAbsolute(text) ? text : null),
+  } satisfies Setting<string | null>,
   strict: choice(
     ['no', 'yes'],
     'no',

@@ -166,6 +166,7 @@ function describeParts(context: {
   const control: ControlConfiguration = {
     folder: seen.control,
     auditFolder: seen.audit,
+    homeFolder: seen.path,
     runnerSocket: join(seen.runner, 'runner.sock'),
     bootstrapToken: token,
     settings,

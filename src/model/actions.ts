@@ -101,6 +101,8 @@ export const actions = {
   'key.list': { needs: 'identity:read', on: 'key' },
   'key.rotate': { needs: 'identity:write', on: 'key', stepUp: true },
   'flag.list': { needs: 'cluster:read', on: 'flag' },
+  /** Tells something of the role and teams of whom it is asked about. */
+  'flag.explain': { needs: 'identity:read', on: 'flag' },
   'flag.put': { needs: 'flag:write', on: 'flag' },
   'flag.remove': { needs: 'flag:write', on: 'flag' },
   'account.read': { needs: null, on: 'account' },

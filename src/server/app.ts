@@ -8,6 +8,7 @@ import type { ActionName } from '../model/actions.ts';
 import { type Admission, hasBody } from './admission.ts';
 import { auditRoutes } from './audit/routes.ts';
 import type { App, ServerContext } from './context.ts';
+import { flagRoutes } from './flags/routes.ts';
 import { healthRoutes } from './health.ts';
 import type { InFlight } from './in-flight.ts';
 import { jsonBodyParser } from './json-body.ts';
@@ -124,6 +125,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   runRoutes(app, context);
   tokenRoutes(app, context);
   policyRoutes(app, context);
+  flagRoutes(app, context);
   auditRoutes(app, context);
   await app.register(async (scope) => uploadRoutes(scope as App, context));
 }

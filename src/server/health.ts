@@ -5,7 +5,14 @@ import { json, noQuery, problemResponses } from './responses.ts';
 const check = z.object({ ok: z.boolean(), detail: z.string().optional() });
 const readiness = z.object({
   ready: z.boolean(),
-  checks: z.object({ store: check, audit: check, runner: check }),
+  checks: z.object({
+    store: check,
+    audit: check,
+    runner: check,
+    flags: check.describe(
+      'Says what is wrong with feature flags; they are off then, and the server is ready',
+    ),
+  }),
 });
 
 export function healthRoutes(app: App, { control, version }: ServerContext): void {

@@ -187,7 +187,12 @@ test('readiness tells which check fails, health does not ask', async (t) => {
   assert.equal((await server.call('GET', '/readyz', { token: null })).status, 200);
   server.control.ready = {
     ready: false,
-    checks: { store: { ok: true }, audit: { ok: false, detail: 'no space' }, runner: { ok: true } },
+    checks: {
+      store: { ok: true },
+      audit: { ok: false, detail: 'no space' },
+      runner: { ok: true },
+      flags: { ok: true },
+    },
   };
   const answer = await server.call('GET', '/readyz', { token: null });
   assert.equal(answer.status, 503);

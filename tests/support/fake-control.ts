@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { absent, Fault } from '../../src/contract/faults.ts';
+import type { FlagView } from '../../src/contract/flags-schemas.ts';
 import type { LogRecord, RecordKind } from '../../src/contract/log-record.ts';
 import { recordHeaderBytes } from '../../src/contract/log-record.ts';
 import type {
@@ -129,7 +130,10 @@ export function openFakeControl(): FakeControl {
     flows: state.flows,
     logsOf: (run) => state.logsOf(run),
     finish: (run, ending) => state.finish(run, ending),
-    ready: { ready: true, checks: { store: { ok: true }, audit: { ok: true }, runner: { ok: true } } },
+    ready: {
+      ready: true,
+      checks: { store: { ok: true }, audit: { ok: true }, runner: { ok: true }, flags: { ok: true } },
+    },
     get failure() {
       return state.failure;
     },
@@ -141,6 +145,7 @@ export function openFakeControl(): FakeControl {
     uploads: { ...fakeUploads(state, uploadsKept), kept: uploadsKept },
     tokens: fakeTokens(state),
     policies: fakePolicies(state),
+    flags: fakeFlags(state),
     audit: {
       list: async (caller) => {
         state.gate(caller, 'audit:read', { kind: 'audit' });
@@ -180,6 +185,7 @@ class FakeState {
   /** Every generation of a name; null is a removal. */
   readonly policies = new Map<string, (PolicyView | null)[]>();
   readonly flows = new Map<string, EgressFlowView[]>();
+  flag: { rule: FlagView['rule']; version: number } | null = null;
   readonly keys = new Map<string, string>();
   readonly onChange = new Set<() => void>();
   failure: unknown = null;
@@ -494,6 +500,49 @@ function fakePolicies(state: FakeState): Control['policies'] {
     async presets(caller) {
       gate(caller, 'policy:read');
       return [{ name: 'npm', source: '', rules: [] }];
+    },
+  };
+}
+
+function fakeFlags(state: FakeState): Control['flags'] {
+  const gate = (caller: Caller, needs: GrantableScope, name?: string) => {
+    state.gate(caller, needs, { kind: 'flag', ...(name === undefined ? {} : { id: name }) });
+    if (name !== undefined && name !== 'sso-tickets') throw absent('flag');
+  };
+  const view = (): FlagView => {
+    const { flag } = state;
+    const set = flag === null ? null : { rule: flag.rule, author: 'user:owner', changedAt: now };
+    const source = flag === null ? 'default' : 'api';
+    const rest = { opens: 'a door', since: '0.1.0', problem: null };
+    return { name: 'sso-tickets', ...rest, rule: flag?.rule ?? 'off', source, set };
+  };
+  const versioned = () => ({ view: view(), version: state.flag?.version ?? 0 });
+  return {
+    async list(caller) {
+      gate(caller, 'cluster:read');
+      return { items: [view()], problems: [] };
+    },
+    async get(caller, name) {
+      gate(caller, 'cluster:read', name);
+      return versioned();
+    },
+    async put(caller, name, { rule }, ifMatch) {
+      gate(caller, 'flag:write', name);
+      if ((state.flag?.version ?? 0) !== (ifMatch ?? 0))
+        throw new Fault(ifMatch === null ? 'precondition.required' : 'precondition.failed', {
+          detail: 'No.',
+        });
+      state.flag = { rule, version: (ifMatch ?? 0) + 1 };
+      return versioned();
+    },
+    async remove(caller, name) {
+      gate(caller, 'flag:write', name);
+      if (state.flag === null) throw absent('flag');
+      state.flag = null;
+    },
+    async explain(caller, name, actor) {
+      gate(caller, 'identity:read', name);
+      return { name, actor, on: false, by: 'off', rule: 'off', source: 'default', problem: null };
     },
   };
 }

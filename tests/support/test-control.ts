@@ -12,6 +12,7 @@ import type { CreateRun, CreateSession, RunView } from '../../src/contract/schem
 import type { Caller, Control } from '../../src/control/control.ts';
 import type { Logger } from '../../src/control/logger.ts';
 import { type ControlConfig, openControl } from '../../src/control/open.ts';
+import { type Flags, openFlags } from '../../src/flags/flags.ts';
 import { type IdentityDirectory, openIdentityDirectory } from '../../src/identity/open.ts';
 import { openSealing } from '../../src/identity/sealing.ts';
 import type { Actor } from '../../src/model/actor.ts';
@@ -90,6 +91,7 @@ export class TestControl {
   store!: Store;
   directory!: IdentityDirectory;
   audit!: AuditLog;
+  flags!: Flags;
 
   private constructor(folder: string, options: TestControlOptions) {
     this.folder = folder;
@@ -130,6 +132,11 @@ export class TestControl {
       onError: () => undefined,
     });
     this.access = openAccessEngine({ networks: anyNetwork });
+    this.flags = await openFlags({
+      store: this.store.identity.flags,
+      place: { folder: this.folder },
+      onProblems: () => undefined,
+    });
     this.control = await openControl({
       store: this.store,
       audit: this.audit,
@@ -137,6 +144,8 @@ export class TestControl {
       tokens: this.directory.tokens,
       identity: this.directory.identity,
       access: this.access,
+      principals: this.directory.principals,
+      flags: this.flags,
       runner: { socketPath: join(this.folder, 'runner.sock'), key: this.#key },
       clock,
       config: this.config,
@@ -175,6 +184,7 @@ export class TestControl {
 
   async stop(): Promise<void> {
     await this.control.close();
+    await this.flags.close();
     await this.directory.close();
     await this.audit.close();
     await this.store.close();

@@ -8,7 +8,15 @@ import { importsOf, isIn, isProduct, parseSources, readSources, type Source } fr
  * be safe without it.
  */
 const knowing: Readonly<Record<string, string>> = {
+  'src/cli/flags.ts': 'people set and read them',
+  'src/client/client.ts': 'calls the routes of flags',
   'src/contract/flags-schemas.ts': 'the grammar of rules',
+  'src/control/control.ts': 'the use cases of flags',
+  'src/control/identity/flags.ts': 'changes and shows them',
+  'src/control/open.ts': 'hands them to use cases',
+  'src/control/readiness.ts': 'says what is wrong with them; asks for none',
+  'src/main/feature-flags.ts': 'opens them',
+  'src/server/flags/routes.ts': 'their routes',
 };
 
 const homes = ['src/flags', 'src/model/flags', 'src/contract/flags-schemas'];
