@@ -4,8 +4,8 @@ import type { UserRecord } from '../../store/identity-store.ts';
 import { openPending } from './pending-sign-ins.ts';
 import type { Asked, SignInConfig, SignInParts, SignInResult } from './sign-in-parts.ts';
 
-/** What was proved, by RFC 8176 names; `mfa` where by more than one factor. */
-export type Proved = Omit<Proof, 'at'>;
+/** What was proved, by RFC 8176 names; `mfa` where by more than one factor. Now, unless `at` says when. */
+export type Proved = Omit<Proof, 'at'> & { readonly at?: number };
 
 export type SecondFactor = (typeof secondFactors)[number];
 
@@ -73,7 +73,7 @@ async function pend(
 
 /** The cookie is handed out only once the sign-in is on the record; else it is ended again. */
 export async function openSignIn(
-  { signIns, gate, store, clock }: SignInParts,
+  { signIns, gate, store, clock }: Pick<SignInParts, 'signIns' | 'gate' | 'store' | 'clock'>,
   asked: Asked,
   user: UserRecord,
   proved: Proved,
@@ -81,7 +81,7 @@ export async function openSignIn(
 ): Promise<SignInResult> {
   const { address, userAgent } = asked;
   const now = clock.now();
-  const proof = { ...proved, at: now };
+  const proof = { at: now, ...proved };
   const opened = await signIns.openBrowser({ actor: `user:${user.name}`, proof, address, userAgent });
   const { record, cookie } = opened;
   const note = {

@@ -17,6 +17,7 @@ import type { Act } from '../gate.ts';
 import { storePage, viewPage } from '../paging.ts';
 import { invitationView, timeText } from './account-views.ts';
 import { completeSignIn } from './completion.ts';
+import { standsForSomething } from './names.ts';
 import { knownRoles, refuseAbove } from './rank.ts';
 import { unfitPassword } from './sign-in.ts';
 import type { Asked, SignInParts, SignInResult } from './sign-in-parts.ts';
@@ -166,14 +167,8 @@ async function chosenName(
     throw new Fault('request.invalid', { detail: `The invitation is for ${invitation.name}.` });
   }
   if (chosen === undefined) throw new Fault('request.invalid', { detail: 'Choose a name.' });
-  const actor = `user:${chosen}` as const;
-  const one = { after: null, limit: 1 };
-  const [tokens, sessions] = await Promise.all([
-    store.tokens.list({ actor }, one),
-    store.sessions.list({ owner: actor }, one),
-  ]);
-  const stands = tokens.records.length + sessions.records.length > 0 || actor === bootstrapActor.id;
-  if (stands || chosen === actorName(invitation.createdBy)) throw takenName(invitation, chosen);
+  if (chosen === actorName(invitation.createdBy) || (await standsForSomething(store, chosen)))
+    throw takenName(invitation, chosen);
   return chosen;
 }
 
