@@ -75,7 +75,7 @@ function asking(client: Client, rules: FlagRules): Pick<Flags, 'isOn' | 'demand'
     demand: async (name, subject) => {
       if (await isOn(name, subject)) return;
       throw new Fault('feature.off', {
-        detail: `The feature ${name} is off for you. An administrator opens it with: sealwright flags set ${name}`,
+        detail: `The feature ${name} is off for ${subject.id}. An administrator opens it: sealwright flags set ${name}`,
         extra: { flag: name },
       });
     },

@@ -13,6 +13,8 @@ const knowing: Readonly<Record<string, string>> = {
   'src/contract/flags-schemas.ts': 'the grammar of rules',
   'src/control/control.ts': 'the use cases of flags',
   'src/control/identity/flags.ts': 'changes and shows them',
+  'src/control/identity/tickets.ts':
+    'sso-tickets: one more way to prove one factor, and without it the others stay',
   'src/control/open.ts': 'hands them to use cases',
   'src/control/readiness.ts': 'says what is wrong with them; asks for none',
   'src/main/feature-flags.ts': 'opens them',

@@ -8,7 +8,6 @@ import type {
 } from '../../contract/sign-in-schemas.ts';
 import type { AuthenticationAnswer, PasskeyProof, RegistrationAnswer } from '../../identity/passkeys.ts';
 import { recoveryCodeHash } from '../../identity/recovery-codes.ts';
-import { secretForm, secretHash } from '../../identity/token-secret.ts';
 import { isActorName } from '../../model/actor.ts';
 import type { UserRecord } from '../../store/identity-store.ts';
 import {
@@ -29,6 +28,7 @@ import {
   refusedSignIn,
   refuseLocal,
 } from './sign-in-refusals.ts';
+import { type TicketParts, withTicket } from './tickets.ts';
 
 /**
  * How people come in. Nobody is known here yet: each takes what the request says of itself, records its outcome, and
@@ -55,12 +55,8 @@ export type SignInUseCases = {
   ticket(asked: Asked, ticket: string): Promise<SignInResult>;
 };
 
-export const tickets = secretForm('swt_');
-
-export type Ticket = { readonly user: string; readonly issuer: string };
-
 export function signInUseCases(
-  parts: SignInParts & { readonly providers: () => Promise<SignInMethods['providers']> },
+  parts: TicketParts & { readonly providers: () => Promise<SignInMethods['providers']> },
 ): SignInUseCases {
   const { passkeys, signInConfig } = parts;
   return {
@@ -252,19 +248,6 @@ async function recordEnrolling(
     request: asked,
     data: { factor },
   });
-}
-
-async function withTicket(parts: SignInParts, asked: Asked, text: string): Promise<SignInResult> {
-  const action = 'sign-in.ticket';
-  const { store, clock } = parts;
-  const refused = (user: string | null) => refusedSignIn(parts, asked, { action, reason: 'ticket', user });
-  if (!tickets.fits(text)) throw refused(null);
-  const taken = await store.identity.oneTimes.take('ticket', secretHash(text), clock.now());
-  if (taken === null) throw refused(null);
-  const { user: name } = taken as Ticket;
-  const user = await store.identity.users.get(name);
-  if (user === null || user.phase !== 'active') throw refused(name);
-  return await completeSignIn(parts, asked, user, { ...local, methods: ['ticket'], mfa: false });
 }
 
 /** A password that nobody should have is refused with the field and the reason. */

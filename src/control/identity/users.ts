@@ -1,19 +1,17 @@
 import { absent, Fault } from '../../contract/faults.ts';
 import { apiLimits } from '../../contract/limits.ts';
 import type { TicketView, UpdateUser, UserView } from '../../contract/user-schemas.ts';
-import { secretHash } from '../../identity/token-secret.ts';
 import type { ActionName } from '../../model/actions.ts';
 import type { InvitationRecord, UserChange, UserPhase, UserRecord } from '../../store/identity-store.ts';
 import type { After, Listed } from '../../store/store.ts';
 import type { Caller, Page, PageRequest, Versioned } from '../control.ts';
 import type { Act } from '../gate.ts';
-import { controlLimits } from '../limits.ts';
 import { storePage, viewPage } from '../paging.ts';
-import { timeText, userView } from './account-views.ts';
+import { userView } from './account-views.ts';
 import { demandsMfa } from './completion.ts';
 import { knownRoles, refuseAbove, rightsOfUser } from './rank.ts';
-import { type Ticket, tickets } from './sign-in.ts';
 import type { SignInParts } from './sign-in-parts.ts';
+import { makeTicket, type TicketParts } from './tickets.ts';
 
 /** What administrators do with people. Nobody has a hand on somebody whose role holds more than theirs. */
 export type UserUseCases = {
@@ -37,7 +35,7 @@ export type UserUseCases = {
   ticket(caller: Caller, name: string): Promise<TicketView>;
 };
 
-export function userUseCases(parts: SignInParts): UserUseCases {
+export function userUseCases(parts: TicketParts): UserUseCases {
   const { gate, store } = parts;
   /** One at a time, so that two administrators do not end each other at once. */
   const changes = inTurn();
@@ -69,7 +67,10 @@ export function userUseCases(parts: SignInParts): UserUseCases {
         return await parts.signIns.endAllOf(`user:${name}`, 'ended by an administrator', null);
       }),
     remove: (caller, name) => changes(() => remove(parts, caller, name)),
-    ticket: (caller, name) => makeTicket(parts, caller, name),
+    ticket: async (caller, name) => {
+      const act = userAct('user.ticket', name);
+      return await makeTicket(parts, caller, act, await touchable(parts, caller, act, name));
+    },
   };
 }
 
@@ -215,20 +216,6 @@ async function revokeInvitationsOf({ store, clock }: SignInParts, name: string):
     if (!page.more || last === undefined) return;
     after = last;
   }
-}
-
-async function makeTicket(parts: SignInParts, caller: Caller, name: string): Promise<TicketView> {
-  const act = userAct('user.ticket', name);
-  const user = await touchable(parts, caller, act, name);
-  if (user.phase !== 'active') throw new Fault('state.conflict', { detail: `${name} is disabled.` });
-  const { store, clock } = parts;
-  return await parts.gate.act(caller, act, async () => {
-    const text = tickets.make();
-    const expiresAt = clock.now() + controlLimits.ticketMs;
-    const data: Ticket = { user: name, issuer: caller.actor.id };
-    await store.identity.oneTimes.put('ticket', secretHash(text), data, expiresAt);
-    return { ticket: text, expiresAt: timeText(expiresAt) };
-  });
 }
 
 /** Work in the order it was asked for, whatever becomes of what came before. */
