@@ -96,6 +96,7 @@ async function main(): Promise<void> {
     identity: { localOwner },
     version: configuration.version,
     trustedProxies: settings.trustedProxies,
+    origins: settings.publicUrl === null ? [] : [settings.publicUrl],
     rateLimits: rateLimits(settings),
   });
   close = async () => {

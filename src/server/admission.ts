@@ -1,7 +1,8 @@
 import type { FastifyContextConfig, FastifyReply, FastifyRequest } from 'fastify';
 import { Fault } from '../contract/faults.ts';
-import type { Caller, Control } from '../control/control.ts';
+import type { Caller, Control, Presented } from '../control/control.ts';
 import type { Actor } from '../model/actor.ts';
+import { sessionCookie } from './cookies.ts';
 import { type CrossSite, safeMethods } from './cross-site.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 import type { Proxies } from './proxies.ts';
@@ -25,19 +26,18 @@ export function admission(options: {
   rates: Rates;
   localOwner: Actor;
   isLocal: (request: FastifyRequest) => boolean;
-  /** Whether the client speaks TLS, with this server or with a proxy in front of it. */
-  isSecure: (request: FastifyRequest) => boolean;
   proxies: Proxies;
   crossSite: CrossSite;
 }): Admission {
-  const { limits, rates, proxies, isLocal, isSecure, crossSite } = options;
+  const { limits, rates, proxies, isLocal, crossSite } = options;
   return async (request, reply, config) => {
-    reply.headers(answerHeaders(isSecure(request))).header('x-request-id', request.id);
+    reply.headers(answerHeaders(proxies.isSecure(request.raw))).header('x-request-id', request.id);
     refuseBadHost(request);
     const asked = askedBy(request, proxies);
     refuseUrlCredentials(request);
     if (config.open === true) {
       if (!isLocal(request)) await rates.spend('default', addressKey(asked.address));
+      if (!safeMethods.has(request.method)) presentedCookie(request, options);
     } else {
       const actor = await identify(request, asked, options);
       await rates.spend(config.rate ?? 'default', actor.id);
@@ -59,27 +59,47 @@ function askedBy(request: FastifyRequest, proxies: Proxies): Caller['request'] {
 }
 
 /**
- * The actor of the bearer token; of the machine's own socket the owner, unless a token says otherwise. Failures
- * count against the address, not successes: guessing is slowed and those who hold a token are not.
+ * The actor of the bearer token, or else of the cookie; of the machine's own socket the owner, unless a token says
+ * otherwise. Where there is an Authorization header it alone counts. Failures count against the address, not
+ * successes: guessing is slowed and those who hold a credential are not.
  */
 async function identify(
   request: FastifyRequest,
   asked: Caller['request'],
-  { control, rates, localOwner, isLocal }: Parameters<typeof admission>[0],
+  options: Parameters<typeof admission>[0],
 ): Promise<Actor> {
-  const header = request.headers.authorization;
-  if (header === undefined) {
-    if (isLocal(request)) return localOwner;
+  const { control, rates, localOwner, isLocal } = options;
+  const { authorization } = request.headers;
+  if (authorization === undefined && isLocal(request)) return localOwner;
+  const presented =
+    authorization === undefined ? presentedCookie(request, options) : presentedBearer(authorization);
+  if (presented === null) {
     await rates.spend('default', addressKey(asked.address));
     throw new Fault('auth.missing', { detail: 'Send an API token as `Authorization: Bearer TOKEN`.' });
   }
-  const bearer = parseBearer(header);
-  const actor = bearer === null ? null : await control.authenticate({ bearer }, asked);
+  const actor = presented === 'malformed' ? null : await control.authenticate(presented, asked);
   if (actor !== null) return actor;
   await rates.spend('signIn', addressKey(asked.address));
   throw new Fault('auth.invalid', {
-    detail: 'The token is not valid here: it is unknown, expired, revoked or malformed.',
+    detail: 'The token or sign-in is not valid here: it is unknown, expired, revoked or malformed.',
   });
+}
+
+function presentedBearer(authorization: string): Presented | 'malformed' {
+  const bearer = parseBearer(authorization);
+  return bearer === null ? 'malformed' : { bearer };
+}
+
+/** The cookie, once nothing speaks against that a page of this server sent it: only then is it looked up. */
+function presentedCookie(
+  { raw, headers }: FastifyRequest,
+  { proxies, crossSite }: Pick<Parameters<typeof admission>[0], 'proxies' | 'crossSite'>,
+): Presented | null {
+  if (headers.authorization !== undefined) return null;
+  const cookie = sessionCookie(headers.cookie, proxies.isSecure(raw));
+  if (cookie === null) return null;
+  crossSite.refuseForeignUse(raw);
+  return { cookie };
 }
 
 /** The token of an Authorization header (RFC 6750 §2.1), or null. Says nothing about whose it is. */

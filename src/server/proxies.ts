@@ -14,8 +14,8 @@ export type Proxies = {
   originOf(request: Request): string | null;
   /** The host that the client asked for, untrusted; null where it named none. */
   hostOf(request: Request): string | null;
-  /** Whether a proxy in front says that its client speaks TLS. */
-  isHttps(request: Request): boolean;
+  /** Whether the client speaks TLS, with this server or with a proxy in front of it. */
+  isSecure(request: Request): boolean;
 };
 
 /** `trusted` holds addresses and CIDR ranges. Throws on anything else. */
@@ -53,7 +53,8 @@ export function knownProxies(trusted: readonly string[]): Proxies {
       return scheme === undefined || host === undefined ? null : `${scheme}://${host}`;
     },
     hostOf: (request) => (isProxied(request) ? forwardedHostOf(request) : request.headers.host) ?? null,
-    isHttps: (request) => isProxied(request) && schemeOf(request)?.toLowerCase() === 'https',
+    isSecure: (request) =>
+      'encrypted' in request.socket || (isProxied(request) && schemeOf(request)?.toLowerCase() === 'https'),
   };
 }
 

@@ -76,7 +76,6 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
       rates,
       localOwner: options.identity.localOwner,
       isLocal: (request) => localSockets.has(request.raw.socket),
-      isSecure: ({ raw }) => 'encrypted' in raw.socket || proxies.isHttps(raw),
       proxies,
       crossSite: openCrossSite({ origins, proxies }),
     }),
