@@ -40,6 +40,7 @@ export const passkeyId = z.string().regex(/^[A-Za-z0-9_-]{1,1400}$/, 'is not the
 
 /** The codes are shown this once; absent where there are codes already. */
 export const enrolled = z.object({ recoveryCodes: z.array(z.string()).optional() });
+export const addedPasskey = passkey.extend(enrolled.shape);
 export const recoveryCodes = z.object({ recoveryCodes: z.array(z.string()) });
 
 export const signIn = z.object({

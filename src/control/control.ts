@@ -21,6 +21,11 @@ import type {
 } from '../contract/schemas.ts';
 import type { Actor } from '../model/actor.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
+import type { AccountUseCases } from './identity/account.ts';
+import type { InvitationUseCases } from './identity/invitations.ts';
+import type { SignInUseCases } from './identity/sign-in.ts';
+import type { StepUpUseCases } from './identity/step-up.ts';
+import type { UserUseCases } from './identity/users.ts';
 
 /** Who asks, and through which request; every use case takes one. */
 export type Caller = {
@@ -166,6 +171,11 @@ export type Control = {
     remove(caller: Caller, name: string): Promise<void>;
     explain(caller: Caller, name: string, actor: string): Promise<FlagExplanation>;
   };
+  readonly signIn: SignInUseCases;
+  readonly stepUp: StepUpUseCases;
+  readonly account: AccountUseCases;
+  readonly users: UserUseCases;
+  readonly invitations: InvitationUseCases;
   readonly audit: {
     list(
       caller: Caller,

@@ -20,6 +20,7 @@ import { EgressRecords } from './egress-records.ts';
 import { EgressSimulations } from './egress-simulations.ts';
 import { type Gate, openGate } from './gate.ts';
 import { flagUseCases } from './identity/flags.ts';
+import { type PeopleOptions, peopleUseCases } from './identity/people.ts';
 import { LiveRuns } from './live-runs.ts';
 import type { Logger } from './logger.ts';
 import { openMetrics } from './metrics.ts';
@@ -49,7 +50,7 @@ export type ControlConfig = SchedulerConfig &
     readonly githubNetworks: readonly string[];
   };
 
-export type ControlOptions = {
+export type ControlOptions = PeopleOptions & {
   readonly store: Store;
   readonly audit: AuditLog;
   /** Reads the streams that `audit` and its like have written. */
@@ -91,6 +92,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     tokens: tokenUseCases({ ...parts, tokens }),
     policies: policyUseCases(parts),
     flags: flagUseCases({ ...parts, ...options, flagStore: options.store.identity.flags }),
+    ...peopleUseCases(options, parts.gate),
     audit: auditUseCases({ gate, trail: options.trail }),
     authenticate: (presented, request) => authenticate({ identity, gate }, presented, request),
     renew: async ({ actor, request }) => {

@@ -49,15 +49,16 @@ export type AuthenticationAnswer = AuthenticationResponseJSON;
 export type PasskeysOptions = {
   readonly store: { readonly passkeys: PasskeyStore; readonly oneTimes: OneTimeStore };
   readonly clock: Clock;
-  /** The origin that people see; passkeys belong to its host. */
-  readonly publicUrl: string;
+  /** Asked at every use: the port may be known only once the server listens. Passkeys belong to the host. */
+  readonly site: { readonly publicUrl: string };
 };
 
-export function openPasskeys({ store, clock, publicUrl }: PasskeysOptions): Passkeys {
-  const { origin, hostname } = new URL(publicUrl);
-  // An address is no domain (WebAuthn §5.1.3), so browsers refuse it.
-  const domain = /^[\d.]+$|^\[/.test(hostname) ? null : hostname;
-  const expected = { expectedOrigin: origin, expectedRPID: domain ?? '', requireUserVerification: true };
+export function openPasskeys({ store, clock, site }: PasskeysOptions): Passkeys {
+  const expected = (): Expected => ({
+    expectedOrigin: new URL(site.publicUrl).origin,
+    expectedRPID: domainOf(site.publicUrl) ?? '',
+    requireUserVerification: true,
+  });
   const issue = async (challenge: string, purpose: ChallengePurpose) => {
     const until = clock.now() + identityLimits.challengeMs;
     await store.oneTimes.put('challenge', secretHash(challenge), purpose, until);
@@ -67,49 +68,18 @@ export function openPasskeys({ store, clock, publicUrl }: PasskeysOptions): Pass
     const made = taken as ChallengePurpose | null;
     return made !== null && made.purpose === purpose && made.subject === subject;
   };
+  const parts: PasskeyParts = { store, clock, expected, issue, take };
   return {
-    domain,
-    async registration(user) {
-      const options = await generateRegistrationOptions({
-        rpName: 'Sealwright',
-        rpID: domain ?? '',
-        userName: user.name,
-        userDisplayName: user.displayName ?? user.name,
-        userID: new Uint8Array(userHandle(user.name)),
-        timeout: identityLimits.challengeMs,
-        attestationType: 'none',
-        excludeCredentials: (await store.passkeys.of(user.name)).map(({ id }) => ({ id })),
-        authenticatorSelection: { residentKey: 'required', userVerification: 'required' },
-      });
-      await issue(options.challenge, { purpose: 'register', subject: user.name });
-      return options;
+    get domain() {
+      return domainOf(site.publicUrl);
     },
-    async register(user, name, answer) {
-      const purpose = { purpose: 'register', subject: user.name } as const;
-      const expectedChallenge = (challenge: string) => take(challenge, purpose);
-      const verified = await verifyRegistrationResponse({
-        ...expected,
-        response: answer,
-        expectedChallenge,
-      }).catch(() => null);
-      if (verified === null || !verified.verified) return null;
-      const { id, publicKey, counter } = verified.registrationInfo.credential;
-      const made = {
-        id,
-        user: user.name,
-        name,
-        publicKey: Buffer.from(publicKey).toString('base64url'),
-        counter,
-        transports: answer.response.transports ?? [],
-        createdAt: clock.now(),
-      };
-      return (await store.passkeys.add(made)) ? { ...made, lastUsedAt: null } : null;
-    },
+    registration: (user) => offer(parts, user),
+    register: (user, name, answer) => register(parts, user, name, answer),
     async challenge(purpose) {
       const { subject } = purpose;
       const own = subject === null ? null : await store.passkeys.of(subject);
       const options = await generateAuthenticationOptions({
-        rpID: domain ?? '',
+        rpID: expected().expectedRPID,
         userVerification: 'required',
         timeout: identityLimits.challengeMs,
         ...(own === null ? {} : { allowCredentials: own.map(({ id }) => ({ id })) }),
@@ -117,35 +87,83 @@ export function openPasskeys({ store, clock, publicUrl }: PasskeysOptions): Pass
       await issue(options.challenge, purpose);
       return options;
     },
-    prove: (purpose, answer) =>
-      prove({ store, clock, expected, take: (challenge) => take(challenge, purpose) }, purpose, answer),
+    prove: (purpose, answer) => prove(parts, purpose, answer),
   };
 }
 
 type Expected = { expectedOrigin: string; expectedRPID: string; requireUserVerification: boolean };
 
+type PasskeyParts = Pick<PasskeysOptions, 'store' | 'clock'> & {
+  readonly expected: () => Expected;
+  readonly issue: (challenge: string, purpose: ChallengePurpose) => Promise<void>;
+  /** Whether the challenge was made for this and nobody has used it: for one caller alone. */
+  readonly take: (challenge: string, purpose: ChallengePurpose) => Promise<boolean>;
+};
+
+async function offer(
+  { store, expected, issue }: PasskeyParts,
+  user: PasskeyOwner,
+): Promise<PublicKeyCredentialCreationOptionsJSON> {
+  const options = await generateRegistrationOptions({
+    rpName: 'Sealwright',
+    rpID: expected().expectedRPID,
+    userName: user.name,
+    userDisplayName: user.displayName ?? user.name,
+    userID: new Uint8Array(userHandle(user.name)),
+    timeout: identityLimits.challengeMs,
+    attestationType: 'none',
+    excludeCredentials: (await store.passkeys.of(user.name)).map(({ id }) => ({ id })),
+    authenticatorSelection: { residentKey: 'required', userVerification: 'required' },
+  });
+  await issue(options.challenge, { purpose: 'register', subject: user.name });
+  return options;
+}
+
+async function register(
+  { store, clock, expected, take }: PasskeyParts,
+  user: PasskeyOwner,
+  name: string,
+  answer: RegistrationAnswer,
+): Promise<PasskeyRecord | null> {
+  const purpose = { purpose: 'register', subject: user.name } as const;
+  const expectedChallenge = (challenge: string) => take(challenge, purpose);
+  const verified = await verifyRegistrationResponse({
+    ...expected(),
+    response: answer,
+    expectedChallenge,
+  }).catch(() => null);
+  if (verified === null || !verified.verified) return null;
+  const { id, publicKey, counter } = verified.registrationInfo.credential;
+  const made = {
+    id,
+    user: user.name,
+    name,
+    publicKey: Buffer.from(publicKey).toString('base64url'),
+    counter,
+    transports: answer.response.transports ?? [],
+    createdAt: clock.now(),
+  };
+  return (await store.passkeys.add(made)) ? { ...made, lastUsedAt: null } : null;
+}
+
 async function prove(
-  parts: Pick<PasskeysOptions, 'store' | 'clock'> & {
-    readonly expected: Expected;
-    readonly take: (challenge: string) => Promise<boolean>;
-  },
-  { subject }: ChallengePurpose,
+  { store, clock, expected, take }: PasskeyParts,
+  purpose: ChallengePurpose,
   answer: AuthenticationAnswer,
 ): Promise<PasskeyProof> {
-  const { store, clock, expected, take } = parts;
   const passkey = await store.passkeys.get(answer.id);
   const user = passkey?.user ?? null;
-  if (passkey === null || (subject !== null && subject !== user))
+  if (passkey === null || (purpose.subject !== null && purpose.subject !== user))
     return { ok: false, reason: 'unknown', user };
   const handle = answer.response.userHandle;
   if (handle !== undefined && handle !== userHandle(passkey.user).toString('base64url'))
     return { ok: false, reason: 'invalid', user };
   let fresh = false;
   const verified = await verifyAuthenticationResponse({
-    ...expected,
+    ...expected(),
     response: answer,
     expectedChallenge: async (challenge) => {
-      fresh = await take(challenge);
+      fresh = await take(challenge, purpose);
       return fresh;
     },
     // The store compares counters, in one write with the use.
@@ -156,6 +174,12 @@ async function prove(
   const { newCounter } = verified.authenticationInfo;
   const counted = await store.passkeys.used(passkey.id, newCounter, clock.now());
   return counted ? { ok: true, user: passkey.user, id: passkey.id } : { ok: false, reason: 'copied', user };
+}
+
+/** An address is no domain (WebAuthn §5.1.3), so browsers refuse it. */
+function domainOf(url: string): string | null {
+  const { hostname } = new URL(url);
+  return /^[\d.]+$|^\[/.test(hostname) ? null : hostname;
 }
 
 function bytesOf(text: string): Uint8Array<ArrayBuffer> {

@@ -1,7 +1,6 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type ClientNetworks, clientNetworksOf } from '../access/client-networks.ts';
 import { openAccessEngine } from '../access/engine.ts';
 import { openAuditLog } from '../audit/log.ts';
 import { systemClock } from '../base/clock.ts';
@@ -18,6 +17,7 @@ import { endOnSignals, readConfiguration, reportFatal, reportReady } from './chi
 import { openFeatureFlags } from './feature-flags.ts';
 import { openProcessLog } from './process-log.ts';
 import type { Settings } from './settings.ts';
+import { clientNetworks, openSite, signInLives } from './sign-in-site.ts';
 
 /** What `up` tells control. */
 export type ControlConfiguration = {
@@ -34,12 +34,6 @@ export type ControlConfiguration = {
 
 const stream = 'control';
 const hourMs = 3600 * 1000;
-const signInLives = {
-  browserIdleMs: 30 * 60_000,
-  browserMs: 12 * hourMs,
-  programIdleMs: 7 * 24 * hourMs,
-  programMs: 30 * 24 * hourMs,
-};
 
 async function main(): Promise<void> {
   process.umask(0o077);
@@ -56,30 +50,31 @@ async function main(): Promise<void> {
     genesis: publicKeys(folder),
   });
   const store = await openSqliteStore({ file: join(folder, 'store.sqlite') });
+  const sealing = openSealing(readFileSync(join(folder, 'identity.key')));
   const directory = await openIdentityDirectory({
     store,
     clock: systemClock,
-    sealing: openSealing(readFileSync(join(folder, 'identity.key'))),
+    sealing,
     bootstrap: { secret: configuration.bootstrapToken },
-    lives: signInLives,
+    lives: signInLives(settings),
     onError: (error) => logger.warn({ error: String(error) }, 'identity is not up to date'),
   });
-  const { tokens, identity, principals, changes } = directory;
   const flags = await openFeatureFlags({
     store: store.identity.flags,
-    changes,
+    changes: directory.changes,
     flagsFile: settings.flagsFile,
     homeFolder: configuration.homeFolder,
     logger,
   });
+  const site = openSite(settings);
   const control = await openControl({
+    ...directory,
     store,
     audit,
     trail: { folder: configuration.auditFolder },
-    tokens,
-    identity,
+    sealing,
+    signIn: site.signIn,
     access: openAccessEngine({ networks: clientNetworks(settings) }),
-    principals,
     flags,
     runner: { socketPath: configuration.runnerSocket, key: readFileSync(join(folder, 'channel.key')) },
     clock: systemClock,
@@ -88,17 +83,8 @@ async function main(): Promise<void> {
   });
   const localSocketPath = join(folder, 'local.sock');
   rmSync(localSocketPath, { force: true });
-  const server = await openServer({
-    control,
-    logger,
-    listen: settings.listen,
-    localSocketPath,
-    identity: { localOwner },
-    version: configuration.version,
-    trustedProxies: settings.trustedProxies,
-    origins: settings.publicUrl === null ? [] : [settings.publicUrl],
-    rateLimits: rateLimits(settings),
-  });
+  const server = await openServer({ ...serverOptions(configuration), control, logger, localSocketPath });
+  site.listensAt(server.port);
   close = async () => {
     await server.close();
     await control.close();
@@ -111,6 +97,17 @@ async function main(): Promise<void> {
   reportReady({ address: server.address });
 }
 
+function serverOptions({ settings, version }: ControlConfiguration) {
+  return {
+    listen: settings.listen,
+    identity: { localOwner },
+    version,
+    trustedProxies: settings.trustedProxies,
+    origins: settings.publicUrl === null ? [] : [settings.publicUrl],
+    rateLimits: rateLimits(settings),
+  };
+}
+
 /** The public halves of the keys that this instance signs with, for the first line of its audit stream. */
 function publicKeys(folder: string): Record<string, string> {
   const publicKey = (name: string) =>
@@ -119,14 +116,6 @@ function publicKeys(folder: string): Record<string, string> {
       format: 'pem',
     }) as string;
   return { auditKey: publicKey('audit-ed25519.pem') };
-}
-
-function clientNetworks(settings: Settings): ClientNetworks {
-  return clientNetworksOf({
-    'sign-in': settings.signInNetworks,
-    administration: settings.administrationNetworks,
-    attach: settings.attachNetworks,
-  });
 }
 
 function rateLimits(settings: Settings) {

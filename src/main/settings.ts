@@ -89,6 +89,19 @@ export const settingTable = {
     alias: 'CP_BOOTSTRAP_TOKEN',
     read: (text: string) => (/^\S{32,512}$/.test(text) ? text : null),
   } satisfies Setting<string | null>,
+  localSignIn: choice(
+    ['yes', 'no'],
+    'yes',
+    'Whether passwords and passkeys of this server are taken; with no, people sign in through a provider alone, and the machine’s own socket still administers.',
+  ),
+  mfaRoles: {
+    fallback: ['admin', 'operator'] as readonly string[],
+    shape: 'a comma-separated list of roles, or none',
+    about: 'The roles that nobody signs in to, or may be elevated to, without a second factor.',
+    read: readRoles,
+  } satisfies Setting<readonly string[]>,
+  sessionIdleMinutes: whole(1, 24 * 60, 30, 'How long a browser stays signed in without being used.'),
+  sessionHours: whole(1, 24 * 30, 12, 'How long a browser stays signed in at most.'),
   signInNetworks: clientNetworks(
     'The networks that people sign in from; everywhere where absent, and nowhere for whom no entry is for.',
   ),
@@ -264,6 +277,12 @@ function readOrigin(text: string): string | null {
   const isLoopback = hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname);
   const fits = protocol === 'https:' || (protocol === 'http:' && isLoopback);
   return fits && (href === `${origin}/` || href === origin) ? origin : null;
+}
+
+function readRoles(text: string): readonly string[] | null {
+  if (text.trim() === 'none') return [];
+  const items = text.split(',').map((item) => item.trim());
+  return items.every((item) => /^[a-z][a-z0-9-]{0,62}$/.test(item)) ? [...new Set(items)] : null;
 }
 
 function readResolvers(text: string): readonly string[] | null {

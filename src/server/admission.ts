@@ -2,6 +2,7 @@ import type { FastifyContextConfig, FastifyReply, FastifyRequest } from 'fastify
 import { Fault } from '../contract/faults.ts';
 import type { Caller, Control, Presented } from '../control/control.ts';
 import type { Actor } from '../model/actor.ts';
+import { askedOf } from './context.ts';
 import { sessionCookie } from './cookies.ts';
 import { type CrossSite, safeMethods } from './cross-site.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
@@ -33,10 +34,10 @@ export function admission(options: {
   return async (request, reply, config) => {
     reply.headers(answerHeaders(proxies.isSecure(request.raw))).header('x-request-id', request.id);
     refuseBadHost(request);
-    const asked = askedBy(request, proxies);
+    const asked = askedOf(request, { proxies });
     refuseUrlCredentials(request);
     if (config.open === true) {
-      if (!isLocal(request)) await rates.spend('default', addressKey(asked.address));
+      if (!isLocal(request)) await rates.spend(config.rate ?? 'default', addressKey(asked.address));
       if (!safeMethods.has(request.method)) presentedCookie(request, options);
     } else {
       const actor = await identify(request, asked, options);
@@ -46,15 +47,6 @@ export function admission(options: {
     refuseBadTarget(request, limits.urlCharactersMax);
     if (!safeMethods.has(request.method)) crossSite.refuseForeignChange(request.raw);
     else refuseBody(request);
-  };
-}
-
-function askedBy(request: FastifyRequest, proxies: Proxies): Caller['request'] {
-  const userAgent = request.headers['user-agent'];
-  return {
-    id: request.id,
-    address: proxies.addressOf(request.raw),
-    userAgent: userAgent === undefined ? null : userAgent.slice(0, serverLimits.userAgentCharactersMax),
   };
 }
 

@@ -5,6 +5,7 @@ import type { z } from 'zod';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
 import type { ActionName } from '../model/actions.ts';
+import { accountRoutes } from './account/routes.ts';
 import { type Admission, hasBody } from './admission.ts';
 import { auditRoutes } from './audit/routes.ts';
 import type { App, ServerContext } from './context.ts';
@@ -18,8 +19,12 @@ import { policyRoutes } from './policies/routes.ts';
 import { InvalidInput, problemMediaType, problemOf } from './problem.ts';
 import { runRoutes } from './runs/routes.ts';
 import { sessionRoutes } from './sessions/routes.ts';
+import { signInRoutes } from './sign-in/routes.ts';
+import { stepUpRoutes } from './sign-in/step-up.ts';
 import { tokenRoutes } from './tokens/routes.ts';
 import { uploadRoutes } from './uploads/routes.ts';
+import { invitationRoutes } from './users/invitations.ts';
+import { userRoutes } from './users/routes.ts';
 
 export type RouteLine = {
   readonly method: string;
@@ -127,6 +132,11 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   policyRoutes(app, context);
   flagRoutes(app, context);
   auditRoutes(app, context);
+  signInRoutes(app, context);
+  stepUpRoutes(app, context);
+  accountRoutes(app, context);
+  userRoutes(app, context);
+  invitationRoutes(app, context);
   await app.register(async (scope) => uploadRoutes(scope as App, context));
 }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import test from 'node:test';
+import { answersAtOnce, openRoutes } from '../../tests/support/open-routes.ts';
 import { rawExchange } from '../../tests/support/raw-http.ts';
 import { openTestServer } from '../../tests/support/test-server.ts';
 import type { Actor } from '../model/actor.ts';
@@ -15,18 +16,14 @@ test('every route but the open ones answers 401 to nobody, and the open ones ans
   for (const { method, url, open: isOpen } of server.routes) {
     const answer = await server.call(method, filled(url), { token: null });
     if (isOpen) open.push(`${method} ${url}`);
-    assert.equal(answer.status, isOpen ? 200 : 401, `${method} ${url}`);
+    if (answersAtOnce(`${method} ${url}`)) assert.equal(answer.status, 200, `${method} ${url}`);
+    else if (isOpen) assert.notEqual(answer.body?.code, 'auth.missing', `${method} ${url}`);
     if (isOpen) continue;
+    assert.equal(answer.status, 401, `${method} ${url}`);
     assert.equal(answer.headers.get('www-authenticate'), 'Bearer realm="sealwright"');
     if (method !== 'HEAD') assert.equal(answer.body.code, 'auth.missing');
   }
-  assert.deepEqual(open.sort(), [
-    'GET /api/v1/openapi.json',
-    'GET /healthz',
-    'GET /readyz',
-    'HEAD /healthz',
-    'HEAD /readyz',
-  ]);
+  assert.deepEqual(open.sort(), openRoutes);
   assert(server.routes.length > 25);
 });
 

@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import type { RateClass } from '../contract/limits.ts';
 import type { Caller, Control } from '../control/control.ts';
 import type { ActionName } from '../model/actions.ts';
-import type { ApiLimits } from './limits.ts';
+import { type ApiLimits, serverLimits } from './limits.ts';
 import type { Metrics } from './metrics.ts';
 import type { Proxies } from './proxies.ts';
 import type { Streams } from './streams.ts';
@@ -48,4 +48,17 @@ export type ServerContext = {
 export function callerOf(request: Pick<FastifyRequest, 'caller'>): Caller {
   assert(request.caller !== null, 'a route that is not open runs only for a caller');
   return request.caller;
+}
+
+/** Where a request comes from; on routes that are open nobody else is known. */
+export function askedOf(
+  request: Pick<FastifyRequest, 'id' | 'headers' | 'raw'>,
+  { proxies }: Pick<ServerContext, 'proxies'>,
+): Caller['request'] {
+  const userAgent = request.headers['user-agent'];
+  return {
+    id: request.id,
+    address: proxies.addressOf(request.raw),
+    userAgent: userAgent === undefined ? null : userAgent.slice(0, serverLimits.userAgentCharactersMax),
+  };
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Fault } from '../contract/faults.ts';
-import { sessionCookie } from './cookies.ts';
+import { sessionCookie, setSessionCookie } from './cookies.ts';
 
 const secure = '__Host-sealwright';
 
@@ -55,4 +55,17 @@ test('two cookies of the name are refused, whichever is whose', () => {
       () => sessionCookie(header, true),
       (error) => error instanceof Fault && error.code === 'request.malformed' && !error.detail.includes('=a'),
     );
+});
+
+test('what is handed out is kept from scripts, from other sites and, over TLS, to this host alone', () => {
+  const set: string[] = [];
+  const reply = { header: (name: string, value: string) => set.push(`${name}: ${value}`) };
+  setSessionCookie(reply, 'swb_1', true);
+  setSessionCookie(reply, 'swb_1', false);
+  setSessionCookie(reply, null, true);
+  assert.deepEqual(set, [
+    'set-cookie: __Host-sealwright=swb_1; Path=/; HttpOnly; SameSite=Strict; Secure',
+    'set-cookie: sealwright=swb_1; Path=/; HttpOnly; SameSite=Strict',
+    'set-cookie: __Host-sealwright=; Path=/; HttpOnly; SameSite=Strict; Secure; Max-Age=0',
+  ]);
 });

@@ -31,6 +31,19 @@ export function sessionCookie(header: string | undefined, isSecure: boolean): st
   });
 }
 
+/**
+ * Hands out the cookie of a sign-in, or with null takes it back. Scripts never see it, and no page of another site sends
+ * it. It ends with the browser, or with the sign-in.
+ */
+export function setSessionCookie(
+  reply: { header(name: string, value: string): unknown },
+  cookie: string | null,
+  isSecure: boolean,
+): void {
+  const attributes = `Path=/; HttpOnly; SameSite=Strict${isSecure ? '; Secure' : ''}${cookie === null ? '; Max-Age=0' : ''}`;
+  reply.header('set-cookie', `${cookieName(isSecure)}=${cookie ?? ''}; ${attributes}`);
+}
+
 /** Without the spaces and tabs around it, and without a regular expression that long runs of them would slow down. */
 function trimmed(text: string): string {
   let start = 0;

@@ -47,7 +47,18 @@ export async function describeApi(app: App, version: string): Promise<void> {
       },
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
       security: [{ bearer: [] }],
-      tags: ['sessions', 'runs', 'uploads', 'tokens', 'policies', 'audit', 'health'].map((name) => ({
+      tags: [
+        'sessions',
+        'runs',
+        'uploads',
+        'tokens',
+        'policies',
+        'audit',
+        'sign-in',
+        'account',
+        'users',
+        'health',
+      ].map((name) => ({
         name,
       })),
     },

@@ -118,6 +118,14 @@ export class FakeLog implements Iterable<LogRecord> {
   }
 }
 
+/** What the HTTP layer's own tests have no need of: whatever is asked of it is absent. */
+function notFaked<T extends object>(): T {
+  const refuse = async () => {
+    throw absent('resource');
+  };
+  return new Proxy(refuse, { get: () => notFaked() }) as unknown as T;
+}
+
 export const ownerActor: Actor = { id: 'user:owner', scopes: new Set(['*']), reach: 'all' };
 
 export function openFakeControl(): FakeControl {
@@ -146,6 +154,11 @@ export function openFakeControl(): FakeControl {
     tokens: fakeTokens(state),
     policies: fakePolicies(state),
     flags: fakeFlags(state),
+    signIn: notFaked<Control['signIn']>(),
+    stepUp: notFaked<Control['stepUp']>(),
+    account: notFaked<Control['account']>(),
+    users: notFaked<Control['users']>(),
+    invitations: notFaked<Control['invitations']>(),
     audit: {
       list: async (caller) => {
         state.gate(caller, 'audit:read', { kind: 'audit' });

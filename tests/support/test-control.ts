@@ -10,6 +10,7 @@ import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { Fault } from '../../src/contract/faults.ts';
 import type { CreateRun, CreateSession, RunView } from '../../src/contract/schemas.ts';
 import type { Caller, Control } from '../../src/control/control.ts';
+import type { SignInConfig } from '../../src/control/identity/sign-in-parts.ts';
 import type { Logger } from '../../src/control/logger.ts';
 import { type ControlConfig, openControl } from '../../src/control/open.ts';
 import { type Flags, openFlags } from '../../src/flags/flags.ts';
@@ -45,6 +46,13 @@ export const testLives = {
   browserMs: 12 * 3_600_000,
   programIdleMs: 24 * 3_600_000,
   programMs: 30 * 24 * 3_600_000,
+};
+
+export const testSignIn: SignInConfig = {
+  publicUrl: 'http://localhost:7717',
+  localSignIn: true,
+  mfaRoles: ['admin', 'operator'],
+  mayComeFrom: () => true,
 };
 
 const silent: Logger = {
@@ -83,6 +91,7 @@ export class TestControl {
   readonly runner: FakeRunner;
   readonly clock: Clock;
   readonly config: ControlConfig;
+  readonly signIn: SignInConfig;
   readonly #key: Buffer;
   /** Stands in front of the audit log; a test makes it fail by setting `auditFails`. */
   auditFails = false;
@@ -98,6 +107,7 @@ export class TestControl {
     this.#key = randomBytes(32);
     this.clock = options.clock ?? systemClock;
     this.config = { ...testConfig, ...options.config };
+    this.signIn = { ...testSignIn, ...options.signIn };
     this.runner = new FakeRunner({
       socketPath: join(folder, 'runner.sock'),
       key: this.#key,
@@ -143,6 +153,10 @@ export class TestControl {
       trail: { folder: join(this.folder, 'audit') },
       tokens: this.directory.tokens,
       identity: this.directory.identity,
+      signIns: this.directory.signIns,
+      changes: this.directory.changes,
+      sealing: testSealing,
+      signIn: this.signIn,
       access: this.access,
       principals: this.directory.principals,
       flags: this.flags,
@@ -204,6 +218,7 @@ export class TestControl {
 
 export type TestControlOptions = {
   readonly config?: Partial<ControlConfig>;
+  readonly signIn?: Partial<SignInConfig>;
   readonly clock?: Clock;
   readonly endsAtOnce?: boolean;
   readonly withRunner?: boolean;

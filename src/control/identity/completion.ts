@@ -1,3 +1,4 @@
+import { Fault } from '../../contract/faults.ts';
 import type { SignInAnswer, secondFactors } from '../../contract/sign-in-schemas.ts';
 import type { Proof } from '../../identity/sign-ins.ts';
 import type { UserRecord } from '../../store/identity-store.ts';
@@ -19,6 +20,7 @@ export async function completeSignIn(
   user: UserRecord,
   proved: Proved,
 ): Promise<SignInResult> {
+  refuseElsewhere(parts, asked, user);
   if (proved.mfa) return await openSignIn(parts, asked, user, proved);
   const factors = await factorsOf(parts, user);
   if (factors.length > 0) return await pend(parts, asked, user, proved, 'second-factor', factors);
@@ -48,6 +50,27 @@ export function demandsMfa(
   return [user.role, ...user.eligibleRoles].some((role) => mfaRoles.includes(role));
 }
 
+/** Roles may be kept to client networks; whoever is elsewhere is told so only after the proof. */
+function refuseElsewhere(
+  { signInConfig, gate }: Pick<SignInParts, 'signInConfig' | 'gate'>,
+  asked: Asked,
+  { name, role }: UserRecord,
+): void {
+  if (signInConfig.mayComeFrom(role, asked.address)) return;
+  gate.note({
+    action: 'sign-in.open',
+    actor: { id: `user:${name}` },
+    resource: { kind: 'user', id: name },
+    outcome: 'denied',
+    rule: 'network:sign-in',
+    request: asked,
+    countAs: `network:sign-in ${asked.address ?? 'local'}`,
+  });
+  throw new Fault('access.denied', {
+    detail: 'Your role does not sign in from this network. Use the network that your administrator names.',
+  });
+}
+
 async function pend(
   parts: SignInParts,
   asked: Asked,
@@ -73,12 +96,19 @@ async function pend(
 
 /** The cookie is handed out only once the sign-in is on the record; else it is ended again. */
 export async function openSignIn(
-  { signIns, gate, store, clock }: Pick<SignInParts, 'signIns' | 'gate' | 'store' | 'clock'>,
+  {
+    signIns,
+    gate,
+    store,
+    clock,
+    signInConfig,
+  }: Pick<SignInParts, 'signIns' | 'gate' | 'store' | 'clock' | 'signInConfig'>,
   asked: Asked,
   user: UserRecord,
   proved: Proved,
   recoveryCodes?: readonly string[],
 ): Promise<SignInResult> {
+  refuseElsewhere({ signInConfig, gate }, asked, user);
   const { address, userAgent } = asked;
   const now = clock.now();
   const proof = { at: now, ...proved };

@@ -68,7 +68,12 @@ describe('signing in at a provider', () => {
     ];
     const { store, clock, directory } = test;
     const { signIns, changes: feed } = directory;
-    const signInConfig = { publicUrl, localSignIn: true, mfaRoles: ['admin', 'operator'] };
+    const signInConfig = {
+      publicUrl,
+      localSignIn: true,
+      mfaRoles: ['admin', 'operator'],
+      mayComeFrom: () => true,
+    };
     const providers = openProviders(all, clock);
     return providerSignInUseCases({ store, gate, clock, signIns, changes: feed, providers, signInConfig });
   }

@@ -17,6 +17,8 @@ export type SignInConfig = {
   readonly localSignIn: boolean;
   /** Roles that nobody has, or may be elevated to, without a second factor. */
   readonly mfaRoles: readonly string[];
+  /** Whether somebody of this role may sign in from there. */
+  readonly mayComeFrom: (role: string, address: string | null) => boolean;
 };
 
 /** What signing in, accounts and users work with. */

@@ -1,0 +1,45 @@
+import { type ClientNetworks, clientNetworksOf, mayActFrom } from '../access/client-networks.ts';
+import type { SignInConfig } from '../control/identity/sign-in-parts.ts';
+import type { SignInLives } from '../identity/sign-ins.ts';
+import type { Settings } from './settings.ts';
+
+const hourMs = 3600 * 1000;
+
+/** How people sign in here. The default of `publicUrl` has the port that was taken, which is known last. */
+export function openSite(settings: Settings): { signIn: SignInConfig; listensAt(port: number): void } {
+  const networks = clientNetworks(settings);
+  let port = settings.listen.port;
+  const signIn: SignInConfig = {
+    get publicUrl() {
+      return settings.publicUrl ?? `http://localhost:${port}`;
+    },
+    localSignIn: settings.localSignIn === 'yes',
+    mfaRoles: settings.mfaRoles,
+    mayComeFrom: (role, address) => mayActFrom(networks, 'sign-in', role, address),
+  };
+  return {
+    signIn,
+    listensAt: (taken) => {
+      port = taken;
+    },
+  };
+}
+
+/** How long sign-ins last. */
+export function signInLives(settings: Settings): SignInLives {
+  return {
+    browserIdleMs: settings.sessionIdleMinutes * 60_000,
+    browserMs: settings.sessionHours * hourMs,
+    programIdleMs: 7 * 24 * hourMs,
+    programMs: 30 * 24 * hourMs,
+  };
+}
+
+/** Where people may come from, as the settings say. */
+export function clientNetworks(settings: Settings): ClientNetworks {
+  return clientNetworksOf({
+    'sign-in': settings.signInNetworks,
+    administration: settings.administrationNetworks,
+    attach: settings.attachNetworks,
+  });
+}
