@@ -117,6 +117,15 @@ export type Control = {
     artifact(caller: Caller, id: RunId, name: string): Promise<ByteReader>;
     /** Resolves with the run once it has finished. */
     finished(caller: Caller, id: RunId, signal: AbortSignal): Promise<RunView>;
+    /**
+     * Decides again, and records only a denial, what a stream about the run was let in for. Throws like the reading
+     * itself where the caller may no longer.
+     */
+    mayStill(
+      caller: Caller,
+      id: RunId,
+      action: 'run.read' | 'run.logs' | 'run.egress' | 'run.artifact',
+    ): Promise<void>;
     /** Progress of a start, newest last; for people watching. */
     steps(caller: Caller, id: RunId): Promise<readonly { step: string; at: number }[]>;
     /** What it reached for, in the order of the verdicts; `after` is the id of the last flow seen. */
@@ -154,6 +163,8 @@ export type Control = {
   readonly uploads: {
     /** Streams to the runner; nothing is kept when the stream fails. The bytes are untrusted and unparsed. */
     store(caller: Caller, bytes: AsyncIterable<Buffer>): Promise<UploadView>;
+    /** Decides again, for one whose bytes still come, whether it may; throws where it may not. */
+    mayStill(caller: Caller): Promise<void>;
     remove(caller: Caller, id: UploadId): Promise<void>;
   };
   readonly tokens: {

@@ -56,6 +56,9 @@ export function runUseCases(parts: RunParts): Control['runs'] {
       return await openArtifact(parts.link, record, name);
     },
     finished: (caller, id, signal) => finished(parts, caller, id, signal),
+    mayStill: async (caller, id, action) => {
+      await parts.gate.read(caller, runAct(action, await findRun(store, id)));
+    },
     steps: async (caller, id) => {
       const record = await findRun(store, id);
       await parts.gate.read(caller, runAct('run.read', record));

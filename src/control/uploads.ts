@@ -25,6 +25,11 @@ export type UploadParts = {
 export function uploadUseCases(parts: UploadParts): Control['uploads'] {
   return {
     store: (caller, bytes) => store(parts, caller, bytes),
+    mayStill: (caller) =>
+      parts.gate.read(caller, {
+        action: 'upload.create',
+        resource: { kind: 'upload', owner: caller.actor.id },
+      }),
     remove: (caller, id) => remove(parts, caller, id),
   };
 }

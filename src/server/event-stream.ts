@@ -1,7 +1,6 @@
-import type { ServerResponse } from 'node:http';
 import type { ServerContext } from './context.ts';
 import { serverLimits } from './limits.ts';
-import { exemptFromTimeouts } from './streams.ts';
+import { exemptFromTimeouts, type Stream } from './streams.ts';
 
 /**
  * Begins an answer of server-sent events: headers, the time to reconnect after, and from then on heartbeats. `gone`
@@ -9,7 +8,7 @@ import { exemptFromTimeouts } from './streams.ts';
  * resumed: that is what a close of the server looks like.
  */
 export function openEventStream(
-  response: ServerResponse,
+  { response, caller, still }: Omit<Stream, 'end'>,
   headers: Readonly<Record<string, string>>,
   { streams, limits }: Pick<ServerContext, 'streams' | 'limits'>,
 ): { readonly gone: AbortSignal; close(): void } {
@@ -19,7 +18,7 @@ export function openEventStream(
   exemptFromTimeouts(response);
   response.writeHead(200, { ...headers, 'x-accel-buffering': 'no' });
   response.write(`retry: ${serverLimits.reconnectMs}\n\n`);
-  streams.add(response, () => response.end());
+  streams.add({ response, caller, still, end: () => response.end() });
   const beat = setInterval(() => {
     if (!response.writableNeedDrain && !response.writableEnded) response.write(': still here\n\n');
   }, limits.heartbeatMs);

@@ -12,6 +12,11 @@ export const serverLimits = {
   /** How much longer a close waits for the work of callers whose connections were cut. */
   settleMs: 400,
   closeSweepMs: 20,
+  /** How often streams are authorized again without a change that asks for it, such as when a token expires. */
+  streamCheckMs: 250,
+  /** After a change, streams are decided about again for this long. */
+  streamSettleMs: 750,
+  streamChecksAtOnce: 16,
   /** How long opening a log may take before the headers go out without it. */
   logOpenMs: 250,
   stepPollMs: 250,
@@ -28,6 +33,8 @@ export const serverLimits = {
 
 assert(serverLimits.closeGraceMs + serverLimits.settleMs < 2_000, 'a close takes less than two seconds');
 assert(serverLimits.connectionsCheckMs < apiLimits.headerTimeoutMs);
+assert(serverLimits.streamCheckMs * 2 < serverLimits.streamSettleMs, 'a change is looked at more than once');
+assert(serverLimits.streamSettleMs < 1_000, 'revocation reaches streams within a second (G9)');
 assert(serverLimits.waitSecondsDefault <= serverLimits.waitSecondsMax);
 
 /** Every limit by its name, each of which an operator may set. */

@@ -54,7 +54,7 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
   const { control, logger, listen, version, tls = null } = options;
   const clock = options.clock ?? systemClock;
   const limits = checkedLimits({ ...apiLimits, ...options.limits });
-  const streams = openStreams();
+  const streams = openStreams({ control, clock, logger });
   const metrics = openMetrics(() => streams.count, version);
   const rates = openRates(options.rateLimits ?? {}, metrics.rateRefused);
   const proxies = knownProxies(options.trustedProxies ?? []);
@@ -92,6 +92,7 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
   for (const origin of ownOrigins(scheme, listen.host, port)) origins.add(origin);
   let closing: Promise<void> | null = null;
   const close = async () => {
+    streams.close();
     streams.endAll();
     await Promise.all(listeners.map((listener) => listener.close()));
     await inFlight.settled(serverLimits.settleMs);

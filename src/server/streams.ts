@@ -1,27 +1,144 @@
 import type { ServerResponse } from 'node:http';
+import type { Logger } from 'pino';
+import type { Clock } from '../base/clock.ts';
+import type { Caller, Control } from '../control/control.ts';
+import type { Actor } from '../model/actor.ts';
+import { serverLimits } from './limits.ts';
 
-/** Every open stream, so that a close of the server can end each in a way its reader understands. */
+/** An answer, or a request's body, that goes on after its caller was let in. */
+export type Stream = {
+  readonly response: ServerResponse;
+  readonly caller: Caller;
+  /** Decides again, for the caller as it is now, what the stream was let in for; rejects where that is denied. */
+  readonly still: (caller: Caller) => Promise<void>;
+  /** Called when the server closes: ends the answer in a way its reader understands. */
+  readonly end: () => void;
+};
+
+/**
+ * Every open stream. Whenever somebody's rights may have become fewer, and from time to time for what ends by itself,
+ * each is authorized again; one whose caller may no longer is cut: no last event, no further byte (G9).
+ */
 export type Streams = {
-  /** `end` is called when the server closes; the answer's own end removes the stream. */
-  add(response: ServerResponse, end: () => void): void;
+  /** The answer's own end removes the stream. It is authorized once more at once: its rights may be gone meanwhile. */
+  add(stream: Stream): void;
   endAll(): void;
+  /** No more looks; streams are left as they are. */
+  close(): void;
   readonly count: number;
 };
 
-export function openStreams(): Streams {
-  const ends = new Map<ServerResponse, () => void>();
-  return {
-    add(response, end) {
-      ends.set(response, end);
-      response.once('close', () => ends.delete(response));
-    },
-    endAll() {
-      for (const end of ends.values()) end();
-    },
-    get count() {
-      return ends.size;
-    },
-  };
+export type StreamsOptions = {
+  readonly control: Pick<Control, 'renew' | 'onIdentityChange'>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+};
+
+export function openStreams(options: StreamsOptions): Streams {
+  return new OpenStreams(options);
+}
+
+type Open = Stream & { rights: Actor };
+
+class OpenStreams implements Streams {
+  readonly #options: StreamsOptions;
+  readonly #open = new Set<Open>();
+  readonly #timer: NodeJS.Timeout;
+  readonly #stopListening: () => void;
+  #changedAt = Number.NEGATIVE_INFINITY;
+  #round: Promise<void> | null = null;
+  #again = false;
+
+  constructor(options: StreamsOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => this.#look(), serverLimits.streamCheckMs);
+    this.#timer.unref();
+    this.#stopListening = options.control.onIdentityChange(() => {
+      this.#changedAt = options.clock.monotonic();
+      this.#look();
+    });
+  }
+
+  get count(): number {
+    return this.#open.size;
+  }
+
+  add(stream: Stream): void {
+    const open = { ...stream, rights: stream.caller.actor };
+    this.#open.add(open);
+    stream.response.once('close', () => this.#open.delete(open));
+    void this.#check(open, true);
+  }
+
+  endAll(): void {
+    for (const { end } of this.#open) end();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#stopListening();
+  }
+
+  /** One round at a time; a change during one makes another, which sees it. */
+  #look(): void {
+    if (this.#round !== null) {
+      this.#again = true;
+      return;
+    }
+    if (this.#open.size === 0) return;
+    this.#round = this.#checkAll().finally(() => {
+      this.#round = null;
+      if (!this.#again) return;
+      this.#again = false;
+      this.#look();
+    });
+  }
+
+  async #checkAll(): Promise<void> {
+    const { clock } = this.#options;
+    // What keeps policies in memory hears of a change when this does, and may need a moment longer to take it in.
+    const isRecent = clock.monotonic() - this.#changedAt <= serverLimits.streamSettleMs;
+    const rest = this.#open.values();
+    const lane = async () => {
+      for (const open of rest) await this.#check(open, isRecent);
+    };
+    await Promise.all(Array.from({ length: serverLimits.streamChecksAtOnce }, lane));
+  }
+
+  async #check(open: Open, isFull: boolean): Promise<void> {
+    const { control, logger } = this.#options;
+    const { response, caller, still } = open;
+    try {
+      const now = await control.renew(caller);
+      if (now === null) throw new Error('the credential has ended');
+      if (isFull || !sameRights(open.rights, now.actor)) await still(now);
+      open.rights = now.actor;
+    } catch (error) {
+      // Whatever keeps it from being authorized ends it: rights that nobody can confirm are none.
+      if (response.destroyed || !this.#open.delete(open)) return;
+      response.destroy();
+      const line = { requestId: caller.request.id, actor: caller.actor.id, why: String(error) };
+      logger.info(line, 'a stream was cut');
+    }
+  }
+}
+
+function sameRights(a: Actor, b: Actor): boolean {
+  return (
+    a === b ||
+    (a.reach === b.reach &&
+      a.role === b.role &&
+      sameMembers(a.scopes, b.scopes) &&
+      sameMembers(a.teams ?? none, b.teams ?? none))
+  );
+}
+
+const none: ReadonlySet<string> = new Set();
+
+function sameMembers(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  if (a.size !== b.size) return false;
+  for (const member of a) if (!b.has(member)) return false;
+  return true;
 }
 
 /**

@@ -34,6 +34,9 @@ import { type GrantableScope, holds } from '../../src/model/scopes.ts';
 export type FakeControl = Control & {
   /** Bearer secrets and whom they stand for. */
   readonly actors: Map<string, Actor>;
+  /** What actors, by id, are once they are asked about again; what they were where absent. */
+  readonly renewals: Map<string, Actor>;
+  readonly identityChanged: () => void;
   readonly logsOf: (run: string) => FakeLog;
   /** Ends a run; followers of its log and waiters see it. */
   readonly finish: (run: string, ending?: Partial<RunView>) => void;
@@ -170,7 +173,14 @@ export function openFakeControl(): FakeControl {
       state.authentications.push(secret);
       return state.actors.get(secret) ?? null;
     },
-    renew: async (caller) => ([...state.actors.values()].includes(caller.actor) ? caller : null),
+    renewals: state.renewals,
+    identityChanged: () => {
+      for (const listener of state.onChange) listener();
+    },
+    renew: async ({ actor, request }) => {
+      if (![...state.actors.values()].includes(actor)) return null;
+      return { actor: state.renewals.get(actor.id) ?? actor, request };
+    },
     onIdentityChange: (listener) => {
       state.onChange.add(listener);
       return () => state.onChange.delete(listener);
@@ -200,6 +210,7 @@ class FakeState {
   readonly flows = new Map<string, EgressFlowView[]>();
   flag: { rule: FlagView['rule']; version: number } | null = null;
   readonly keys = new Map<string, string>();
+  readonly renewals = new Map<string, Actor>();
   readonly onChange = new Set<() => void>();
   failure: unknown = null;
   readonly #logs = new Map<string, FakeLog>();
@@ -349,6 +360,9 @@ function fakeRuns(state: FakeState): Control['runs'] {
         },
       };
     },
+    async mayStill(caller, id) {
+      find(caller, 'run:read', id);
+    },
     async finished(caller, id, signal) {
       const entry = find(caller, 'run:read', id);
       if (!isTerminal(entry.view.phase)) await state.ended(id, signal);
@@ -417,6 +431,7 @@ function fakeUploads(state: FakeState, kept: Map<string, Buffer>): Control['uplo
       const view: UploadView = { id, bytes: size, sha256: hash.digest('hex'), createdAt: now };
       return view;
     },
+    mayStill: async (caller) => state.gate(caller, 'session:write', { kind: 'upload' }),
     async remove(caller, id) {
       state.gate(caller, 'session:write', { kind: 'upload' });
       if (!kept.delete(id)) throw absent('upload');

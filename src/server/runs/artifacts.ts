@@ -48,9 +48,10 @@ export function artifactRoutes(app: App, context: ServerContext): void {
     },
     handler: async (request, reply) => {
       const { id, name } = request.params;
-      const reader = await control.runs.artifact(callerOf(request), id, name);
+      const caller = callerOf(request);
+      const reader = await control.runs.artifact(caller, id, name);
       const type = servedTypes.has(reader.mediaType) ? reader.mediaType : 'application/octet-stream';
-      sendBytes(reply, reader, { type, fileName: name }, context);
+      sendBytes(reply, { reader, caller, run: id }, { type, fileName: name }, context);
     },
   });
   app.route({
@@ -67,8 +68,10 @@ export function artifactRoutes(app: App, context: ServerContext): void {
     },
     handler: async (request, reply) => {
       const { id } = request.params;
-      const reader = await openDiff(context, callerOf(request), id);
-      sendBytes(reply, reader, { type: 'text/x-diff', fileName: `${id}.diff` }, context);
+      const caller = callerOf(request);
+      const reader = await openDiff(context, caller, id);
+      const as = { type: 'text/x-diff', fileName: `${id}.diff` };
+      sendBytes(reply, { reader, caller, run: id }, as, context);
     },
   });
 }
@@ -91,7 +94,7 @@ function noDiff(why: string): Fault {
 /** Streams at the caller's pace. Fewer bytes than promised cost the connection, so that none takes them for all. */
 function sendBytes(
   reply: FastifyReply,
-  reader: ByteReader,
+  { reader, caller, run }: { reader: ByteReader; caller: Caller; run: RunId },
   { type, fileName }: { type: string; fileName: string },
   context: ServerContext,
 ): void {
@@ -105,7 +108,12 @@ function sendBytes(
     'content-disposition': `attachment; filename="${fileName}"`,
   });
   response.on('error', () => undefined).once('close', () => reader.cancel());
-  context.streams.add(response, () => response.destroy());
+  context.streams.add({
+    response,
+    caller,
+    still: (now) => context.control.runs.mayStill(now, run, 'run.artifact'),
+    end: () => response.destroy(),
+  });
   pump(response, reader).catch((error: unknown) => {
     context.logger.warn({ err: error, requestId: reply.request.id }, 'a download broke off');
     response.destroy();

@@ -17,7 +17,8 @@ export type FlowStream = {
 /** Sends a run's flows as server-sent events, read one by one as the socket drains, then its end. */
 export async function streamFlows(flows: FlowStream, context: ServerContext): Promise<void> {
   const { response, reader, caller, run } = flows;
-  const { gone, close } = openEventStream(response, flows.headers, context);
+  const still = (now: Caller) => context.control.runs.mayStill(now, run, 'run.egress');
+  const { gone, close } = openEventStream({ response, caller, still }, flows.headers, context);
   gone.addEventListener('abort', () => reader.cancel());
   try {
     for await (const flow of reader) {

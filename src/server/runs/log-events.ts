@@ -27,18 +27,19 @@ export type LogStream = {
  * what a failure in the middle and a close of the server look like.
  */
 export async function streamEvents(log: LogStream, context: ServerContext): Promise<void> {
-  const { response } = log;
-  const { gone, close } = openEventStream(response, log.headers, context);
+  const { response, caller, run } = log;
+  const still = (now: Caller) => context.control.runs.mayStill(now, run, 'run.logs');
+  const { gone, close } = openEventStream({ response, caller, still }, log.headers, context);
   const steps = log.follow && log.offset === 0 ? followSteps(log, context) : null;
   gone.addEventListener('abort', () => steps?.stop());
   try {
     await sendRecords(log, gone, () => steps?.stop());
-    const run = await finalView(log, context, gone);
+    const ended = await finalView(log, context, gone);
     await steps?.last();
-    if (run !== null && !response.writableEnded) response.write(endEvent(run));
+    if (ended !== null && !response.writableEnded) response.write(endEvent(ended));
   } catch (error) {
     if (!gone.aborted)
-      context.logger.warn({ err: error, requestId: log.caller.request.id }, 'a log stream broke off');
+      context.logger.warn({ err: error, requestId: caller.request.id }, 'a log stream broke off');
   } finally {
     steps?.stop();
     close();

@@ -8,12 +8,17 @@ import type { LogStream } from './log-events.ts';
  * that breaks off in the middle loses its connection, so that it cannot be taken for the whole.
  */
 export async function streamPlain(log: LogStream, context: ServerContext): Promise<void> {
-  const { response } = log;
+  const { response, caller, run } = log;
   exemptFromTimeouts(response);
   response.writeHead(200, log.headers);
   response.flushHeaders();
   response.on('error', () => undefined);
-  context.streams.add(response, () => response.destroy());
+  context.streams.add({
+    response,
+    caller,
+    still: (now) => context.control.runs.mayStill(now, run, 'run.logs'),
+    end: () => response.destroy(),
+  });
   try {
     const reader = await log.opening;
     if (response.destroyed) return reader.cancel();
@@ -26,7 +31,7 @@ export async function streamPlain(log: LogStream, context: ServerContext): Promi
     response.end();
   } catch (error) {
     if (!response.destroyed)
-      context.logger.warn({ err: error, requestId: log.caller.request.id }, 'a log download broke off');
+      context.logger.warn({ err: error, requestId: caller.request.id }, 'a log download broke off');
     response.destroy();
   }
 }

@@ -31,7 +31,12 @@ export function waitRoutes(app: App, { control, streams }: ServerContext): void 
       const over = Promise.withResolvers<null>();
       const timer = setTimeout(() => over.resolve(null), seconds * 1000);
       exemptFromTimeouts(reply.raw);
-      streams.add(reply.raw, () => over.resolve(null));
+      streams.add({
+        response: reply.raw,
+        caller,
+        still: (now) => control.runs.mayStill(now, id, 'run.read'),
+        end: () => over.resolve(null),
+      });
       reply.raw.once('close', () => over.resolve(null));
       try {
         const finished = control.runs.finished(caller, view.id, waited.signal);

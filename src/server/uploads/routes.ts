@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Fault } from '../../contract/faults.ts';
 import * as schemas from '../../contract/schemas.ts';
+import type { Caller } from '../../control/control.ts';
 import { type App, callerOf, type ServerContext } from '../context.ts';
 import { refuseEncodings } from '../json-body.ts';
 import { empty, json, noQuery, problemResponses, sendEmpty } from '../responses.ts';
@@ -10,7 +11,7 @@ const url = '/api/v1/uploads';
 const mediaTypes = ['application/octet-stream', 'application/x-git-bundle'];
 
 /** Needs a scope of its own: its bodies are bytes of other media types than everywhere else. */
-export function uploadRoutes(app: App, { control, limits }: ServerContext): void {
+export function uploadRoutes(app: App, { control, limits, streams }: ServerContext): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(mediaTypes, (request, _payload, done) => {
     try {
@@ -39,7 +40,11 @@ export function uploadRoutes(app: App, { control, limits }: ServerContext): void
       if (request.headers['content-type'] === undefined)
         throw new Fault('request.media-type', { detail: `Send the bytes as ${mediaTypes.join(' or ')}.` });
       const bytes = receive(request.raw, { bytesMax: limits.uploadBytesMax, stallMs: limits.uploadStallMs });
-      const stored = await control.uploads.store(callerOf(request), bytes);
+      const caller = callerOf(request);
+      // A close of the server leaves it a moment to come to its end.
+      const still = (now: Caller) => control.uploads.mayStill(now);
+      streams.add({ response: reply.raw, caller, still, end: () => undefined });
+      const stored = await control.uploads.store(caller, bytes);
       reply.code(201).header('location', `${url}/${stored.id}`);
       return stored;
     },
