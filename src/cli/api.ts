@@ -10,7 +10,10 @@ export type Api = {
     'create' | 'list' | 'get' | 'stop' | 'resume' | 'wait' | 'logs' | 'diff' | 'egress' | 'flows'
   >;
   readonly uploads: Client['uploads'];
-  readonly tokens: Pick<Client['tokens'], 'create' | 'list' | 'revoke'>;
+  readonly tokens: Pick<Client['tokens'], 'create' | 'list' | 'revoke' | 'rotate'>;
+  readonly account: Client['account'];
+  readonly keys: Client['keys'];
+  readonly whoami: Client['whoami'];
   readonly policies: Pick<Client['policies'], 'put' | 'get' | 'list' | 'remove' | 'simulate'>;
   readonly flags: Client['flags'];
   readonly audit: Pick<Client['audit'], 'list'>;

@@ -35,6 +35,8 @@ export type Environment = {
   readonly stderr: Output;
   /** Asks on the terminal; null when nobody can answer because stdin or stderr is not a terminal. */
   ask(question: string): Promise<string | null>;
+  /** All of standard input as text. Rejects with RangeError where it is longer than that. */
+  readInput(charactersMax: number): Promise<string>;
   /**
    * Calls `handler` at each Ctrl-C, TERM or HUP until the returned function is called. After the first one the
    * default takes over again, so that a second one ends the process at once.

@@ -19,4 +19,16 @@ export const cliLimits = {
   denialPagesMax: 5,
   denialHostsShown: 8,
   progressEveryMs: 200,
+  credentialsBytesMax: 1024 * 1024,
+  tokenCharactersMax: 8_192,
+  /** An access token that ends sooner than this is refreshed before it is used. */
+  refreshBeforeMs: 30_000,
+  /** How long a program waits for another that refreshes; no refresh takes as long as `lockStaleMs`. */
+  lockWaitMs: 90_000,
+  lockStaleMs: 120_000,
+  lockPollMs: 20,
+  loginWaitMs: 10 * 60_000,
+  /** How long ago the browser's own sign-in may be: younger than what the server asks for dangerous acts. */
+  loginMaxAgeSeconds: 300,
+  deviceSlowDownMs: 5_000,
 } as const;

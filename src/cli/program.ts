@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { ApiError } from '../client/api-error.ts';
+import { OAuthRefusal } from '../client/oauth.ts';
 import { defineApply } from './apply.ts';
 import { defineAudit } from './audit.ts';
 import { defineCompletion } from './completion.ts';
@@ -11,6 +12,8 @@ import { OutputClosed } from './environment.ts';
 import { escapeLine, escapeText } from './escape.ts';
 import { CliFailure, exitStatus, UsageFailure } from './failure.ts';
 import { defineFlags } from './flags.ts';
+import { defineKeys } from './keys.ts';
+import { defineLogin } from './login.ts';
 import { defineLogs } from './logs.ts';
 import { definePolicy } from './policy.ts';
 import { defineResume } from './resume.ts';
@@ -20,6 +23,7 @@ import { defineSessions } from './sessions.ts';
 import { defineStatus } from './status.ts';
 import { defineStop } from './stop.ts';
 import { defineTokens } from './tokens.ts';
+import { defineWhoami } from './whoami.ts';
 
 /** Programs of their own that the command line hands over to before it reads another word. */
 export const handedOver = ['up', 'doctor'] as const;
@@ -48,8 +52,11 @@ export function buildProgram(context: Context, onFlags: (flags: ProgramFlags) =>
   defineSessions(program, context);
   definePolicy(program, context);
   defineEgress(program, context);
+  defineLogin(program, context);
+  defineWhoami(program, context);
   defineTokens(program, context);
   defineFlags(program, context);
+  defineKeys(program, context);
   defineAudit(program, context);
   defineStatus(program, context);
   const [up, doctor] = handedOver;
@@ -147,6 +154,7 @@ async function failed(
 
 function messageOf(error: unknown): string[] {
   if (error instanceof ApiError) return apiMessage(error);
+  if (error instanceof OAuthRefusal) return [error.message];
   if (error instanceof CliFailure) return error.hint === null ? [error.message] : [error.message, error.hint];
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return ['This is a bug in Sealwright, please report it.', ...message.split('\n')];
@@ -157,8 +165,11 @@ function apiMessage(error: ApiError): string[] {
   const lines = [error.detail];
   const untold = error.errors.filter(({ message }) => !error.detail.includes(message));
   for (const { path, message } of untold.slice(0, 8)) lines.push(`${path}: ${message}`);
-  if (error.status === 401) {
-    lines.push("Set SEALWRIGHT_TOKEN, or run 'sealwright tokens create' on the server's machine.");
+  if (error.code === 'auth.step-up') lines.push("Run 'sealwright login' again, then repeat this.");
+  else if (error.status === 401) {
+    lines.push(
+      "Run 'sealwright login', set SEALWRIGHT_TOKEN, or run 'sealwright tokens create' on the server's machine.",
+    );
   }
   if (error.retryAfterSeconds !== null) lines.push(`Try again in ${error.retryAfterSeconds} s.`);
   if (error.status >= 500 && error.requestId !== null) lines.push(`request ${error.requestId}`);

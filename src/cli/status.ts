@@ -8,7 +8,6 @@ type Flags = { output?: string; json?: boolean };
 export function defineStatus(program: Command, context: Context): void {
   program
     .command('status')
-    .alias('whoami')
     .summary('say which server is used and whether it is ready')
     .description(
       'Says which server is used, whether it is ready, and whether it accepts your token. Ends with 0 when all is well.',

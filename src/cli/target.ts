@@ -1,4 +1,6 @@
 import { join } from 'node:path';
+import type { TokenSource } from '../client/connection.ts';
+import { openCredentials, systemKeyring } from './credentials.ts';
 import type { Environment } from './environment.ts';
 import { CliFailure, UsageFailure } from './failure.ts';
 import { dataFolder, defaultUrl, profilePath, readProfile } from './profile.ts';
@@ -6,8 +8,8 @@ import { dataFolder, defaultUrl, profilePath, readProfile } from './profile.ts';
 /** Which server, and as whom. */
 export type Target = {
   readonly url: string;
-  /** A bearer secret; null where there is none for this server. */
-  readonly token: string | null;
+  /** A bearer secret, or where they come from after `login`; null where there is none for this server. */
+  readonly token: string | TokenSource | null;
   /** The profile that was read; null where there is none. */
   readonly profilePath: string | null;
   /** Whether the address is this machine's own. */
@@ -18,8 +20,8 @@ export type Target = {
 };
 
 /**
- * `--url`, then SEALWRIGHT_URL and SEALWRIGHT_TOKEN, then the profile. A token is never taken from the command
- * line, where other users would read it, and the profile's token goes to the profile's server alone.
+ * `--url`, then SEALWRIGHT_URL, then the profile; SEALWRIGHT_TOKEN, then what `login` got, then the profile. A token
+ * is never taken from the command line, where other users would read it, and goes to the server it is of alone.
  */
 export async function chooseTarget(environment: Environment, flags: { url?: string }): Promise<Target> {
   const { variables, home, platform } = environment;
@@ -33,12 +35,25 @@ export async function chooseTarget(environment: Environment, flags: { url?: stri
   const folder = dataFolder(environment, profile);
   return {
     url,
-    token: nonEmpty(variables.SEALWRIGHT_TOKEN) ?? profileToken,
+    token: nonEmpty(variables.SEALWRIGHT_TOKEN) ?? (await signedIn(environment, url)) ?? profileToken,
     profilePath: profile === null ? null : path,
     isLocal: isLoopback(new URL(url)),
     dataFolder: folder,
     socketPath: join(folder, 'control', 'local.sock'),
   };
+}
+
+/** What `login` keeps for the server. The rest is loaded only where there is something. */
+async function signedIn(environment: Environment, url: string): Promise<string | TokenSource | null> {
+  const credentials = openCredentials(environment, systemKeyring);
+  const kept = await credentials.read(url);
+  if (kept === null || kept.kind === 'token') return kept?.token ?? null;
+  const [{ createOAuthClient }, { signInTokens }] = await Promise.all([
+    import('../client/oauth.ts'),
+    import('./token-source.ts'),
+  ]);
+  const oauth = createOAuthClient({ url });
+  return signInTokens({ origin: url, credentials, oauth, clock: environment.clock });
 }
 
 function nonEmpty(value: string | undefined): string | undefined {
@@ -72,6 +87,7 @@ function checkedUrl(text: string, { variables }: Environment): string {
   return url.origin;
 }
 
-function isLoopback({ hostname }: URL): boolean {
+/** Whether an address is this machine's own. */
+export function isLoopback({ hostname }: URL): boolean {
   return /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/.test(hostname);
 }

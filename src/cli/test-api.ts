@@ -1,7 +1,9 @@
 import { ApiError } from '../client/api-error.ts';
 import type { FlowEvent } from '../client/flow-events.ts';
 import type { FlagView } from '../contract/flags-schemas.ts';
+import type { SigningKeyView } from '../contract/oauth-schemas.ts';
 import type {
+  CreatedToken,
   EgressFlowView,
   EgressSimulationView,
   LogEnd,
@@ -32,6 +34,13 @@ export class TestServer {
     ...{ since: '2026-01-01T00:00:00.000Z', runs: 0, groups: [], truncated: false },
     totals: { flows: 0, unchanged: 0, newlyDenied: 0, newlyAllowed: 0, unknown: 0 },
     more: { groups: 0, flows: 0 },
+  };
+  readonly key: SigningKeyView = {
+    id: newId('key', 1),
+    algorithm: 'EdDSA',
+    createdAt: '2026-01-01T00:00:00.000Z',
+    retiredAt: null,
+    expiresAt: null,
   };
   patch: Buffer = Buffer.alloc(0);
   /** What each reading of a log yields; an Error breaks it off. The last one is used again. */
@@ -162,7 +171,36 @@ export class TestServer {
       },
       list: async (query = {}) => pageOf(this.tokens, query),
       revoke: async (id) => void this.calls.push(`tokens.revoke ${id}`),
+      rotate: async (id, { overlapSeconds } = {}) => {
+        this.calls.push(`tokens.rotate ${id} ${overlapSeconds}`);
+        return createdToken(id);
+      },
     },
+    account: {
+      tokens: {
+        create: async (request) => {
+          this.calls.push(`account.tokens.create ${JSON.stringify(request)}`);
+          return createdToken(newId('token', this.#clock));
+        },
+        list: async (query = {}) => pageOf(this.tokens, query),
+        revoke: async (id) => void this.calls.push(`account.tokens.revoke ${id}`),
+        rotate: async (id, { overlapSeconds } = {}) => {
+          this.calls.push(`account.tokens.rotate ${id} ${overlapSeconds}`);
+          return createdToken(id);
+        },
+      },
+    },
+    keys: {
+      list: async () => ({ items: [this.key], nextCursor: null }),
+      rotate: async ({ compromised } = {}) => {
+        this.calls.push(`keys.rotate ${compromised}`);
+        return this.key;
+      },
+    },
+    whoami: async () => ({
+      ...{ actor: 'user:t', role: 'developer', scopes: ['run:read'], reach: 'team', teams: ['red'] },
+      ...{ onBehalfOf: null, credential: null, signIn: null, expiresAt: null },
+    }),
     policies: {
       put: async (name, { document, reason = null }) => {
         this.calls.push(`policies.put ${name} ${JSON.stringify({ document, reason })}`);
@@ -308,5 +346,12 @@ export function testContext(environment: TestEnvironment, server: TestServer): C
     version: '1.2.3',
     verbose: false,
     status: 0,
+  };
+}
+
+function createdToken(id: string): CreatedToken {
+  return {
+    ...{ id: id as CreatedToken['id'], name: 'x', actor: 'user:t', scopes: [], reach: 'own', createdAt: '' },
+    ...{ expiresAt: null, lastUsedAt: null, token: 'sw_secret' },
   };
 }

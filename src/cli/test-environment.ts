@@ -33,6 +33,8 @@ export type TestEnvironment = Environment & {
   /** Answers for `ask`, in order; none left means nobody can answer. */
   readonly answers: string[];
   readonly questions: string[];
+  /** What standard input holds. */
+  input: string;
   /** Does what Ctrl-C does. */
   interrupt(): void;
   dispose(): void;
@@ -52,6 +54,7 @@ export function testEnvironment(variables: Record<string, string> = {}): TestEnv
       PATH: process.env.PATH,
       HOME: folder,
       GIT_CONFIG_NOSYSTEM: '1',
+      SEALWRIGHT_CREDENTIALS: 'file',
       ...variables,
     },
     cwd: folder,
@@ -65,6 +68,10 @@ export function testEnvironment(variables: Record<string, string> = {}): TestEnv
     async ask(question) {
       questions.push(question);
       return answers.shift() ?? null;
+    },
+    input: '',
+    async readInput() {
+      return this.input;
     },
     onInterrupt(handler) {
       handlers.add(handler);

@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
-import { ApiError } from '../client/api-error.ts';
 import type { CreateToken, TokenView } from '../contract/schemas.ts';
 import { type GrantableScope, type Role, roles, scopes } from '../model/scopes.ts';
-import type { Api } from './api.ts';
+import { asOwner } from './as-owner.ts';
 import { type Context, note, print } from './context.ts';
 import { UsageFailure } from './failure.ts';
 import { askedLimit, collect } from './listing.ts';
@@ -85,29 +84,6 @@ function defineCreate(tokens: Command, context: Context): void {
       );
       await note(environment, `created ${created.id} for ${created.actor}; its secret is not shown again`);
     });
-}
-
-/**
- * Calls the server with the token there is; where there is none or it may not do this, and the server is this
- * machine's, over its own socket, which answers to the owner of the data folder.
- */
-async function asOwner<T>(
-  context: Context,
-  flags: { local?: boolean },
-  call: (api: Api) => Promise<T>,
-): Promise<T> {
-  const { token, isLocal } = await context.describeTarget();
-  if (flags.local === true || (!token && isLocal)) return await call(await context.connect({ local: true }));
-  try {
-    return await call(await context.connect());
-  } catch (error) {
-    const refused = error instanceof ApiError && (error.status === 401 || error.status === 403);
-    if (!refused || !isLocal) throw error;
-    const viaSocket = call(await context.connect({ local: true }));
-    return await viaSocket.catch((failure: unknown) => {
-      throw failure instanceof ApiError && failure.status === 0 ? error : failure;
-    });
-  }
 }
 
 export function tokenRequest(flags: CreateFlags): CreateToken {

@@ -1,5 +1,12 @@
 import type { FlagExplanation, FlagList, FlagView, PutFlag } from '../contract/flags-schemas.ts';
 import type {
+  CreateOwnToken,
+  RotateKeys,
+  RotateToken,
+  SigningKeyView,
+  WhoamiView,
+} from '../contract/oauth-schemas.ts';
+import type {
   CreatedToken,
   CreateRun,
   CreateSession,
@@ -19,7 +26,7 @@ import type {
   UploadView,
 } from '../contract/schemas.ts';
 import { ApiError } from './api-error.ts';
-import { Connection } from './connection.ts';
+import { Connection, type TokenSource } from './connection.ts';
 import { type Fetch, fetchTransport } from './fetch-transport.ts';
 import { type FlowEvent, type FlowOptions, followFlows } from './flow-events.ts';
 import { clientLimits } from './limits.ts';
@@ -82,7 +89,15 @@ export type Client = {
     list(query?: Query): Promise<Page<TokenView>>;
     all(query?: Query): AsyncGenerator<TokenView, void, undefined>;
     revoke(id: string): Promise<void>;
+    /** Another secret in its place; the old one ends at once, or after `overlapSeconds`. */
+    rotate(id: string, request?: RotateToken): Promise<CreatedToken>;
   };
+  readonly account: AccountCalls;
+  readonly keys: {
+    list(): Promise<Page<SigningKeyView>>;
+    rotate(request?: RotateKeys): Promise<SigningKeyView>;
+  };
+  whoami(): Promise<WhoamiView>;
   readonly policies: {
     /** Made or replaced, whatever it was before: a change by others meanwhile is read again. */
     put(name: string, request: PutPolicy): Promise<PolicyView>;
@@ -114,11 +129,21 @@ export type Client = {
   close(): void;
 };
 
+/** What is the caller's own, whatever its scopes. */
+type AccountCalls = {
+  readonly tokens: {
+    create(request: CreateOwnToken, made?: Made): Promise<CreatedToken>;
+    list(query?: Query): Promise<Page<TokenView>>;
+    revoke(id: string): Promise<void>;
+    rotate(id: string, request?: RotateToken): Promise<CreatedToken>;
+  };
+};
+
 export type ClientOptions = {
   /** `http:` or `https:`; a path is put before every route's. */
   readonly url: string;
   /** Sent as a bearer token. Not needed on the machine's own socket. */
-  readonly token?: string | undefined;
+  readonly token?: string | TokenSource | undefined;
   /** A Unix socket to use in place of the URL's host. */
   readonly socketPath?: string | undefined;
   /** Used in place of node:http; for browsers and tests. */
@@ -150,7 +175,15 @@ export function createClient(options: ClientOptions): Client {
       list: (query) => connection.json('GET', `/api/v1/tokens${queryText(query)}`),
       all: (query) => allOf(connection, '/api/v1/tokens', query),
       revoke: async (id) => connection.empty('DELETE', `/api/v1/tokens/${part(id)}`),
+      rotate: async (id, request = {}) =>
+        connection.json('POST', `/api/v1/tokens/${part(id)}/rotate`, { body: request }),
     },
+    account: accountCalls(connection),
+    keys: {
+      list: async () => ({ ...(await connection.json('GET', '/api/v1/keys')), nextCursor: null }),
+      rotate: (request = {}) => connection.json('POST', '/api/v1/keys/rotate', { body: request }),
+    },
+    whoami: () => connection.json('GET', '/api/v1/whoami'),
     policies: policyCalls(connection),
     flags: flagCalls(connection),
     audit: {
@@ -160,6 +193,19 @@ export function createClient(options: ClientOptions): Client {
     health: () => connection.json('GET', '/healthz'),
     readiness: () => connection.json('GET', '/readyz', { alsoTake: 503 }),
     close: () => transport.close(),
+  };
+}
+
+function accountCalls(connection: Connection): AccountCalls {
+  const path = '/api/v1/account/tokens';
+  return {
+    tokens: {
+      create: (request, made) => connection.json('POST', path, { body: request, ...made }),
+      list: (query) => connection.json('GET', path + queryText(query)),
+      revoke: async (id) => connection.empty('DELETE', `${path}/${part(id)}`),
+      rotate: async (id, request = {}) =>
+        connection.json('POST', `${path}/${part(id)}/rotate`, { body: request }),
+    },
   };
 }
 

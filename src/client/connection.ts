@@ -14,14 +14,24 @@ type Options = {
   readonly alsoTake?: number | undefined;
 };
 
+/**
+ * Where bearer tokens come from that do not last: `token` before each request, and `renew` for another one once the
+ * server refused that one; null where there is none. Both may ask the server, and neither is called for another's.
+ */
+export type TokenSource = {
+  token(): Promise<string | null>;
+  renew(refused: string): Promise<string | null>;
+};
+
 /** Requests of one caller to one server. Every method rejects with ApiError for what did not succeed. */
 export class Connection {
   readonly #transport: Transport;
-  readonly #token: string | null;
+  readonly #tokens: TokenSource;
 
-  constructor(transport: Transport, token: string | null) {
+  constructor(transport: Transport, token: string | TokenSource | null) {
     this.#transport = transport;
-    this.#token = token;
+    const isFixed = token === null || typeof token === 'string';
+    this.#tokens = isFixed ? { token: async () => token, renew: async () => null } : token;
   }
 
   /** The JSON of an answer, as the contract has it: the server is trusted to keep it. */
@@ -50,30 +60,48 @@ export class Connection {
 
   /** The answer with its body yet to be read; whoever takes it reads it or leaves it. */
   async send(method: string, path: string, options: Options): Promise<HttpResponse> {
+    const token = await this.#tokens.token();
+    try {
+      return await this.#sendAs(token, method, path, options);
+    } catch (error) {
+      const isRefused = error instanceof ApiError && error.code === 'auth.invalid';
+      // A stream is gone once it was sent.
+      if (!isRefused || token === null || options.stream !== undefined) throw error;
+      const next = await this.#tokens.renew(token);
+      if (next === null || next === token) throw error;
+      return await this.#sendAs(next, method, path, options);
+    }
+  }
+
+  async #sendAs(token: string | null, method: string, path: string, options: Options): Promise<HttpResponse> {
     const { body, stream, signal } = options;
     const response = await this.#transport.send({
       method,
       path,
-      headers: this.#headers(options),
+      headers: headersOf(token, options),
       body: body === undefined ? stream : JSON.stringify(body),
       signal,
     });
     if (response.status < 400 || response.status === options.alsoTake) return response;
     throw errorOf(response.status, response.headers, await textOf(response.body).catch(() => ''));
   }
-
-  #headers({ body, stream, mediaType, accept, ifMatch, idempotencyKey }: Options): Record<string, string> {
-    const headers: Record<string, string> = { accept: accept ?? 'application/json' };
-    if (this.#token !== null) headers.authorization = `Bearer ${this.#token}`;
-    if (body !== undefined) headers['content-type'] = 'application/json';
-    if (stream !== undefined) headers['content-type'] = mediaType ?? 'application/octet-stream';
-    if (ifMatch !== undefined) headers['if-match'] = ifMatch;
-    if (idempotencyKey !== undefined) headers['idempotency-key'] = idempotencyKey;
-    return headers;
-  }
 }
 
-async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
+function headersOf(
+  token: string | null,
+  { body, stream, mediaType, accept, ifMatch, idempotencyKey }: Options,
+): Record<string, string> {
+  const headers: Record<string, string> = { accept: accept ?? 'application/json' };
+  if (token !== null) headers.authorization = `Bearer ${token}`;
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  if (stream !== undefined) headers['content-type'] = mediaType ?? 'application/octet-stream';
+  if (ifMatch !== undefined) headers['if-match'] = ifMatch;
+  if (idempotencyKey !== undefined) headers['idempotency-key'] = idempotencyKey;
+  return headers;
+}
+
+/** All of a body as text, at most `jsonBytesMax`. */
+export async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   try {

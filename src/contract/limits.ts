@@ -22,6 +22,8 @@ export const apiLimits = {
   cwdCharactersMax: 4_096,
   idempotencyKeyCharactersMax: 255,
   tokenLifeSecondsMax: 366 * 24 * 3600,
+  /** How long the old secret of a rotated token may go on working. */
+  tokenOverlapSecondsMax: 24 * 3600,
   connectionsMax: 4_096,
   egressNamesMax: 32,
   reasonCharactersMax: 500,

@@ -1,5 +1,6 @@
 import type { FlagExplanation, FlagList, FlagView, PutFlag } from '../contract/flags-schemas.ts';
 import type { LogRecord } from '../contract/log-record.ts';
+import type { AnswerDevice, DeviceView, RotateToken, WhoamiView } from '../contract/oauth-schemas.ts';
 import type {
   CreatedToken,
   CreateRun,
@@ -23,6 +24,9 @@ import type { Actor } from '../model/actor.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
 import type { AccountUseCases } from './identity/account.ts';
 import type { InvitationUseCases } from './identity/invitations.ts';
+import type { KeyUseCases } from './identity/keys.ts';
+import type { OAuth } from './identity/oauth.ts';
+import type { OwnTokens } from './identity/own-tokens.ts';
 import type { SignInUseCases } from './identity/sign-in.ts';
 import type { StepUpUseCases } from './identity/step-up.ts';
 import type { UserUseCases } from './identity/users.ts';
@@ -171,7 +175,20 @@ export type Control = {
     create(caller: Caller, creation: Creation<CreateToken>): Promise<CreatedToken>;
     list(caller: Caller, query: PageRequest): Promise<Page<TokenView>>;
     revoke(caller: Caller, id: TokenId): Promise<void>;
+    /** Another secret in its place, for whoever could make such a token; the old one ends at once or after an overlap. */
+    rotate(caller: Caller, id: TokenId, request: RotateToken): Promise<CreatedToken>;
   };
+  readonly ownTokens: OwnTokens;
+  /** The authorization server, which speaks with callers who are not signed in yet. */
+  readonly oauth: OAuth;
+  /** Devices that wait for a person to let them in. Wrong codes are counted, and refused past a limit. */
+  readonly devices: {
+    find(caller: Caller, userCode: string): Promise<DeviceView>;
+    answer(caller: Caller, request: AnswerDevice): Promise<void>;
+  };
+  readonly keys: KeyUseCases;
+  /** Who the caller is; anybody may ask. */
+  whoami(caller: Caller): Promise<WhoamiView>;
   readonly flags: {
     list(caller: Caller): Promise<FlagList>;
     /** The version is that of what was set over the API, 0 where nothing was. */

@@ -2,8 +2,12 @@ import type { AuditLog } from '../audit/log.ts';
 import type { Clock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { Flags } from '../flags/flags.ts';
+import type { AccessTokens } from '../identity/access-tokens.ts';
+import type { ClientAssertions } from '../identity/client-assertions.ts';
 import type { Identity } from '../identity/identity.ts';
 import type { Principals } from '../identity/principals.ts';
+import type { SignIns } from '../identity/sign-ins.ts';
+import type { SigningKeys } from '../identity/signing-keys.ts';
 import type { Tokens } from '../identity/tokens.ts';
 import type { Actor } from '../model/actor.ts';
 import type { Access } from '../model/decide.ts';
@@ -19,8 +23,13 @@ import { EgressPolicies } from './egress-policies.ts';
 import { EgressRecords } from './egress-records.ts';
 import { EgressSimulations } from './egress-simulations.ts';
 import { type Gate, openGate } from './gate.ts';
+import { answerDevice, findDevice } from './identity/devices.ts';
 import { flagUseCases } from './identity/flags.ts';
+import { keyUseCases } from './identity/keys.ts';
+import { oauthUseCases } from './identity/oauth.ts';
+import { ownTokenUseCases, rotateToken } from './identity/own-tokens.ts';
 import { type PeopleOptions, peopleUseCases } from './identity/people.ts';
+import { whoami } from './identity/whoami.ts';
 import { LiveRuns } from './live-runs.ts';
 import type { Logger } from './logger.ts';
 import { openMetrics } from './metrics.ts';
@@ -57,6 +66,10 @@ export type ControlOptions = PeopleOptions & {
   readonly trail: AuditTrail;
   readonly tokens: Tokens;
   readonly identity: Identity;
+  readonly signIns: SignIns;
+  readonly signingKeys: SigningKeys;
+  readonly accessTokens: AccessTokens;
+  readonly assertions: ClientAssertions;
   readonly access: Access;
   readonly principals: Principals;
   readonly flags: Flags;
@@ -73,7 +86,9 @@ export type ControlOptions = PeopleOptions & {
 export async function openControl(options: ControlOptions): Promise<Control> {
   const parts = assemble(options);
   const { dispatcher, link, sweeper, metrics, closer, gate, readings } = parts;
-  const { tokens, identity, config } = options;
+  const { identity, config } = options;
+  const machine = { ...options, gate, store: options.store.identity };
+  const tokenParts = { ...parts, tokens: options.tokens };
   await dispatcher.recover();
   link.open();
   sweeper.start();
@@ -89,7 +104,18 @@ export async function openControl(options: ControlOptions): Promise<Control> {
       ...parts,
       uploadBytesMax: Math.min(config.uploadBytesMax, apiLimits.uploadBytesMax),
     }),
-    tokens: tokenUseCases({ ...parts, tokens }),
+    tokens: {
+      ...tokenUseCases(tokenParts),
+      rotate: (caller, id, request) => rotateToken(tokenParts, caller, id, request),
+    },
+    ownTokens: ownTokenUseCases(tokenParts),
+    oauth: oauthUseCases(machine),
+    devices: {
+      find: (caller, userCode) => findDevice(machine, caller, userCode),
+      answer: (caller, request) => answerDevice(machine, caller, request),
+    },
+    keys: keyUseCases(machine),
+    whoami: (caller) => whoami(machine, caller),
     policies: policyUseCases(parts),
     flags: flagUseCases({ ...parts, ...options, flagStore: options.store.identity.flags }),
     ...peopleUseCases(options, parts.gate),

@@ -14,7 +14,7 @@ import { tokenView } from './views.ts';
 export type TokenParts = { readonly tokens: Tokens; readonly gate: Gate; readonly clock: Clock };
 type Wanted = Parameters<Control['tokens']['create']>[1]['request'];
 
-export function tokenUseCases(parts: TokenParts): Control['tokens'] {
+export function tokenUseCases(parts: TokenParts): Omit<Control['tokens'], 'rotate'> {
   const { tokens, gate } = parts;
   return {
     create: (caller, creation) => create(parts, caller, creation),
@@ -61,6 +61,11 @@ async function create(
       claimOf(caller, act.action, creation),
     ),
   );
+  return createdView(issued);
+}
+
+/** A secret is shown once, so what was made before is not shown again. Throws Fault `idempotency.conflict`. */
+export function createdView(issued: Awaited<ReturnType<Tokens['issue']>>): CreatedToken {
   if ('secret' in issued) return { ...tokenView(issued.record), token: issued.secret };
   throw new Fault('idempotency.conflict', {
     detail:
@@ -71,11 +76,11 @@ async function create(
 }
 
 /** Nobody hands out more than they have: not a scope, not the reach, not another's name. */
-async function refuseMore(
+export async function refuseMore(
   { gate }: Pick<TokenParts, 'gate'>,
   caller: Caller,
   act: Act,
-  { scopes, reach }: Wanted,
+  { scopes, reach }: Pick<Wanted, 'scopes' | 'reach'>,
   actor: ActorId,
 ): Promise<void> {
   const own = caller.actor;

@@ -110,10 +110,10 @@ export function flowView({ run: _run, end, at, ...flow }: FlowRecord): EgressFlo
   return { ...flow, at: timeText(at), end: end === null ? null : { ...end, at: timeText(end.at) } };
 }
 
-function timeText(time: number): string {
+export function timeText(time: number): string {
   return new Date(time).toISOString();
 }
 
-function timeOrNull(time: number | null): string | null {
+export function timeOrNull(time: number | null): string | null {
   return time === null ? null : timeText(time);
 }

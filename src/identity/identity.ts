@@ -52,7 +52,12 @@ export function openIdentity(parts: IdentityParts): Identity {
     ofCertificate: async (fingerprint) => (await certificates?.ofFingerprint(fingerprint)) ?? null,
     renew: async (actor) => {
       const now = await current(parts, actor);
-      return now === null ? null : { ...now, scopes: common(actor.scopes, now.scopes) };
+      if (now === null) return null;
+      const { signIn, ...rest } = now;
+      // A token may be narrower than the sign-in that it came from.
+      const person = signIn === undefined || actor.signIn === undefined ? {} : { signIn };
+      const narrowed = actor.narrowed === true || now.narrowed === true;
+      return { ...rest, ...person, narrowed, scopes: common(actor.scopes, now.scopes) };
     },
     onChange: (listener) => changes.on(() => listener()),
   };

@@ -15,6 +15,19 @@ export const identityLimits = {
   changesFreshMs: 200,
   principalsMax: 10_000,
   signInsMax: 10_000,
+  accessTokenLifeMs: 5 * 60_000,
+  /** The longest life of anything that a signing key signs: so long a key verifies after it was rotated. */
+  signedLifeMsMax: 60 * 60_000,
+  accessTokenCharactersMax: 4_096,
+  accessTokensMax: 10_000,
+  /** How far the clocks of two machines may be apart. */
+  clockSkewMs: 5_000,
+  jwtDepthMax: 16,
+  /** `private_key_jwt` (RFC 7523): how long an assertion may live, and how long it may be. */
+  assertionLifeMsMax: 5 * 60_000,
+  assertionCharactersMax: 4_096,
+  assertionIdCharactersMax: 256,
+  assertionKeysMax: 16,
   /** Of a run: how long its token lives, and how long it can be. */
   runTokenLifeMs: 5 * 60_000,
   runTokenCharactersMax: 8_192,
@@ -81,6 +94,7 @@ assert(
   'an authority is replaced long before it is over',
 );
 
+assert(identityLimits.accessTokenLifeMs <= identityLimits.signedLifeMsMax);
 assert(identityLimits.changesEveryMs < identityLimits.changesFreshMs, 'a look is in time for the next');
 assert(identityLimits.secretRandomCharacters * Math.log2(62) >= 160, 'a secret cannot be guessed');
 assert(

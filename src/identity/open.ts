@@ -1,12 +1,16 @@
 import type { Clock } from '../base/clock.ts';
+import { oauthPaths } from '../contract/oauth.ts';
 import { parseId } from '../model/ids.ts';
 import { isTerminal } from '../model/run.ts';
 import type { Store } from '../store/store.ts';
+import { type AccessTokens, openAccessTokens } from './access-tokens.ts';
 import { type ChangeFeed, openChangeFeed } from './change-feed.ts';
+import { type ClientAssertions, openClientAssertions } from './client-assertions.ts';
 import { type Identity, openIdentity } from './identity.ts';
 import { openPrincipals, type Principals } from './principals.ts';
 import type { Sealing } from './sealing.ts';
 import { openSignIns, type SignInLives, type SignIns } from './sign-ins.ts';
+import { openSigningKeys, type SigningKeys } from './signing-keys.ts';
 import { type BootstrapOptions, openTokens, type Tokens } from './tokens.ts';
 
 /** Everything that says who callers are, on one store. */
@@ -15,6 +19,9 @@ export type IdentityDirectory = {
   readonly principals: Principals;
   readonly tokens: Tokens;
   readonly signIns: SignIns;
+  readonly signingKeys: SigningKeys;
+  readonly accessTokens: AccessTokens;
+  readonly assertions: ClientAssertions;
   readonly identity: Identity;
   /** Writes what is still to be written about last uses. The store stays open. */
   close(): Promise<void>;
@@ -25,6 +32,8 @@ export type IdentityDirectoryOptions = {
   readonly clock: Clock;
   /** For what must be read again and may not lie open in the store. */
   readonly sealing: Sealing;
+  /** The origin of this server from outside: it issues tokens and they are for it. */
+  readonly publicUrl: string;
   readonly bootstrap: BootstrapOptions;
   readonly lives: SignInLives;
   /** A last use that could not be written, or a look for changes that failed. */
@@ -32,7 +41,7 @@ export type IdentityDirectoryOptions = {
 };
 
 export async function openIdentityDirectory(options: IdentityDirectoryOptions): Promise<IdentityDirectory> {
-  const { store, clock, bootstrap, lives, onError } = options;
+  const { store, clock, sealing, publicUrl: issuer, bootstrap, lives, onError } = options;
   const changes = await openChangeFeed({ store: store.identity.changes, clock, onError });
   const principals = openPrincipals({ store: store.identity, changes, clock });
   const { users } = store.identity;
@@ -46,12 +55,19 @@ export async function openIdentityDirectory(options: IdentityDirectoryOptions): 
     isParentAlive: (parent) => isAlive(store, tokens, parent),
     onError,
   });
-  const identity = openIdentity({ tokens, signIns, changes, accessTokens: null, certificates: null });
+  const signingKeys = await openSigningKeys({ store: store.identity.signingKeys, sealing, changes, clock });
+  const accessTokens = openAccessTokens({ keys: signingKeys, signIns, issuer, clock });
+  const audiences = [issuer, issuer + oauthPaths.token];
+  const assertions = openClientAssertions({ store: store.identity, audiences, clock });
+  const identity = openIdentity({ tokens, signIns, changes, accessTokens, certificates: null });
   return {
     changes,
     principals,
     tokens,
     signIns,
+    signingKeys,
+    accessTokens,
+    assertions,
     identity,
     close: async () => {
       await changes.close();
@@ -60,10 +76,12 @@ export async function openIdentityDirectory(options: IdentityDirectoryOptions): 
   };
 }
 
-/** Whether the token or run that something was exchanged from still works. */
+/** Whether the token, credential or run that something was exchanged from still works. */
 async function isAlive(store: Store, tokens: Tokens, parent: string): Promise<boolean> {
   const token = parseId('token', parent);
   if (token !== null) return (await tokens.actorOf(token)) !== null;
+  const credential = parseId('credential', parent);
+  if (credential !== null) return (await store.identity.agents.credential(credential)) !== null;
   const run = parseId('run', parent);
   const record = run === null ? null : await store.runs.get(run);
   return record !== null && !isTerminal(record.state.phase);

@@ -36,6 +36,7 @@ async function open(): Promise<{ store: Store; directory: IdentityDirectory }> {
     store,
     clock: { now: () => now, monotonic: () => passed },
     sealing: testSealing,
+    publicUrl: 'http://localhost:7717',
     bootstrap: { secret: null },
     lives: testLives,
     onError: (error) => {

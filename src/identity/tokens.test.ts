@@ -23,6 +23,7 @@ async function opened(
     store,
     clock: { now, monotonic: now },
     sealing: testSealing,
+    publicUrl: 'http://localhost:7717',
     bootstrap: { secret },
     lives: testLives,
     onError: (error) => {

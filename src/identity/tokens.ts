@@ -36,6 +36,11 @@ export type Tokens = {
     token: NewToken,
     claim: Claim | null,
   ): Promise<IssuedToken | Exclude<Creation<never>, { outcome: 'created' }>>;
+  /**
+   * Another secret in place of a token's, with a life as long as that one had. The old one ends after `overlapMs`, if
+   * not before. Null where it is absent or revoked already.
+   */
+  rotate(id: TokenId, overlapMs: number): Promise<IssuedToken | null>;
   get(id: TokenId): Promise<TokenRecord | null>;
   list: Store['tokens']['list'];
   /** From the moment it resolves, and in this process from the call on, the token verifies no more. */
@@ -137,6 +142,20 @@ class TokenDirectory implements Tokens {
         ? error
         : new Fault('store.unavailable', { detail: notLasting, cause: error });
     }
+  }
+
+  async rotate(id: TokenId, overlapMs: number): Promise<IssuedToken | null> {
+    const { store, clock, changes } = this.#options;
+    const old = await store.get(id);
+    if (old === null) return null;
+    const now = clock.now();
+    const secret = newTokenSecret();
+    const { name, actor, scopes, reach, createdAt } = old;
+    const expiresAt = old.expiresAt === null ? null : now + (old.expiresAt - createdAt);
+    const next = { id: newId('token', now), name, actor, scopes, reach, createdAt: now, expiresAt };
+    const record = await store.rotate(id, { ...next, hash: secretHash(secret) }, now + overlapMs);
+    await changes.look();
+    return record === null ? null : { record, secret };
   }
 
   async close(): Promise<void> {

@@ -84,6 +84,17 @@ async function ask(question: string): Promise<string | null> {
   }
 }
 
+async function readInput(charactersMax: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > charactersMax) throw new RangeError(`standard input is longer than ${charactersMax} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
 function openEnvironment(): Environment {
   return {
     variables: process.env,
@@ -95,6 +106,7 @@ function openEnvironment(): Environment {
     stdout: openOutput(1),
     stderr: openOutput(2),
     ask,
+    readInput,
     onInterrupt,
     clock: systemClock,
   };

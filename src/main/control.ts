@@ -15,6 +15,7 @@ import { openServer } from '../server/server.ts';
 import { openSqliteStore } from '../store/sqlite/open.ts';
 import { endOnSignals, readConfiguration, reportFatal, reportReady } from './child.ts';
 import { openFeatureFlags } from './feature-flags.ts';
+import { withFreePort } from './free-port.ts';
 import { openProcessLog } from './process-log.ts';
 import type { Settings } from './settings.ts';
 import { clientNetworks, openSite, signInLives } from './sign-in-site.ts';
@@ -49,11 +50,14 @@ async function main(): Promise<void> {
     newId: () => newId('event', systemClock.now()),
     genesis: publicKeys(folder),
   });
+  const listen = await withFreePort(settings.listen);
+  const publicUrl = settings.publicUrl ?? `http://localhost:${listen.port}`;
   const store = await openSqliteStore({ file: join(folder, 'store.sqlite') });
   const sealing = openSealing(readFileSync(join(folder, 'identity.key')));
   const directory = await openIdentityDirectory({
     store,
     clock: systemClock,
+    publicUrl,
     sealing,
     bootstrap: { secret: configuration.bootstrapToken },
     lives: signInLives(settings),
@@ -83,7 +87,12 @@ async function main(): Promise<void> {
   });
   const localSocketPath = join(folder, 'local.sock');
   rmSync(localSocketPath, { force: true });
-  const server = await openServer({ ...serverOptions(configuration), control, logger, localSocketPath });
+  const server = await openServer({
+    ...serverOptions(configuration, listen),
+    control,
+    logger,
+    localSocketPath,
+  });
   site.listensAt(server.port);
   close = async () => {
     await server.close();
@@ -97,9 +106,9 @@ async function main(): Promise<void> {
   reportReady({ address: server.address });
 }
 
-function serverOptions({ settings, version }: ControlConfiguration) {
+function serverOptions({ settings, version }: ControlConfiguration, listen: Settings['listen']) {
   return {
-    listen: settings.listen,
+    listen,
     identity: { localOwner },
     version,
     trustedProxies: settings.trustedProxies,

@@ -5,7 +5,10 @@ import type { z } from 'zod';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
 import type { ActionName } from '../model/actions.ts';
+import { deviceRoutes } from './account/devices.ts';
 import { accountRoutes } from './account/routes.ts';
+import { ownTokenRoutes } from './account/tokens.ts';
+import { whoamiRoute } from './account/whoami.ts';
 import { type Admission, hasBody } from './admission.ts';
 import { auditRoutes } from './audit/routes.ts';
 import type { App, ServerContext } from './context.ts';
@@ -13,7 +16,10 @@ import { flagRoutes } from './flags/routes.ts';
 import { healthRoutes } from './health.ts';
 import type { InFlight } from './in-flight.ts';
 import { jsonBodyParser } from './json-body.ts';
+import { keyRoutes } from './keys/routes.ts';
 import { metricsRoutes } from './metrics.ts';
+import { oauthRoutes } from './oauth/routes.ts';
+import { wellKnownRoutes } from './oauth/well-known.ts';
 import { describeApi, openapiRoutes } from './openapi.ts';
 import { policyRoutes } from './policies/routes.ts';
 import { InvalidInput, problemMediaType, problemOf } from './problem.ts';
@@ -129,6 +135,11 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   sessionRoutes(app, context);
   runRoutes(app, context);
   tokenRoutes(app, context);
+  ownTokenRoutes(app, context);
+  deviceRoutes(app, context);
+  whoamiRoute(app, context);
+  keyRoutes(app, context);
+  wellKnownRoutes(app, context);
   policyRoutes(app, context);
   flagRoutes(app, context);
   auditRoutes(app, context);
@@ -137,6 +148,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   accountRoutes(app, context);
   userRoutes(app, context);
   invitationRoutes(app, context);
+  await app.register(async (scope) => oauthRoutes(scope as App, context));
   await app.register(async (scope) => uploadRoutes(scope as App, context));
 }
 

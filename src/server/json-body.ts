@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { FastifyRequest } from 'fastify';
+import { jsonFlaw } from '../base/json-flaw.ts';
 import { Fault } from '../contract/faults.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 
@@ -74,65 +75,9 @@ export function parseStrictJson(bytes: Buffer): unknown {
   } catch {
     throw malformed('The body is not valid JSON.');
   }
-  inspect(text);
+  const flaw = jsonFlaw(text, serverLimits.jsonDepthMax);
+  if (flaw !== null) throw malformed(`The body ${flaw}.`);
   return value;
-}
-
-type Level = { readonly keys: Set<string> | null; readonly under: string | null };
-
-/** Walks text that is known to be JSON, for what the parser lets pass. */
-function inspect(text: string): void {
-  const levels: Level[] = [];
-  let key: string | null = null;
-  let awaitsKey = false;
-  for (let at = 0; at < text.length; at++) {
-    const character = text[at];
-    if (character === '"') {
-      const end = stringEnd(text, at);
-      if (awaitsKey) {
-        key = keyOf(text, at, end);
-        admitKey(key, levels.at(-1)!);
-      }
-      awaitsKey = false;
-      at = end;
-    } else if (character === '{' || character === '[') {
-      levels.push({ keys: character === '{' ? new Set() : null, under: key });
-      if (levels.length > serverLimits.jsonDepthMax)
-        throw malformed(`The body is nested deeper than ${serverLimits.jsonDepthMax} levels.`);
-      awaitsKey = character === '{';
-      key = null;
-    } else if (character === '}' || character === ']') {
-      levels.pop();
-      awaitsKey = false;
-    } else if (character === ',') {
-      awaitsKey = levels.at(-1)?.keys !== null;
-      key = null;
-    }
-  }
-}
-
-function admitKey(key: string, level: Level): void {
-  if (key === '__proto__' || (key === 'prototype' && level.under === 'constructor'))
-    throw malformed('The body holds a key that would change the prototype of an object.');
-  if (level.keys!.has(key))
-    throw malformed(`The body holds the key ${JSON.stringify(key.slice(0, 64))} twice.`);
-  level.keys!.add(key);
-}
-
-function keyOf(text: string, start: number, end: number): string {
-  const raw = text.slice(start + 1, end);
-  return raw.includes('\\') ? (JSON.parse(`"${raw}"`) as string) : raw;
-}
-
-/** The index of the quote that ends the string that starts at `start`. */
-function stringEnd(text: string, start: number): number {
-  let end = text.indexOf('"', start + 1);
-  for (;;) {
-    let backslashes = 0;
-    while (text[end - 1 - backslashes] === '\\') backslashes++;
-    if (backslashes % 2 === 0) return end;
-    end = text.indexOf('"', end + 1);
-  }
 }
 
 function malformed(detail: string): Fault {

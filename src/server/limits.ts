@@ -29,6 +29,10 @@ export const serverLimits = {
   requestIdCharactersMax: 64,
   userAgentCharactersMax: 256,
   rateWindowSeconds: 60,
+  formBytesMax: 16 * 1024,
+  formParametersMax: 64,
+  /** How long relying parties may keep the keys and the discovery documents. */
+  wellKnownSeconds: 300,
 } as const;
 
 assert(serverLimits.closeGraceMs + serverLimits.settleMs < 2_000, 'a close takes less than two seconds');

@@ -34,6 +34,11 @@ const named = {
 for (const [id, schema] of Object.entries(named))
   z.globalRegistry.add(schema, { ...z.globalRegistry.get(schema), id });
 
+const tags: readonly string[] = [
+  ...['sessions', 'runs', 'uploads', 'tokens', 'account', 'keys', 'oauth'],
+  ...['policies', 'audit', 'sign-in', 'users', 'health'],
+];
+
 /** OpenAPI 3.1 from the schemas that validate; call before the routes are added. */
 export async function describeApi(app: App, version: string): Promise<void> {
   await app.register(swagger, {
@@ -47,18 +52,7 @@ export async function describeApi(app: App, version: string): Promise<void> {
       },
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
       security: [{ bearer: [] }],
-      tags: [
-        'sessions',
-        'runs',
-        'uploads',
-        'tokens',
-        'policies',
-        'audit',
-        'sign-in',
-        'account',
-        'users',
-        'health',
-      ].map((name) => ({
+      tags: tags.map((name) => ({
         name,
       })),
     },

@@ -466,6 +466,35 @@ function tokenPromises(using: Using): void {
     assert.deepEqual((await using().tokens.list({}, { after: null, limit: 9 })).records, []);
   });
 
+  it('puts another token in the place of one, which ends at once or when it is told to, never later', async () => {
+    const { tokens } = using();
+    const next = (createdAt: number) => {
+      const id = newId('token', createdAt);
+      return {
+        id,
+        name: 'ci',
+        actor: ann,
+        scopes: ['run:read'],
+        reach: 'own',
+        hash: id,
+        createdAt,
+        expiresAt: null,
+      };
+    };
+    const [first, second, third] = [await make(), next(2000), next(3000)] as const;
+    const put = (id: typeof first.id, record: typeof second, endsAt: number) =>
+      tokens.rotate(id, record as typeof first, endsAt);
+    assert.deepEqual(await put(first.id, second, 2000), { ...second, lastUsedAt: null });
+    assert.equal(await tokens.byHash(first.hash), null);
+    assert.equal(await put(first.id, third, 9000), null);
+    assert.equal(await tokens.get(third.id), null, 'nothing is made in the place of a token that is gone');
+    assert.notEqual(await put(second.id, third, 5000), null);
+    assert.equal((await tokens.byHash(second.hash))?.expiresAt, 5000);
+    const short = await make({ expiresAt: 4000 });
+    await put(short.id, next(3500), 9000);
+    assert.equal((await tokens.get(short.id))?.expiresAt, 4000);
+  });
+
   it('remembers the last use', async () => {
     const token = await make();
     await using().tokens.touch(token.id, 1234);

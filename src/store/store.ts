@@ -255,6 +255,11 @@ export type TokenStore = {
   list(filter: { actor?: ActorId | undefined }, page: Page): Promise<Listed<TokenRecord>>;
   /** The token never verifies again. Null where it is absent or revoked already. */
   revoke(id: TokenId, at: number): Promise<TokenRecord | null>;
+  /**
+   * Puts `next` in the place of a token, which ends at `endsAt` if not before, in one commit. Where that is no later
+   * than `next` was made, the old one is revoked. Null where it is absent or revoked already.
+   */
+  rotate(id: TokenId, next: Omit<TokenRecord, 'lastUsedAt'>, endsAt: number): Promise<TokenRecord | null>;
   touch(id: TokenId, at: number): Promise<void>;
   /** When the last token that holds the scope expires; null where none does after `now`. */
   lastExpiryOf(scope: GrantableScope, now: number): Promise<number | null>;

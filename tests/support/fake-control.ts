@@ -26,6 +26,7 @@ import { newId } from '../../src/model/ids.ts';
 import { defaultRunLimits } from '../../src/model/limits.ts';
 import { isTerminal } from '../../src/model/run.ts';
 import { type GrantableScope, holds } from '../../src/model/scopes.ts';
+import { fakeOAuth } from './fake-oauth.ts';
 
 /**
  * A Control that lives in memory: enough of the real one to drive the HTTP layer, with handles for what a test
@@ -162,6 +163,10 @@ export function openFakeControl(): FakeControl {
     account: notFaked<Control['account']>(),
     users: notFaked<Control['users']>(),
     invitations: notFaked<Control['invitations']>(),
+    ...fakeOAuth({
+      gate: (caller, needs) => state.gate(caller, needs, { kind: 'key' }),
+      tokens: fakeTokens(state),
+    }),
     audit: {
       list: async (caller) => {
         state.gate(caller, 'audit:read', { kind: 'audit' });
@@ -467,6 +472,12 @@ function fakeTokens(state: FakeState): Control['tokens'] {
       state.gate(caller, 'identity:write', { kind: 'token' });
       if (!state.tokens.delete(id)) throw absent('token');
       state.actors.delete(`fake-${id}`);
+    },
+    async rotate(caller, id) {
+      state.gate(caller, 'identity:write', { kind: 'token' });
+      const view = state.tokens.get(id);
+      if (view === undefined) throw absent('token');
+      return { ...view, token: `fake-${id}` };
     },
   };
 }

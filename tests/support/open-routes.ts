@@ -3,9 +3,13 @@
  * the change sees it (G1). Nothing of `/api/v1` is among them but the document that describes it.
  */
 export const openRoutes: readonly string[] = [
+  'GET /.well-known/jwks.json',
+  'GET /.well-known/oauth-authorization-server',
+  'GET /.well-known/openid-configuration',
   'GET /api/v1/openapi.json',
   'GET /auth/methods',
   'GET /healthz',
+  'GET /oauth2/authorize',
   'GET /readyz',
   'HEAD /healthz',
   'HEAD /readyz',
@@ -21,9 +25,13 @@ export const openRoutes: readonly string[] = [
   'POST /auth/recovery-code',
   'POST /auth/ticket',
   'POST /auth/totp',
+  'POST /oauth2/device_authorization',
+  'POST /oauth2/introspect',
+  'POST /oauth2/revoke',
+  'POST /oauth2/token',
 ];
 
 /** Open routes that answer with success to nobody who sends nothing. */
 export function answersAtOnce(route: string): boolean {
-  return openRoutes.includes(route) && !route.includes(' /auth/');
+  return openRoutes.includes(route) && !/ \/(auth|oauth2)\//.test(route);
 }

@@ -62,6 +62,9 @@ const silent: Logger = {
   error: () => undefined,
 };
 
+/** What a server of the tests is called from outside, wherever it listens. */
+export const testOrigin = 'http://localhost:7717';
+
 export const bootstrapSecret = 'a-bootstrap-secret-of-the-tests';
 
 export function actorOf(
@@ -137,6 +140,7 @@ export class TestControl {
       store: this.store,
       clock,
       sealing: testSealing,
+      publicUrl: testOrigin,
       bootstrap: { secret: bootstrapSecret },
       lives: testLives,
       onError: () => undefined,
@@ -151,14 +155,10 @@ export class TestControl {
       store: this.store,
       audit: this.audit,
       trail: { folder: join(this.folder, 'audit') },
-      tokens: this.directory.tokens,
-      identity: this.directory.identity,
-      signIns: this.directory.signIns,
-      changes: this.directory.changes,
+      ...this.directory,
       sealing: testSealing,
       signIn: this.signIn,
       access: this.access,
-      principals: this.directory.principals,
       flags: this.flags,
       runner: { socketPath: join(this.folder, 'runner.sock'), key: this.#key },
       clock,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { rotateToken } from '../../contract/oauth-schemas.ts';
 import * as schemas from '../../contract/schemas.ts';
 import { type App, callerOf, type ServerContext } from '../context.ts';
 import { idempotencyKey } from '../preconditions.ts';
@@ -6,7 +7,9 @@ import { empty, idempotencyHeader, json, noQuery, problemResponses, sendEmpty } 
 
 const url = '/api/v1/tokens';
 
-export function tokenRoutes(app: App, { control }: ServerContext): void {
+export function tokenRoutes(app: App, context: ServerContext): void {
+  const { control } = context;
+  rotateRoute(app, context);
   app.route({
     method: 'POST',
     url,
@@ -60,6 +63,28 @@ export function tokenRoutes(app: App, { control }: ServerContext): void {
     handler: async (request, reply) => {
       await control.tokens.revoke(callerOf(request), request.params.id);
       return sendEmpty(reply, 204);
+    },
+  });
+}
+
+function rotateRoute(app: App, { control }: ServerContext): void {
+  app.route({
+    method: 'POST',
+    url: `${url}/:id/rotate`,
+    config: { rate: 'admin', action: 'token.rotate' },
+    schema: {
+      operationId: 'rotateToken',
+      summary: 'Put another secret in the place of a token’s; the answer is the only place that shows it',
+      tags: ['tokens'],
+      params: z.strictObject({ id: schemas.tokenId }),
+      querystring: noQuery,
+      body: rotateToken.optional(),
+      response: { 201: json('The token and its secret', schemas.createdToken), ...problemResponses },
+    },
+    handler: async (request, reply) => {
+      const made = await control.tokens.rotate(callerOf(request), request.params.id, request.body ?? {});
+      reply.code(201).header('location', `${url}/${made.id}`);
+      return made;
     },
   });
 }

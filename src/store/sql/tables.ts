@@ -74,7 +74,7 @@ export type TokensTable = {
   reach: Fixed<string>;
   hash: Fixed<string>;
   created_at: Fixed<number>;
-  expires_at: Fixed<number | null>;
+  expires_at: number | null;
   last_used_at: number | null;
   revoked_at: number | null;
 };

@@ -47,6 +47,7 @@ export function tokenQueries(reader: Database, writer: GroupCommit, note: NoteCh
       return pageOf(rows, page, tokenOf);
     },
     revoke: (id, at) => writer.do((db) => revoke(db, note, id, at)),
+    rotate: (id, next, endsAt) => writer.do((db) => rotate(db, note, id, next, endsAt)),
     touch: async (id, at) => {
       await writer.do((db) =>
         db.updateTable('tokens').set({ last_used_at: at }).where('id', '=', id).execute(),
@@ -94,6 +95,28 @@ async function revoke(
   await note(db, 'token', id);
   await endExchanged(db, note, id, { at, reason: 'the token that it came from was revoked' });
   return tokenOf(row);
+}
+
+async function rotate(
+  db: Database,
+  note: NoteChanges,
+  ...[id, next, endsAt]: Parameters<TokenStore['rotate']>
+): ReturnType<TokenStore['rotate']> {
+  if (endsAt <= next.createdAt) {
+    if ((await revoke(db, note, id, next.createdAt)) === null) return null;
+  } else {
+    const row = await db
+      .updateTable('tokens')
+      .set({ expires_at: sql<number>`case when expires_at < ${endsAt} then expires_at else ${endsAt} end` })
+      .where('id', '=', id)
+      .where('revoked_at', 'is', null)
+      .returning('id')
+      .executeTakeFirst();
+    if (row === undefined) return null;
+    await note(db, 'token', id);
+  }
+  await create(db, next, null);
+  return { ...next, lastUsedAt: null };
 }
 
 /** Scopes are stored as a JSON list of quoted words, so a quoted word matches exactly that scope. */
