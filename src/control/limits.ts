@@ -56,6 +56,9 @@ export const controlLimits = {
   simulateSinceMs: 7 * 24 * 3600 * 1000,
   uploadChunkBytes: 1024 * 1024,
   idempotencyKeptMs: 24 * 3600 * 1000,
+  /** How long a sign-in that ended is still known by its refresh tokens, and what changed to whoever was away. */
+  endedSignInsKeptMs: 7 * 24 * 3600 * 1000,
+  changesKeptMs: 24 * 3600 * 1000,
   sweepRunsMax: 256,
   sweepUploadsMax: 64,
   /** Flows that one commit removes: others wait for it. */

@@ -6,6 +6,7 @@ import type { CreateSession } from '../contract/schemas.ts';
 import type { EgressFlow } from '../model/egress.ts';
 import { newId, type SessionId, type UploadId } from '../model/ids.ts';
 import { roles } from '../model/scopes.ts';
+import { newSignIn } from '../store/test-identity.ts';
 import { controlLimits } from './limits.ts';
 import { storePage } from './paging.ts';
 
@@ -273,6 +274,31 @@ describe('the sweeper', () => {
     const logs = await test.control.runs.logs(ann, id, { offset: 0, follow: true });
     for await (const record of logs) assert.fail(`a record is left: ${record.kind}`);
     assert.equal((await test.control.runs.get(ann, id)).view.phase, 'succeeded');
+  });
+});
+
+describe('what the sweeper forgets of identity', () => {
+  it('is what can be used no more, and no more than that', async () => {
+    let now = 1_000_000;
+    const clock = { now: () => now, monotonic: () => performance.now() };
+    await using test = await TestControl.open({ clock });
+    const { oneTimes, attempts, signIns, changes } = test.store.identity;
+    const signIn = newSignIn({ createdAt: now });
+    const kept = newSignIn({ createdAt: now, idleMs: 1e12, expiresAt: 1e12 });
+    await signIns.create(signIn, 'over');
+    await signIns.create(kept, 'kept');
+    now += controlLimits.endedSignInsKeptMs + 60_000;
+    await oneTimes.put('ticket', 'over', 1, now - 1);
+    await oneTimes.put('ticket', 'kept', 1, now + 60_000);
+    await attempts.add('over', 1, now - 2);
+    await changes.note('run', 'kept');
+    await test.restart();
+    const { identity } = test.store;
+    while ((await identity.signIns.byRefresh('over')) !== null) await new Promise(setImmediate);
+    assert.equal((await identity.signIns.byRefresh('kept'))?.id, kept.id);
+    assert.equal(await identity.oneTimes.put('ticket', 'over', 2, now + 60_000), true);
+    assert.equal(await identity.oneTimes.peek('ticket', 'kept', now), 1);
+    assert((await identity.changes.since(0)).some(({ id }) => id === 'kept'));
   });
 });
 

@@ -69,6 +69,7 @@ export class Sweeper {
       uploads: () => this.#removeUploads(),
       idle: () => this.#endIdleSessions(),
       sessions: () => this.#parts.closer.resume(),
+      identity: () => this.#forgetIdentity(),
     };
     for (const [step, act] of Object.entries(steps))
       await act().catch((error: unknown) => {
@@ -79,6 +80,17 @@ export class Sweeper {
   async #forgetClaims(): Promise<void> {
     const { store, clock } = this.#parts;
     await store.idempotency.forgetBefore(clock.now() - controlLimits.idempotencyKeptMs);
+  }
+
+  /** What can be used no more. Sign-ins stay a while, so that their refresh tokens are still known for what they were. */
+  async #forgetIdentity(): Promise<void> {
+    const { store, clock } = this.#parts;
+    const { oneTimes, attempts, signIns, changes } = store.identity;
+    const now = clock.now();
+    await oneTimes.forgetBefore(now);
+    await attempts.forgetBefore(now);
+    await signIns.forgetBefore(now - controlLimits.endedSignInsKeptMs);
+    await changes.forgetBefore(now - controlLimits.changesKeptMs);
   }
 
   async #expireRunFiles(): Promise<void> {

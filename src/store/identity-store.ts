@@ -26,24 +26,29 @@ export type IdentityStore = {
 };
 
 /** What changed, for every process that keeps something of it in memory. `id` names which; `*` is all of the kind. */
-export type ChangeKind =
-  | 'user'
-  | 'agent'
-  | 'token'
-  | 'sign-in'
-  | 'role'
-  | 'team'
-  | 'access-policy'
-  | 'elevation'
-  | 'key'
-  | 'flag'
-  | 'run';
+export const changeKinds = [
+  'user',
+  'agent',
+  'token',
+  'sign-in',
+  'role',
+  'team',
+  'access-policy',
+  'elevation',
+  'key',
+  'flag',
+  'run',
+] as const;
+export type ChangeKind = (typeof changeKinds)[number];
 export type Change = { readonly seq: number; readonly kind: ChangeKind; readonly id: string };
 
 export type ChangeStore = {
   /** The highest number so far; 0 where nothing changed yet. */
   last(): Promise<number>;
-  /** In their order; at most `pageRecordsMax`. Numbers are in the order of the commits. */
+  /**
+   * In their order, a page of them. Numbers are in the order of the commits. Where some of them were forgotten, `*` of
+   * every kind stands in their place.
+   */
   since(seq: number): Promise<readonly Change[]>;
   /** For what no other method of the store writes, such as the end of a run's identity. */
   note(kind: ChangeKind, id: string): Promise<void>;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { ActorId } from '../model/actor.ts';
 import { newId } from '../model/ids.ts';
-import type { UserRecord } from './identity-store.ts';
+import { changeKinds, type UserRecord } from './identity-store.ts';
 import { signInPromises } from './sign-in.conformance.ts';
 import type { Store } from './store.ts';
 import { changesOf, newSignIn, type OpenedPair, type Using } from './test-identity.ts';
@@ -718,8 +718,19 @@ function changePromises(using: Using): void {
     const { changes } = using().store.identity;
     await changes.note('run', 'a');
     await changes.forgetBefore(Number.MAX_SAFE_INTEGER);
-    assert.deepEqual(await changes.since(0), []);
+    assert.deepEqual(await changes.since(1), []);
     await changes.note('run', 'b');
     assert.deepEqual(await changes.since(1), [{ seq: 2, kind: 'run', id: 'b' }]);
+  });
+
+  it('tells whoever was away while changes were forgotten that everything may have changed', async () => {
+    const { changes } = using().store.identity;
+    for (const id of ['a', 'b']) await changes.note('run', id);
+    await changes.forgetBefore(Number.MAX_SAFE_INTEGER);
+    const all = changeKinds.map((kind) => ({ seq: 2, kind, id: '*' }));
+    assert.deepEqual(await changes.since(1), all);
+    await changes.note('team', 'c');
+    assert.deepEqual(await changes.since(1), [...all, { seq: 3, kind: 'team', id: 'c' }]);
+    assert.deepEqual(await changes.since(2), [{ seq: 3, kind: 'team', id: 'c' }]);
   });
 }

@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely';
 import type { Clock } from '../../base/clock.ts';
-import type { Change, ChangeKind, ChangeStore } from '../identity-store.ts';
+import { type Change, type ChangeKind, type ChangeStore, changeKinds } from '../identity-store.ts';
 import { storeLimits } from '../limits.ts';
 import type { GroupCommit } from './group-commit.ts';
 import type { Tables } from './tables.ts';
@@ -35,23 +35,30 @@ export function notingChanges(clock: Clock): NoteChanges {
 
 export function changeQueries(reader: Database, writer: GroupCommit, note: NoteChanges): ChangeStore {
   return {
-    last: async () => {
-      const row = await reader.selectFrom('identity_change_counter').select('seq').executeTakeFirstOrThrow();
-      return Number(row.seq);
-    },
-    since: async (seq) => {
-      const rows = await reader
-        .selectFrom('identity_changes')
-        .select(['seq', 'kind', 'id'])
-        .where('seq', '>', seq)
-        .orderBy('seq')
-        .limit(storeLimits.pageRecordsMax)
-        .execute();
-      return rows as Change[];
-    },
+    last: () => lastOf(reader),
+    since: (seq) => since(reader, seq),
     note: (kind, id) => writer.do((db) => note(db, kind, id)),
     forgetBefore: async (time) => {
       await writer.do((db) => db.deleteFrom('identity_changes').where('at', '<', time).execute());
     },
   };
+}
+
+/** Whoever was away while changes were forgotten is told that everything may have changed. */
+async function since(db: Database, seq: number): Promise<readonly Change[]> {
+  const rows = await db
+    .selectFrom('identity_changes')
+    .select(['seq', 'kind', 'id'])
+    .where('seq', '>', seq)
+    .orderBy('seq')
+    .limit(storeLimits.pageRecordsMax)
+    .execute();
+  const next = rows[0]?.seq ?? (await lastOf(db)) + 1;
+  const all = changeKinds.map((kind) => ({ seq: next - 1, kind, id: '*' }));
+  return [...(next > seq + 1 ? all : []), ...(rows as Change[])];
+}
+
+async function lastOf(db: Database): Promise<number> {
+  const row = await db.selectFrom('identity_change_counter').select('seq').executeTakeFirstOrThrow();
+  return Number(row.seq);
 }
