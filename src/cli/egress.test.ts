@@ -237,4 +237,10 @@ describe('sessions create', () => {
     assert.match(listed, / EGRESS +LIVE /);
     assert.match(listed, / npm, web +0 /);
   });
+
+  it('gives the session to a team, and ls shows it', async () => {
+    await sealwright('sessions', 'create', 'work', '--team', 'blue');
+    assert.deepEqual(server.calls, ['sessions.create {"name":"work","team":"blue"}']);
+    assert.match((await sealwright('sessions')).out, / OWNER +TEAM +AGE\n.* user:t +blue /);
+  });
 });

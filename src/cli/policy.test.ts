@@ -156,11 +156,22 @@ describe('policies', () => {
     assert.equal((await sealwright('policy', 'get', 'nowhere')).status, 1);
   });
 
+  it('are given to a team, taken back for everybody, and otherwise left as they are', async () => {
+    const none = file('none.yaml', 'rules: []');
+    for (const flags of [['--team', 'blue'], ['--no-team'], []])
+      await sealwright('policy', 'put', 'web', none, ...flags);
+    const puts = server.calls.filter((call) => call.startsWith('policies.put web '));
+    assert.deepEqual(
+      puts.map((call) => JSON.parse(call.slice('policies.put web '.length)).team),
+      ['blue', null, undefined],
+    );
+  });
+
   it('are listed and removed', async () => {
     await sealwright('policy', 'put', 'web', file('web.yaml', yaml));
     assert.match(
       (await sealwright('policy')).out,
-      /^POLICY +GENERATION +AUTHOR +AGE +REASON\nweb +1 +user:t /,
+      /^POLICY +GENERATION +TEAM +AUTHOR +AGE +REASON\nweb +1 +everybody +user:t /,
     );
     assert.equal(JSON.parse((await sealwright('policy', 'ls', '--json')).out)[0].name, 'web');
     assert.equal((await sealwright('policy', 'rm', 'web')).out, 'web\n');

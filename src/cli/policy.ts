@@ -14,6 +14,7 @@ import { type Column, listFormat, renderList } from './table.ts';
 import { toYaml } from './yaml.ts';
 import type { FileProblem } from './yaml-file.ts';
 
+type PutFlags = { reason?: string; team?: string | false; json?: boolean };
 type Format = { output?: string; json?: boolean };
 
 export function definePolicy(program: Command, context: Context): void {
@@ -50,15 +51,10 @@ function defineChanges(policy: Command, context: Context): void {
     .argument('<name>')
     .argument('<file>')
     .option('--reason <text>', 'why, for whoever reads its history')
+    .option('--team <name>', 'a team of yours, whose members alone then see and use it')
+    .option('--no-team', 'for everybody who may read policies')
     .option('--json', 'print the whole answer as JSON')
-    .action(async (name: string, file: string, flags: { reason?: string; json?: boolean }) => {
-      const { document } = await readPolicy(context, file, name);
-      const { reason } = flags;
-      const api = await context.connect();
-      const made = await api.policies.put(name, { document, ...(reason === undefined ? {} : { reason }) });
-      const shown = flags.json === true ? JSON.stringify(made, null, 2) : `${made.name} ${made.generation}`;
-      await print(context.environment, `${shown}\n`);
-    });
+    .action(async (name: string, file: string, flags: PutFlags) => await put(context, name, file, flags));
   policy
     .command('rm')
     .description('Removes policies; their history stays, and live runs that name them lose their rules.')
@@ -129,6 +125,19 @@ async function get(context: Context, name: string, flags: Format & { generation?
   await print(context.environment, `${head}\n${toYaml(document)}`);
 }
 
+async function put(context: Context, name: string, file: string, flags: PutFlags): Promise<void> {
+  const { document } = await readPolicy(context, file, name);
+  const { reason, team } = flags;
+  const api = await context.connect();
+  const made = await api.policies.put(name, {
+    document,
+    ...(reason === undefined ? {} : { reason }),
+    ...(team === undefined ? {} : { team: team === false ? null : team }),
+  });
+  const shown = flags.json === true ? JSON.stringify(made, null, 2) : `${made.name} ${made.generation}`;
+  await print(context.environment, `${shown}\n`);
+}
+
 async function list(context: Context, flags: Format & { limit?: string; all?: boolean }): Promise<void> {
   const format = listFormat(flags);
   const limit = askedLimit(flags);
@@ -138,6 +147,7 @@ async function list(context: Context, flags: Format & { limit?: string; all?: bo
   const columns: readonly Column<PolicySummaryView>[] = [
     { title: 'POLICY', of: ({ name }) => name },
     { title: 'GENERATION', of: ({ generation }) => String(generation) },
+    { title: 'TEAM', of: ({ team }) => team ?? 'everybody' },
     { title: 'AUTHOR', of: ({ author }) => author },
     { title: 'AGE', of: ({ createdAt }) => age(createdAt, clock) },
     { title: 'REASON', of: ({ reason }) => reason ?? '-' },

@@ -10,7 +10,7 @@ import { egressRequest } from './run-options.ts';
 import { age } from './runs.ts';
 import { type Column, listFormat, renderList } from './table.ts';
 
-type CreateFlags = { egress?: string[]; reason?: string; json?: boolean };
+type CreateFlags = { egress?: string[]; reason?: string; team?: string; json?: boolean };
 type Flags = { output?: string; json?: boolean; phase?: string; limit?: string; all?: boolean };
 
 export function defineSessions(program: Command, context: Context): void {
@@ -33,9 +33,12 @@ export function defineSessions(program: Command, context: Context): void {
     .argument('[name]', 'a name to find the session by')
     .option('--egress <name>', 'what its runs may reach that do not say it themselves (repeatable)', gather)
     .option('--reason <text>', 'why --egress full is needed')
+    .option('--team <name>', 'a team of yours, whose members then see and use it too')
     .option('--json', 'print the whole answer as JSON')
     .action(async (name: string | undefined, flags: CreateFlags) => {
-      const request = { ...(name === undefined ? {} : { name }), ...egressRequest(flags) };
+      const { team } = flags;
+      const named = { ...(name === undefined ? {} : { name }), ...(team === undefined ? {} : { team }) };
+      const request = { ...named, ...egressRequest(flags) };
       const made = await (await context.connect()).sessions.create(request);
       const shown = flags.json === true ? JSON.stringify(made, null, 2) : made.id;
       await print(context.environment, `${shown}\n`);
@@ -79,6 +82,7 @@ async function list(context: Context, flags: Flags): Promise<void> {
     { title: 'EGRESS', of: ({ egress }) => egress.names.join(', ') || '-' },
     { title: 'LIVE', of: (session) => session.liveRuns.toString() },
     { title: 'OWNER', of: (session) => session.owner },
+    { title: 'TEAM', of: (session) => session.team ?? '-' },
     { title: 'AGE', of: (session) => age(session.createdAt, context.environment.clock) },
   ];
   await print(context.environment, renderList(items, columns, format));

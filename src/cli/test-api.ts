@@ -61,6 +61,7 @@ export class TestServer {
       name,
       phase: 'active',
       owner: 'user:t',
+      team: null,
       repo: false,
       egress: { names: [], mode: 'restricted' },
       remote: null,
@@ -92,7 +93,8 @@ export class TestServer {
       create: async (request) => {
         this.calls.push(`sessions.create ${JSON.stringify(request)}`);
         const egress = { names: request.egress ?? [], mode: 'restricted' } as const;
-        return this.session(request.name ?? null, { repo: request.repo !== undefined, egress });
+        const { name = null, team = null } = request;
+        return this.session(name, { repo: request.repo !== undefined, egress, team });
       },
       list: async (query = {}) =>
         pageOf(
@@ -202,8 +204,8 @@ export class TestServer {
       ...{ onBehalfOf: null, credential: null, signIn: null, expiresAt: null },
     }),
     policies: {
-      put: async (name, { document, reason = null }) => {
-        this.calls.push(`policies.put ${name} ${JSON.stringify({ document, reason })}`);
+      put: async (name, { document, reason = null, team }) => {
+        this.calls.push(`policies.put ${name} ${JSON.stringify({ document, reason, team })}`);
         const made = this.#policy(name, document, reason);
         this.policies.push(made);
         return made;
@@ -256,7 +258,8 @@ export class TestServer {
   #policy(name: string, document: PolicyView['document'], reason: string | null): PolicyView {
     const generation = this.policies.filter((policy) => policy.name === name).length + 1;
     const createdAt = new Date(this.#clock).toISOString();
-    return { name, generation, author: 'user:t', reason, createdAt, document };
+    const owned = { owner: 'user:t', team: null, author: 'user:t' };
+    return { name, generation, ...owned, reason, createdAt, document };
   }
 
   /** Those that come while it reads, too: `onFlow` may add more. */
@@ -295,6 +298,7 @@ const emptyRun: Omit<RunView, 'id' | 'session'> = {
   parent: null,
   name: null,
   owner: 'user:t',
+  team: null,
   command: ['true'],
   envNames: [],
   cwd: null,

@@ -43,6 +43,12 @@ export const name = z
   })
   .refine((text) => text.isWellFormed(), { message: 'is not well-formed Unicode' });
 
+/** Whether there is one, and who is in it, is for control to say. */
+export const teamName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9._@-]{0,62}$/, 'is not the name of a team')
+  .meta({ description: 'The name of a team', example: 'platform' });
+
 /** Why somebody does something, for whoever reads the record. */
 export const reason = z
   .string()
@@ -155,6 +161,9 @@ export const createSession = z.strictObject({
     .meta({ description: 'What its runs may reach that do not say it themselves' }),
   /** Due with `full`, and taken with nothing else. */
   egressReason: reason.optional(),
+  team: teamName
+    .optional()
+    .meta({ description: 'A team of yours, whose members then see and use it as you do' }),
 });
 export const patchSession = z.strictObject({ name });
 
@@ -163,6 +172,7 @@ export const session = z.object({
   name: z.string().nullable(),
   phase: z.enum(sessionPhases),
   owner: z.string(),
+  team: z.string().nullable().meta({ description: 'Whose members see and use it too' }),
   repo: z.boolean().meta({ description: 'Whether the workspace is made from a repository' }),
   remote: z
     .object({ url: z.string(), ref: z.string().nullable() })
@@ -223,6 +233,7 @@ export const run = z.object({
   parent: runId.nullable(),
   name: z.string().nullable(),
   owner: z.string(),
+  team: z.string().nullable().meta({ description: 'Its session’s' }),
   command: z.array(z.string()),
   envNames: z.array(z.string()).meta({ description: 'The names only: values may be secret' }),
   cwd: z.string().nullable(),
@@ -289,12 +300,24 @@ export const token = z.object({
 /** The only answer that ever holds the secret; it is stored hashed. */
 export const createdToken = token.extend({ token: z.string() });
 
-export const putPolicy = z.strictObject({ document: policyDocument, reason: reason.optional() });
+export const putPolicy = z.strictObject({
+  document: policyDocument,
+  reason: reason.optional(),
+  team: teamName.nullable().optional().meta({
+    description:
+      'A team of yours, for its members alone; null for everybody who may read policies. Absent, it stays as it is.',
+  }),
+});
 
 /** One generation of a policy, without its document. */
 export const policySummary = z.object({
   name: z.string(),
   generation: z.int(),
+  owner: z.string().meta({ description: 'Who made its first generation' }),
+  team: z.string().nullable().meta({
+    description:
+      'Whose members see and use it; null for everybody who may read policies, - for its owner alone, once its team was removed',
+  }),
   author: z.string(),
   reason: z.string().nullable(),
   createdAt: time,

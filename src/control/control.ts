@@ -141,11 +141,15 @@ export type Control = {
     /** The same as they are recorded, past `after`, until the run has ended. */
     flows(caller: Caller, id: RunId, query: FlowQuery): Promise<FlowReader>;
   };
-  /** They belong to the cluster: whoever holds the scope reads or writes them all. */
+  /**
+   * Names are the cluster's. A policy of no team is read by whoever holds the scope, one of a team by its members;
+   * each is changed by its owner, by members of its team and by whoever reaches everything.
+   */
   readonly policies: {
     /**
      * A new generation, told to the live runs that name it. `ifMatch` is the generation that the caller read; null
-     * makes a policy that is not there, and throws `precondition.required` where it is.
+     * makes a policy that is not there, and throws `precondition.required` where it is, `state.conflict` where the
+     * caller may not see it.
      */
     put(
       caller: Caller,

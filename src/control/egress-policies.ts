@@ -1,10 +1,12 @@
 import { compileRules, type PolicyDocument, type PolicyProblem } from '../contract/policy.ts';
 import { egressFull } from '../contract/schemas.ts';
+import type { Actor } from '../model/actor.ts';
 import { type EgressLimits, type EgressPolicy, type EgressRule, unlimitedEgress } from '../model/egress.ts';
 import { isPresetName, type PresetRules } from '../model/egress-presets.ts';
 import type { RunEgress, Store } from '../store/store.ts';
 import { invalidEgress } from './egress-requests.ts';
 import { controlLimits } from './limits.ts';
+import { maySeePolicy } from './policy-access.ts';
 
 /** `unenforced` says in one sentence each what of it cannot be enforced; then there are no rules. */
 export type Compiled = { readonly policy: EgressPolicy; readonly unenforced: readonly string[] };
@@ -33,12 +35,18 @@ export class EgressPolicies {
     return compileRules(name, document, this.presets);
   }
 
+  /** Those of the names that stand for a stored policy that the actor may see. */
+  async visible(names: readonly string[], actor: Actor): Promise<ReadonlySet<string>> {
+    const records = await this.#policies.getAll(names);
+    return new Set(records.filter((record) => maySeePolicy(actor, record)).map(({ name }) => name));
+  }
+
   /**
-   * Refuses what no run can be made with: throws Fault `request.invalid` that names the first name that is neither a
-   * preset nor a stored policy, and for more rules together than a run takes.
+   * Refuses what no run of the actor can be made with: throws Fault `request.invalid` that names the first name that is
+   * neither a preset nor a stored policy that the actor may see, and for more rules together than a run takes.
    */
-  async require(names: readonly string[]): Promise<void> {
-    const known = new Set((await this.#policies.getAll(storedAmong(names))).map(({ name }) => name));
+  async require(names: readonly string[], actor: Actor): Promise<void> {
+    const known = await this.visible(storedAmong(names), actor);
     const index = names.findIndex((name) => name !== egressFull && !isPresetName(name) && !known.has(name));
     if (index >= 0)
       throw invalidEgress(`/egress/${index}`, `There is no preset or policy with the name ${names[index]}.`);

@@ -12,7 +12,7 @@ import type { EgressPolicy } from '../model/egress.ts';
 import { isPresetName } from '../model/egress-presets.ts';
 import { Simulation } from '../model/egress-simulate.ts';
 import type { RunId, SessionId } from '../model/ids.ts';
-import type { EndedRun, Store } from '../store/store.ts';
+import type { EndedRun, Store, Within } from '../store/store.ts';
 import type { Caller } from './control.ts';
 import { type EgressPolicies, smallest } from './egress-policies.ts';
 import { invalidEgress, unenforceable } from './egress-requests.ts';
@@ -20,6 +20,7 @@ import type { Act, Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
 import type { LiveRuns } from './live-runs.ts';
 import { readableRun } from './run-access.ts';
+import { isWithin, withinOf } from './team-access.ts';
 
 type SimulationParts = {
   readonly store: Store;
@@ -33,7 +34,7 @@ type SimulationParts = {
 type Range = {
   readonly since: number;
   readonly run: RunId | null;
-  readonly owner: ActorId | undefined;
+  readonly within: Within | undefined;
   readonly session: SessionId | undefined;
 };
 
@@ -103,19 +104,19 @@ export class EgressSimulations {
     }
   }
 
-  async *#runsOf({ run, owner, session, since }: Range, work: Turns): AsyncGenerator<RunId> {
+  async *#runsOf({ run, within, session, since }: Range, work: Turns): AsyncGenerator<RunId> {
     if (run !== null) return yield run;
     const { live, store } = this.#parts;
     const running = live.all().map(({ record }) => record);
     const mine = running.filter(
-      (record) => (owner ?? record.owner) === record.owner && (session ?? record.session) === record.session,
+      (record) => isWithin(within, record) && (session ?? record.session) === record.session,
     );
     for (const { id } of mine) yield id;
     const seen = new Set(mine.map(({ id }) => id));
     for (let after: EndedRun | null = null; ; ) {
       const page: Awaited<ReturnType<Store['flows']['runsSince']>> = await store.flows.runsSince(
         since,
-        { owner, session },
+        { within, session },
         { after, limit: 200 },
       );
       if (!(await work.mayVisit(page.records.length))) return;
@@ -128,9 +129,8 @@ export class EgressSimulations {
   /** What the caller may see of what was asked for. What others' runs reached for is read on the record. */
   async #rangeOf(caller: Caller, { run, session, since, policies }: SimulateEgress): Promise<Range> {
     const { store, gate, clock } = this.#parts;
-    const { id, reach } = caller.actor;
-    const owner = reach === 'all' ? undefined : id;
-    const range = { since: timeOf(since, clock.now()), run: run ?? null, owner, session };
+    const within = withinOf(caller.actor);
+    const range = { since: timeOf(since, clock.now()), run: run ?? null, within, session };
     if (run !== undefined) {
       await readableRun({ store, gate }, caller, run, 'egress.simulate');
       return range;
@@ -143,22 +143,22 @@ export class EgressSimulations {
       resource:
         found === undefined
           ? { kind: 'run' }
-          : { kind: 'session', id: found.id, session: found.id, owner: found.owner },
+          : { kind: 'session', id: found.id, session: found.id, owner: found.owner, team: found.team },
       data: { policies: names, since: new Date(range.since).toISOString() },
     };
-    await (reach === 'all' ? gate.privileged(caller, act) : gate.read(caller, act));
+    const others = within === undefined || (within.teams.length > 0 && found?.team !== null);
+    await (others ? gate.privileged(caller, act) : gate.read(caller, act));
     return range;
   }
 
   async #candidate(caller: Caller, asked: SimulateEgress['policies']): Promise<EgressPolicy> {
-    const { store, gate } = this.#parts;
+    const { egressPolicies, gate } = this.#parts;
     const isStored = ({ name }: { name?: string | undefined }) =>
       name !== undefined && name !== egressFull && !isPresetName(name);
     if (asked.some(isStored))
       await gate.read(caller, { action: 'policy.read', resource: { kind: 'policy' } });
-    const known = new Set(
-      (await store.policies.getAll(asked.filter(isStored).map(({ name }) => name!))).map(({ name }) => name),
-    );
+    const stored = asked.filter(isStored).map(({ name }) => name!);
+    const known = await egressPolicies.visible(stored, caller.actor);
     const parts: EgressPolicy[] = [];
     for (const [index, { name, document }] of asked.entries()) {
       const at = `/policies/${index}`;

@@ -4,10 +4,9 @@ import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
 import { formatDocument, type PolicyDocument } from '../contract/policy.ts';
 import type { PolicySummaryView, PolicyView, PresetView } from '../contract/schemas.ts';
-import type { ActionName } from '../model/actions.ts';
 import type { EgressRule } from '../model/egress.ts';
 import { egressPresets, type PresetName, presetNames } from '../model/egress-presets.ts';
-import type { PolicySummary, Store } from '../store/store.ts';
+import type { PolicyRecord, PolicySummary, Store } from '../store/store.ts';
 import type { Caller, Control, Page, Versioned } from './control.ts';
 import type { EgressOrders } from './egress-orders.ts';
 import type { EgressPolicies } from './egress-policies.ts';
@@ -15,6 +14,8 @@ import { unenforceable } from './egress-requests.ts';
 import type { EgressSimulations } from './egress-simulations.ts';
 import type { Act, Gate } from './gate.ts';
 import { positionCursor, storePosition } from './paging.ts';
+import { admitChange, admitReading, isAbsent, policyAct } from './policy-access.ts';
+import { noTeam, requireMember, withinOf } from './team-access.ts';
 import { policySummaryView, policyView } from './views.ts';
 
 export type PolicyParts = {
@@ -42,10 +43,6 @@ export function policyUseCases(parts: PolicyParts): Control['policies'] {
   };
 }
 
-function policyAct(action: ActionName, name?: string): Act {
-  return { action, resource: { kind: 'policy', ...(name === undefined ? {} : { id: name }) } };
-}
-
 function presetView(name: PresetName, rules: readonly EgressRule[]): PresetView {
   const shown = rules.map(({ target, ports, protocol }) => ({ ...target, ports: [...ports], protocol }));
   return { name, source: egressPresets[name].source, rules: shown };
@@ -56,23 +53,43 @@ async function put(
   { store, gate, clock, egressPolicies, egressOrders }: PolicyParts,
   ...[caller, name, request, ifMatch]: Parameters<Control['policies']['put']>
 ): Promise<Versioned<PolicyView>> {
-  const { reason = null } = request;
-  const asked = policyAct('policy.put', name);
-  await gate.read(caller, asked);
+  const { reason = null, team } = request;
+  const asked = await admitPut(gate, caller, { name, policy: await store.policies.newest(name) }, ifMatch);
+  requireMember(caller, team);
   const compiled = egressPolicies.rulesOf(name, request.document);
   if ('problems' in compiled) throw unenforceable('/document', compiled.problems);
   const document = formatDocument(request.document);
   const act: Act = {
     ...asked,
-    data: { reason, current: ifMatch, rules: document.rules.length, sha256: digestOf(document) },
+    data: {
+      ...{ reason, current: ifMatch, rules: document.rules.length, sha256: digestOf(document) },
+      ...(team === undefined ? {} : { team }),
+    },
   };
   return await gate.act(caller, act, async () => {
-    const policy = { name, document, author: caller.actor.id, reason, createdAt: clock.now() };
+    const policy = { name, document, team, author: caller.actor.id, reason, createdAt: clock.now() };
     const written = await store.policies.put(policy, ifMatch);
     if (written.outcome === 'stale') throw stale(ifMatch);
+    if (written.outcome === 'team') throw noTeam(team);
     egressOrders.changed(written.affected);
     return policyView(written.record);
   });
+}
+
+/** Names are everybody's, so whoever puts a policy under one that it may not see learns that it is in use. */
+async function admitPut(
+  gate: Gate,
+  caller: Caller,
+  named: { readonly name: string; readonly policy: PolicyRecord | null },
+  ifMatch: number | null,
+): Promise<Act> {
+  try {
+    return await admitChange(gate, caller, 'policy.put', named);
+  } catch (error) {
+    if (!isAbsent(error)) throw error;
+    if (ifMatch !== null) throw stale(ifMatch);
+    throw new Fault('state.conflict', { detail: `The name ${named.name} is in use. Choose another.` });
+  }
 }
 
 /** What the log holds of a document: the store keeps every generation, and this tells whether it still is that one. */
@@ -95,10 +112,11 @@ async function get(
   { store, gate }: PolicyParts,
   ...[caller, name, generation]: Parameters<Control['policies']['get']>
 ): Promise<Versioned<PolicyView>> {
-  await gate.read(caller, policyAct('policy.read', name));
   const { policies } = store;
-  const record =
-    generation === undefined ? await policies.get(name) : await policies.getGeneration(name, generation);
+  const newest = await policies.newest(name);
+  const isThere = generation !== undefined || (newest !== null && newest.document !== null);
+  const policy = await admitReading(gate, caller, name, isThere ? newest : null);
+  const record = generation === undefined ? policy : await policies.getGeneration(name, generation);
   if (record === null || record.document === null) throw absent('policy');
   return policyView({ ...record, document: record.document });
 }
@@ -109,18 +127,17 @@ async function list(
 ): Promise<Page<PolicySummaryView>> {
   await gate.read(caller, policyAct('policy.list'));
   const { after, limit } = storePosition(query);
-  return pageOf(await store.policies.list({ after: after?.[1] ?? null, limit }));
+  const within = withinOf(caller.actor);
+  return pageOf(await store.policies.list({ within }, { after: after?.[1] ?? null, limit }));
 }
 
 async function history(
   { store, gate }: PolicyParts,
   ...[caller, name, query]: Parameters<Control['policies']['history']>
 ): Promise<Page<PolicySummaryView>> {
-  await gate.read(caller, policyAct('policy.read', name));
+  await admitReading(gate, caller, name, await store.policies.newest(name));
   const { after, limit } = storePosition(query);
-  const listed = await store.policies.history(name, { before: after?.[0] ?? null, limit });
-  if (listed.records.length === 0 && after === null) throw absent('policy');
-  return pageOf(listed);
+  return pageOf(await store.policies.history(name, { before: after?.[0] ?? null, limit }));
 }
 
 function pageOf({ records, more }: { records: readonly PolicySummary[]; more: boolean }) {
@@ -135,7 +152,10 @@ async function remove(
   caller: Caller,
   name: string,
 ): Promise<void> {
-  await gate.contain(caller, policyAct('policy.remove', name), async () => {
+  const newest = await store.policies.newest(name);
+  const policy = newest === null || newest.document === null ? null : newest;
+  const act = await admitChange(gate, caller, 'policy.remove', { name, policy });
+  await gate.contain(caller, act, async () => {
     const policy = { name, author: caller.actor.id, reason: null, createdAt: clock.now() };
     const removed = await store.policies.remove(policy);
     if (removed.outcome === 'absent') throw absent('policy');

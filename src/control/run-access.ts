@@ -8,10 +8,10 @@ import type { Act, Gate } from './gate.ts';
 
 export function runAct(
   action: ActionName,
-  run: Pick<RunRecord, 'id' | 'session' | 'owner'>,
+  run: Pick<RunRecord, 'id' | 'session' | 'owner' | 'team'>,
 ): Act & { resource: Resource } {
-  const { id, session, owner } = run;
-  return { action, resource: { kind: 'run', id, session, owner } };
+  const { id, session, owner, team } = run;
+  return { action, resource: { kind: 'run', id, session, owner, team } };
 }
 
 export async function findRun(store: Store, id: RunId): Promise<RunRecord> {

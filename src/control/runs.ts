@@ -20,6 +20,7 @@ import { positionCursor, storePage, storePosition, viewPage } from './paging.ts'
 import { findRun, readableRun, runAct } from './run-access.ts';
 import type { RunnerLink } from './runner-link.ts';
 import type { Scheduler } from './scheduler.ts';
+import { withinOf } from './team-access.ts';
 import { flowView, runView } from './views.ts';
 
 export type RunParts = {
@@ -181,7 +182,7 @@ async function make(
   const id = newId('run', clock.now());
   const { names } = made.egress;
   const act = {
-    ...runAct(made.action, { id, session: session.id, owner: session.owner }),
+    ...runAct(made.action, { id, session: session.id, owner: session.owner, team: session.team }),
     data: {
       parent: made.parent,
       program: made.spec.command[0] ?? '',
@@ -195,7 +196,7 @@ async function make(
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));
   if (before !== null) return runView(await findRun(store, before as RunId));
   if (session.phase !== 'pending' && session.phase !== 'active') throw closed();
-  if (names.length > 0) await parts.egressPolicies.require(names);
+  if (names.length > 0) await parts.egressPolicies.require(names, caller.actor);
   return await gate.act(caller, act, () => commit(parts, caller, session, id, claim, made));
 }
 
@@ -260,11 +261,10 @@ async function list(
   { store, gate }: RunParts,
   ...[caller, query]: Parameters<Control['runs']['list']>
 ): ReturnType<Control['runs']['list']> {
-  const { id, reach } = caller.actor;
   await gate.read(caller, { action: 'run.list', resource: { kind: 'run' } });
   const { session, phase, name } = query;
-  const owner = reach === 'all' ? undefined : id;
-  const listed = await store.runs.list({ owner, session, phase, name }, storePage(query));
+  const within = withinOf(caller.actor);
+  const listed = await store.runs.list({ within, session, phase, name }, storePage(query));
   return viewPage(
     listed,
     (record) => runView(record).view,

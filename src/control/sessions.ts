@@ -15,6 +15,7 @@ import { askedEgress, egressData, requireFull } from './egress-requests.ts';
 import type { Gate } from './gate.ts';
 import { storePage, viewPage } from './paging.ts';
 import type { SessionCloser } from './session-closer.ts';
+import { noTeam, requireMember, withinOf } from './team-access.ts';
 import { sessionView } from './views.ts';
 
 export type SessionParts = {
@@ -44,8 +45,8 @@ export function sessionUseCases(parts: SessionParts): Control['sessions'] {
   };
 }
 
-function asResource({ id, owner }: SessionRecord): Resource {
-  return { kind: 'session', id, session: id, owner };
+function asResource({ id, owner, team }: SessionRecord): Resource {
+  return { kind: 'session', id, session: id, owner, team };
 }
 
 async function find({ store }: SessionParts, id: SessionId): Promise<SessionRecord> {
@@ -61,27 +62,29 @@ async function create(
   const { store, gate, clock } = parts;
   const now = clock.now();
   const id = newId('session', now);
-  const { name = null } = creation.request;
+  const { name = null, team = null } = creation.request;
   const source = sourceOf(creation.request.repo);
   const egress = askedEgress(creation.request) ?? { names: [], reason: null };
   const act = {
     action: 'session.create',
-    resource: { kind: 'session', id, session: id, owner: caller.actor.id },
-    data: { name, ...repoData(source), ...egressData(egress) },
+    resource: { kind: 'session', id, session: id, owner: caller.actor.id, team },
+    data: { name, ...(team === null ? {} : { team }), ...repoData(source), ...egressData(egress) },
   } as const;
   await gate.read(caller, act);
   if (egress.names.includes(egressFull)) await requireFull(gate, caller, act);
+  requireMember(caller, team);
   const claim = claimOf(caller, act.action, creation);
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));
   if (before !== null) return sessionView(await find(parts, before as SessionId));
   if (source !== null && 'upload' in source) await requireUpload(parts, caller, source.upload);
-  if (egress.names.length > 0) await parts.egressPolicies.require(egress.names);
+  if (egress.names.length > 0) await parts.egressPolicies.require(egress.names, caller.actor);
   const owner = caller.actor.id;
   const session = {
     id,
     name,
     phase: 'pending',
     owner,
+    team,
     repo: source,
     egress,
     createdAt: now,
@@ -91,6 +94,7 @@ async function create(
     const made = await store.sessions.create(session, { claim, openPerOwnerMax: parts.sessionsPerOwnerMax });
     if (made.outcome === 'created') return sessionView(made.record);
     if (made.outcome === 'upload') throw uploadUsed();
+    if (made.outcome === 'team') throw noTeam(team);
     if (made.outcome === 'quota') throw quota(parts.sessionsPerOwnerMax);
     return sessionView(await find(parts, replayed(made) as SessionId));
   });
@@ -135,11 +139,10 @@ async function list(
   { store, gate }: SessionParts,
   ...[caller, query]: Parameters<Control['sessions']['list']>
 ): ReturnType<Control['sessions']['list']> {
-  const { id, reach } = caller.actor;
   await gate.read(caller, { action: 'session.list', resource: { kind: 'session' } });
   const { phase, name } = query;
-  const owner = reach === 'all' ? undefined : id;
-  const listed = await store.sessions.list({ owner, phase, name }, storePage(query));
+  const within = withinOf(caller.actor);
+  const listed = await store.sessions.list({ within, phase, name }, storePage(query));
   return viewPage(
     listed,
     (record) => sessionView(record).view,

@@ -23,12 +23,13 @@ import type { Versioned } from './control.ts';
 /** What callers see of records. Values of environments and hashes of secrets never leave here. */
 
 export function sessionView(record: SessionRecord): Versioned<SessionView> {
-  const { id, name, phase, owner, repo, createdAt, closedAt, liveRuns, version } = record;
+  const { id, name, phase, owner, team, repo, createdAt, closedAt, liveRuns, version } = record;
   const view: SessionView = {
     id,
     name,
     phase,
     owner,
+    team,
     repo: repo !== null,
     remote: repo !== null && 'url' in repo ? { url: repo.url, ref: repo.ref } : null,
     egress: egressView(record.egress),
@@ -44,7 +45,7 @@ function egressView({ names }: AskedEgress): RunView['egress'] {
 }
 
 export function runView(record: RunRecord): Versioned<RunView> {
-  const { id, session, parent, name, owner, priority, state, spec, version } = record;
+  const { id, session, parent, name, owner, team, priority, state, spec, version } = record;
   const { timeoutSeconds, ...limits } = spec.limits;
   const finished = 'finishedAt' in state ? state : null;
   const view: RunView = {
@@ -53,6 +54,7 @@ export function runView(record: RunRecord): Versioned<RunView> {
     parent,
     name,
     owner,
+    team,
     command: [...spec.command],
     envNames: [...spec.envNames],
     cwd: spec.cwd,
@@ -97,8 +99,8 @@ export function tokenView(record: TokenRecord): TokenView {
 }
 
 export function policyView(record: CurrentPolicy): Versioned<PolicyView> {
-  const { name, generation, document, author, reason, createdAt } = record;
-  const view = { name, generation, author, reason, createdAt: timeText(createdAt), document };
+  const { name, generation, document, owner, team, author, reason, createdAt } = record;
+  const view = { name, generation, owner, team, author, reason, createdAt: timeText(createdAt), document };
   return { view, version: generation };
 }
 

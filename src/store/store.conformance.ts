@@ -7,6 +7,7 @@ import type { EgressFlow, EgressFlowEnd } from '../model/egress.ts';
 import { newId, type RunId, type SessionId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import { advanceRun, type Ending, type RunChange, type RunState } from '../model/run.ts';
+import { ownershipPromises } from './ownership.conformance.ts';
 import type { Claim, EndedRun, Listed, Store } from './store.ts';
 
 const ann: ActorId = 'user:ann';
@@ -37,6 +38,7 @@ export function storeConformance(
     policyPromises(() => store);
     flowPromises(() => store);
     pagingPromises(() => store);
+    ownershipPromises(() => store);
   });
 }
 
@@ -51,7 +53,7 @@ async function makeSession(
   const repo = upload === undefined ? null : { upload: upload as never, shallow: [] };
   const id = newId('session', createdAt);
   return await store.sessions.create(
-    { id, name: null, phase: 'pending', owner, repo, egress, createdAt, closedAt: null },
+    { id, name: null, phase: 'pending', owner, team: null, repo, egress, createdAt, closedAt: null },
     { claim, openPerOwnerMax: max },
   );
 }
@@ -405,6 +407,7 @@ function uploadPromises(using: Using): void {
       name: null,
       phase: 'pending',
       owner: ann,
+      team: null,
       repo,
       egress: { names: [], reason: null },
       createdAt: 1000,
@@ -520,7 +523,10 @@ const web: PolicyDocument = { rules: [{ host: 'example.com' }] };
 
 function policyPromises(using: Using): void {
   const put = async (current: number | null, document = web, name = 'web') =>
-    await using().policies.put({ name, document, author: ann, reason: 'why', createdAt: 1000 }, current);
+    await using().policies.put(
+      { name, document, team: undefined, author: ann, reason: 'why', createdAt: 1000 },
+      current,
+    );
   const remove = async (name = 'web') =>
     await using().policies.remove({ name, author: bob, reason: null, createdAt: 2000 });
 
@@ -531,6 +537,8 @@ function policyPromises(using: Using): void {
       name: 'web',
       generation: 1,
       document: web,
+      owner: ann,
+      team: null,
       author: ann,
       reason: 'why',
       createdAt: 1000,
@@ -580,7 +588,7 @@ function policyPromises(using: Using): void {
     await remove('d');
     const names: string[] = [];
     for (let after: string | null = null; ; ) {
-      const page = await using().policies.list({ after, limit: 2 });
+      const page = await using().policies.list({}, { after, limit: 2 });
       names.push(...page.records.map(({ name }) => name));
       after = names.at(-1)!;
       if (!page.more) break;
@@ -740,9 +748,13 @@ function flowPromises(using: Using): void {
     const alike = [one, two].sort().reverse();
     assert.deepEqual(await found({}), [late, theirs, ...alike]);
     assert.deepEqual(await found({}, 1), [late, theirs, ...alike]);
-    assert.deepEqual(await found({ owner: ann }), [late, ...alike]);
-    assert.deepEqual(await found({ owner: bob, session }), [theirs]);
-    const { records } = await using().flows.runsSince(1, { owner: ann, session }, { after: null, limit: 9 });
+    assert.deepEqual(await found({ within: { owner: ann, teams: [] } }), [late, ...alike]);
+    assert.deepEqual(await found({ within: { owner: bob, teams: [] }, session }), [theirs]);
+    const { records } = await using().flows.runsSince(
+      1,
+      { within: { owner: ann, teams: ['none'] }, session },
+      { after: null, limit: 9 },
+    );
     assert.deepEqual(
       records.map(({ id, hasFlows }) => [id, hasFlows]).sort(),
       [
@@ -816,8 +828,8 @@ function pagingPromises(using: Using): void {
     const theirs = await sessionIn(using(), bob);
     const ids = async (filter: Parameters<Store['sessions']['list']>[0]) =>
       (await using().sessions.list(filter, { after: null, limit: 9 })).records.map(({ id }) => id);
-    assert.deepEqual(await ids({ owner: ann }), [mine]);
-    assert.deepEqual(await ids({ owner: bob }), [theirs]);
+    assert.deepEqual(await ids({ within: { owner: ann, teams: [] } }), [mine]);
+    assert.deepEqual(await ids({ within: { owner: bob, teams: ['none'] } }), [theirs]);
     assert.deepEqual(await ids({ phase: 'closed' }), []);
     await using().sessions.rename(mine, 'x%', 1);
     assert.deepEqual(await ids({ name: 'x%' }), [mine]);

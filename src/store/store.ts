@@ -9,6 +9,12 @@ import type { GrantableScope } from '../model/scopes.ts';
 import type { SessionPhase } from '../model/session.ts';
 import type { IdentityStore } from './identity-store.ts';
 
+/** What somebody may find: its own and what its teams share. */
+export type Within = { readonly owner: ActorId; readonly teams: readonly string[] };
+
+/** In place of the team of a policy whose team was removed: no team has this name, so it is its owner's alone. */
+export const ownerAlone = '-';
+
 /**
  * What control remembers. Every method that writes is one transaction and durable when it resolves. Phases
  * change only through the state machines of `model`; a change that they refuse is not written.
@@ -39,6 +45,8 @@ export type SessionRecord = {
   readonly name: string | null;
   readonly phase: SessionPhase;
   readonly owner: ActorId;
+  /** Whose members see and use it too; null for its owner alone. */
+  readonly team: string | null;
   readonly repo: RepoSource | null;
   /** What its runs may reach that do not say it themselves. */
   readonly egress: AskedEgress;
@@ -76,6 +84,8 @@ export type RunRecord = {
   readonly parent: RunId | null;
   readonly name: string | null;
   readonly owner: ActorId;
+  /** Its session's. */
+  readonly team: string | null;
   readonly spec: StoredSpec;
   readonly egress: RunEgress;
   readonly priority: number;
@@ -118,6 +128,10 @@ export type PolicyRecord = {
   /** From 1, without gaps; a policy that is made again after its removal goes on counting. */
   readonly generation: number;
   readonly document: PolicyDocument | null;
+  /** Who made the first generation. */
+  readonly owner: ActorId;
+  /** Whose members see and use it; null for everybody who may read policies, `ownerAlone` for its owner. */
+  readonly team: string | null;
   readonly author: ActorId;
   readonly reason: string | null;
   readonly createdAt: number;
@@ -156,14 +170,17 @@ export type Swap<T> =
   | { readonly outcome: 'stale' | 'absent' };
 
 export type SessionStore = {
-  /** `upload` where the upload is absent, another's, unfinished or used; it belongs to the session afterwards. */
+  /**
+   * `upload` where the upload is absent, another's, unfinished or used; it belongs to the session afterwards. `team`
+   * where there is no such team.
+   */
   create(
     session: Omit<SessionRecord, 'liveRuns' | 'version'>,
     options: { claim: Claim | null; openPerOwnerMax: number },
-  ): Promise<Creation<SessionRecord, 'quota' | 'upload'>>;
+  ): Promise<Creation<SessionRecord, 'quota' | 'upload' | 'team'>>;
   get(id: SessionId): Promise<SessionRecord | null>;
   list(
-    filter: { owner?: ActorId | undefined; phase?: SessionPhase | undefined; name?: string | undefined },
+    filter: { within?: Within | undefined; phase?: SessionPhase | undefined; name?: string | undefined },
     page: Page,
   ): Promise<Listed<SessionRecord>>;
   rename(id: SessionId, name: string, version: number): Promise<Swap<SessionRecord>>;
@@ -204,14 +221,17 @@ export type RunStore = {
    * the session takes no runs any more.
    */
   create(
-    run: Omit<RunRecord, 'version' | 'stopRequestedAt' | 'heldBy' | 'usage' | 'artifacts' | 'filesExpired'>,
+    run: Omit<
+      RunRecord,
+      'team' | 'version' | 'stopRequestedAt' | 'heldBy' | 'usage' | 'artifacts' | 'filesExpired'
+    >,
     options: { env: Readonly<Record<string, string>>; claim: Claim | null; livePerOwnerMax: number },
   ): Promise<Creation<RunRecord, 'quota' | 'closed'>>;
   /** Null for absent and removed runs. */
   get(id: RunId): Promise<RunRecord | null>;
   list(
     filter: {
-      owner?: ActorId | undefined;
+      within?: Within | undefined;
       session?: SessionId | undefined;
       phase?: RunPhase | undefined;
       name?: string | undefined;
@@ -271,30 +291,39 @@ export type Affected = readonly { readonly run: RunId; readonly generation: numb
 export type PolicyStore = {
   /**
    * Adds a generation, and one to the compiled policy of every live run that names it, in one commit. `current`
-   * is the generation that the writer read; null where it read that there is no such policy.
+   * is the generation that the writer read; null where it read that there is no such policy. A team that is
+   * undefined stays as it was; `team` where there is no such team. The owner of a name stays, its removal too.
    */
   put(
-    policy: Omit<CurrentPolicy, 'generation'>,
+    policy: Omit<CurrentPolicy, 'generation' | 'owner' | 'team'> & {
+      readonly team: string | null | undefined;
+    },
     current: number | null,
   ): Promise<
     | { readonly outcome: 'written'; readonly record: CurrentPolicy; readonly affected: Affected }
     | { readonly outcome: 'stale' }
+    | { readonly outcome: 'team' }
   >;
   /** Adds a generation without a document; `absent` where there is no such policy. */
   remove(
-    policy: Omit<PolicyRecord, 'generation' | 'document'>,
+    policy: Omit<PolicyRecord, 'generation' | 'document' | 'owner' | 'team'>,
   ): Promise<
     | { readonly outcome: 'written'; readonly record: PolicyRecord; readonly affected: Affected }
     | { readonly outcome: 'absent' }
   >;
   /** Null for absent and removed policies. */
   get(name: string): Promise<CurrentPolicy | null>;
+  /** The last generation, which may be its removal; null where the name was never used. */
+  newest(name: string): Promise<PolicyRecord | null>;
   /** Null where the name never had such a generation. */
   getGeneration(name: string, generation: number): Promise<PolicyRecord | null>;
   /** The current ones of these names, in no order. */
   getAll(names: readonly string[]): Promise<readonly CurrentPolicy[]>;
-  /** Current ones, by name. */
-  list(page: { after: string | null; limit: number }): Promise<Listed<PolicySummary>>;
+  /** Current ones, by name; those that everybody sees are within everybody's reach. */
+  list(
+    filter: { within?: Within | undefined },
+    page: { after: string | null; limit: number },
+  ): Promise<Listed<PolicySummary>>;
   /** Newest first; `before` is the last generation of the page before. */
   history(name: string, page: { before: number | null; limit: number }): Promise<Listed<PolicySummary>>;
 };
@@ -326,7 +355,7 @@ export type FlowStore = {
    */
   runsSince(
     since: number,
-    filter: { owner?: ActorId | undefined; session?: SessionId | undefined },
+    filter: { within?: Within | undefined; session?: SessionId | undefined },
     page: { after: EndedRun | null; limit: number },
   ): Promise<Listed<EndedRun>>;
   countsOf(run: RunId): Promise<FlowCounts>;

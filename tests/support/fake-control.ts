@@ -286,6 +286,7 @@ function fakeSessions(state: FakeState): Control['sessions'] {
         name: request.name ?? null,
         phase: 'pending',
         owner: caller.actor.id,
+        team: request.team ?? null,
         repo: request.repo !== undefined,
         egress: { names: request.egress ?? [], mode: 'restricted' },
         remote: null,
@@ -488,8 +489,14 @@ function fakePolicies(state: FakeState): Control['policies'] {
   const current = (name: string) => state.policies.get(name)?.at(-1) ?? null;
   const summaries = (name: string) =>
     (state.policies.get(name) ?? []).map((view, index) => {
-      const { author = 'user:owner', reason = null, createdAt = now } = view ?? {};
-      return { name, generation: index + 1, author, reason, createdAt, removed: view === null };
+      const {
+        owner = 'user:owner',
+        team = null,
+        author = owner,
+        reason = null,
+        createdAt = now,
+      } = view ?? {};
+      return { name, generation: index + 1, owner, team, author, reason, createdAt, removed: view === null };
     });
   return {
     async simulate(caller, { policies, since }) {
@@ -498,7 +505,7 @@ function fakePolicies(state: FakeState): Control['policies'] {
       const more = { groups: 0, flows: 0 };
       return { since: since ?? now, runs: 0, totals, groups: [], more, truncated: false };
     },
-    async put(caller, name, { document, reason = null }, ifMatch) {
+    async put(caller, name, { document, reason = null, team = null }, ifMatch) {
       gate(caller, 'policy:write', name);
       const before = current(name);
       if ((before?.generation ?? null) !== ifMatch)
@@ -507,7 +514,8 @@ function fakePolicies(state: FakeState): Control['policies'] {
         });
       const generations = state.policies.get(name) ?? [];
       const generation = generations.length + 1;
-      const view = { name, generation, author: caller.actor.id, reason, createdAt: now, document };
+      const owned = { owner: caller.actor.id, team, author: caller.actor.id };
+      const view = { name, generation, ...owned, reason, createdAt: now, document };
       state.policies.set(name, [...generations, view]);
       return { view, version: generation };
     },

@@ -8,7 +8,7 @@ export async function standsForSomething(store: Store, name: string): Promise<bo
   const one = { after: null, limit: 1 };
   const [tokens, sessions] = await Promise.all([
     store.tokens.list({ actor }, one),
-    store.sessions.list({ owner: actor }, one),
+    store.sessions.list({ within: { owner: actor, teams: [] } }, one),
   ]);
   return tokens.records.length + sessions.records.length > 0;
 }

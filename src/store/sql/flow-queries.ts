@@ -5,6 +5,7 @@ import type { RunId } from '../../model/ids.ts';
 import { storeLimits } from '../limits.ts';
 import type { FlowCounts, FlowStore } from '../store.ts';
 import type { GroupCommit } from './group-commit.ts';
+import { idsWithin } from './reach.ts';
 import { flowOf } from './rows.ts';
 import type { Tables } from './tables.ts';
 
@@ -127,26 +128,28 @@ async function newest(
 
 async function runsSince(
   db: Database,
-  ...[since, { owner, session }, { after, limit }]: Parameters<FlowStore['runsSince']>
+  ...[since, filter, page]: Parameters<FlowStore['runsSince']>
 ): ReturnType<FlowStore['runsSince']> {
+  const { limit } = page;
+  const { within } = filter;
   assert(limit >= 1 && limit <= storeLimits.pageRecordsMax, 'a page has a bounded size');
-  let query = db
+  let ids = firstSince(db, since, filter, page);
+  if (within !== undefined)
+    ids = ids.where(
+      'id',
+      'in',
+      idsWithin(db, within, (column, value) => firstSince(db, since, filter, page).where(column, '=', value)),
+    );
+  const rows = await db
     .selectFrom('runs')
     .select((build) => [
       'id',
       'finished_at',
       build.exists(build.selectFrom('flows').select('flows.id').whereRef('run', '=', 'runs.id')).as('flows'),
     ])
-    .where(sql<boolean>`files_expired = 0 and finished_at is not null`)
-    .where('removed_at', 'is', null)
-    .where('finished_at', '>=', since);
-  if (owner !== undefined) query = query.where('owner', '=', owner);
-  if (session !== undefined) query = query.where('session', '=', session);
-  if (after !== null) query = query.where(sql<boolean>`(finished_at, id) < (${after.endedAt}, ${after.id})`);
-  const rows = await query
+    .where('id', 'in', ids)
     .orderBy('finished_at', 'desc')
     .orderBy('id', 'desc')
-    .limit(limit + 1)
     .execute();
   const records = rows.slice(0, limit).map(({ id, finished_at, flows }) => ({
     id: id as RunId,
@@ -154,6 +157,25 @@ async function runsSince(
     hasFlows: Boolean(flows),
   }));
   return { records, more: rows.length > limit };
+}
+
+/** One more than the page holds, whoever may see it. */
+function firstSince(
+  db: Database,
+  ...[since, { session }, { after, limit }]: Parameters<FlowStore['runsSince']>
+) {
+  let query = db
+    .selectFrom('runs')
+    .select('id')
+    .where(sql<boolean>`files_expired = 0 and finished_at is not null`)
+    .where('removed_at', 'is', null)
+    .where('finished_at', '>=', since);
+  if (session !== undefined) query = query.where('session', '=', session);
+  if (after !== null) query = query.where(sql<boolean>`(finished_at, id) < (${after.endedAt}, ${after.id})`);
+  return query
+    .orderBy('finished_at', 'desc')
+    .orderBy('id', 'desc')
+    .limit(limit + 1);
 }
 
 async function countsOf(db: Database, run: RunId): Promise<FlowCounts> {

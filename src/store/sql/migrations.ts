@@ -1,6 +1,7 @@
 import { type Kysely, sql } from 'kysely';
 import type { Migration, MigrationProvider } from 'kysely/migration';
 import { identity } from './identity-migration.ts';
+import { teamOwnership } from './ownership-migration.ts';
 import type { Tables } from './tables.ts';
 
 /**
@@ -12,6 +13,7 @@ const migrations: Record<string, Migration> = {
   '0002-egress': { up: egress },
   '0003-egress-by-session': { up: egressBySession },
   '0004-identity': { up: identity },
+  '0005-team-ownership': { up: teamOwnership },
 };
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations };

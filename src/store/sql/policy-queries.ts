@@ -6,14 +6,26 @@ import type { Affected, CurrentPolicy, Listed, PolicyRecord, PolicyStore, Policy
 import type { GroupCommit } from './group-commit.ts';
 import { policyOf, policySummaryOf } from './rows.ts';
 import type { Tables } from './tables.ts';
+import { isTeam } from './team-members.ts';
 
 type Database = Kysely<Tables>;
 
-const policyColumns = ['name', 'generation', 'document', 'author', 'reason', 'created_at'] as const;
+const policyColumns = [
+  'name',
+  'generation',
+  'document',
+  'owner',
+  'team',
+  'author',
+  'reason',
+  'created_at',
+] as const;
 
 const summaryColumns = [
   'name',
   'generation',
+  'owner',
+  'team',
   'author',
   'reason',
   'created_at',
@@ -30,6 +42,7 @@ export function policyQueries(reader: Database, writer: GroupCommit): PolicyStor
       const record = row === undefined ? null : policyOf(row);
       return record !== null && isCurrent(record) ? record : null;
     },
+    newest: (name) => newest(reader, name),
     getGeneration: async (name, generation) => {
       const row = await select()
         .where('name', '=', name)
@@ -42,7 +55,7 @@ export function policyQueries(reader: Database, writer: GroupCommit): PolicyStor
       const rows = await select().where('name', 'in', names).where('current', '=', 1).execute();
       return rows.map(policyOf).filter(isCurrent);
     },
-    list: (page) => list(reader, page),
+    list: (filter, page) => list(reader, filter, page),
     history: (name, page) => history(reader, name, page),
   };
 }
@@ -68,7 +81,10 @@ async function put(
   const before = await newest(db, policy.name);
   const known = before === null || before.document === null ? null : before.generation;
   if (known !== current) return { outcome: 'stale' };
-  const record = { ...policy, generation: (before?.generation ?? 0) + 1 };
+  const { team = before?.team ?? null } = policy;
+  if (typeof policy.team === 'string' && !(await isTeam(db, policy.team))) return { outcome: 'team' };
+  const owner = before?.owner ?? policy.author;
+  const record = { ...policy, owner, team, generation: (before?.generation ?? 0) + 1 };
   await append(db, record);
   return { outcome: 'written', record, affected: await recompile(db, policy.name) };
 }
@@ -79,13 +95,14 @@ async function remove(
 ): ReturnType<PolicyStore['remove']> {
   const before = await newest(db, policy.name);
   if (before === null || before.document === null) return { outcome: 'absent' };
-  const record = { ...policy, document: null, generation: before.generation + 1 };
+  const { owner, team } = before;
+  const record = { ...policy, owner, team, document: null, generation: before.generation + 1 };
   await append(db, record);
   return { outcome: 'written', record, affected: await recompile(db, policy.name) };
 }
 
 async function append(db: Database, record: PolicyRecord): Promise<void> {
-  const { name, generation, document, author, reason, createdAt } = record;
+  const { name, generation, document, owner, team, author, reason, createdAt } = record;
   await db
     .updateTable('policies')
     .set({ current: 0 })
@@ -99,6 +116,8 @@ async function append(db: Database, record: PolicyRecord): Promise<void> {
       generation,
       current: 1,
       document: document === null ? null : JSON.stringify(document),
+      owner,
+      team,
       author,
       reason,
       created_at: createdAt,
@@ -130,7 +149,7 @@ async function recompile(db: Database, name: string): Promise<Affected> {
 
 async function list(
   db: Database,
-  { after, limit }: Parameters<PolicyStore['list']>[0],
+  ...[{ within }, { after, limit }]: Parameters<PolicyStore['list']>
 ): Promise<Listed<PolicySummary>> {
   assertLimit(limit);
   let query = db
@@ -138,6 +157,14 @@ async function list(
     .select(summaryColumns)
     .where('current', '=', 1)
     .where('document', 'is not', null);
+  if (within !== undefined)
+    query = query.where((build) =>
+      build.or([
+        build('team', 'is', null),
+        build('owner', '=', within.owner),
+        ...(within.teams.length === 0 ? [] : [build('team', 'in', within.teams)]),
+      ]),
+    );
   if (after !== null) query = query.where('name', '>', after);
   const rows = await query
     .orderBy('name')

@@ -25,6 +25,7 @@ export function sessionOf(row: SessionRow): SessionRecord {
     name: row.name,
     phase: row.phase as SessionPhase,
     owner: row.owner as ActorId,
+    team: row.team,
     repo: row.repo === null ? null : JSON.parse(row.repo),
     egress: { names: namesOf(row.egress_names), reason: row.egress_reason },
     createdAt: row.created_at,
@@ -45,6 +46,7 @@ export function runOf(row: RunRow): RunRecord {
     parent: row.parent as RunId | null,
     name: row.name,
     owner: row.owner as ActorId,
+    team: row.team,
     spec: JSON.parse(row.spec),
     egress: {
       names: namesOf(row.egress_names),
@@ -133,6 +135,8 @@ export function policyOf(row: PolicyRow): PolicyRecord {
     name: row.name,
     generation: row.generation,
     document: row.document === null ? null : JSON.parse(row.document),
+    owner: row.owner as ActorId,
+    team: row.team,
     author: row.author as ActorId,
     reason: row.reason,
     createdAt: row.created_at,
@@ -140,9 +144,10 @@ export function policyOf(row: PolicyRow): PolicyRecord {
 }
 
 export function policySummaryOf(row: Omit<PolicyRow, 'document'> & { removed: number }): PolicySummary {
-  const { name, generation, reason } = row;
-  const author = row.author as ActorId;
-  return { name, generation, author, reason, createdAt: row.created_at, removed: Number(row.removed) === 1 };
+  const { name, generation, team, reason } = row;
+  const [owner, author] = [row.owner as ActorId, row.author as ActorId];
+  const removed = Number(row.removed) === 1;
+  return { name, generation, owner, team, author, reason, createdAt: row.created_at, removed };
 }
 
 export function flowOf(row: FlowRow): FlowRecord {

@@ -3,10 +3,11 @@ import { CompiledQuery, type Kysely, sql } from 'kysely';
 import type { RunId, SessionId } from '../../model/ids.ts';
 import type { RunPhase } from '../../model/run.ts';
 import { storeLimits } from '../limits.ts';
-import type { RunStore, RunWrite, RunWritten } from '../store.ts';
+import type { Page, RunStore, RunWrite, RunWritten } from '../store.ts';
 import { takeClaim } from './claims.ts';
 import type { GroupCommit } from './group-commit.ts';
 import { assertPage, olderThan } from './paging.ts';
+import { idsWithin } from './reach.ts';
 import { keepsEnvironment, runOf, stateColumns } from './rows.ts';
 import { runColumns, writeRun } from './run-writes.ts';
 import type { RunRow, Tables } from './tables.ts';
@@ -119,7 +120,7 @@ async function create(
   assert(keepsEnvironment(run.state), 'a new run has not started');
   const session = await db
     .selectFrom('sessions')
-    .select(['phase'])
+    .select(['phase', 'team'])
     .where('id', '=', run.session)
     .executeTakeFirst();
   const refused = await refusal(db, run.owner, session?.phase ?? 'closed', livePerOwnerMax);
@@ -134,6 +135,7 @@ async function create(
       parent: run.parent,
       name: run.name,
       owner: run.owner,
+      team: session?.team ?? null,
       spec: JSON.stringify(run.spec),
       egress_names: JSON.stringify(run.egress.names),
       egress_reason: run.egress.reason,
@@ -147,7 +149,8 @@ async function create(
       ...stateColumns(run.state),
     })
     .execute();
-  const record = { ...run, stopRequestedAt: null, heldBy: null, usage: null, artifacts: [] };
+  const team = session?.team ?? null;
+  const record = { ...run, team, stopRequestedAt: null, heldBy: null, usage: null, artifacts: [] };
   return { outcome: 'created', record: { ...record, filesExpired: false, version: 1 } };
 }
 
@@ -173,20 +176,15 @@ async function list(
   ...[filter, page]: Parameters<RunStore['list']>
 ): ReturnType<RunStore['list']> {
   assertPage(page);
-  let query = db
-    .selectFrom('runs')
-    .select(['id', sql<number>`length(spec)`.as('size')])
-    .where('removed_at', 'is', null);
-  if (filter.owner !== undefined) query = query.where('owner', '=', filter.owner);
-  if (filter.session !== undefined) query = query.where('session', '=', filter.session);
-  if (filter.phase !== undefined) query = query.where('phase', '=', filter.phase);
-  if (filter.name !== undefined) query = query.where('name', '=', filter.name);
-  if (page.after !== null) query = query.where(olderThan(page.after));
-  const found = await query
-    .orderBy('created_at', 'desc')
-    .orderBy('id', 'desc')
-    .limit(page.limit + 1)
-    .execute();
+  const { within } = filter;
+  const found = await (within === undefined
+    ? first(db, filter, page)
+    : first(db, filter, page).where(
+        'id',
+        'in',
+        idsWithin(db, within, (column, value) => first(db, filter, page).where(column, '=', value)),
+      )
+  ).execute();
   const ids = fitting(found.slice(0, page.limit));
   if (ids.length === 0) return { records: [], more: false };
   const rows = await db
@@ -197,6 +195,22 @@ async function list(
     .orderBy('id', 'desc')
     .execute();
   return { records: rows.map(runOf), more: found.length > ids.length };
+}
+
+/** One more than the page holds, whoever may see it. */
+function first(db: Database, filter: Parameters<RunStore['list']>[0], page: Page) {
+  let query = db
+    .selectFrom('runs')
+    .select(['id', sql<number>`length(spec)`.as('size')])
+    .where('removed_at', 'is', null);
+  if (filter.session !== undefined) query = query.where('session', '=', filter.session);
+  if (filter.phase !== undefined) query = query.where('phase', '=', filter.phase);
+  if (filter.name !== undefined) query = query.where('name', '=', filter.name);
+  if (page.after !== null) query = query.where(olderThan(page.after));
+  return query
+    .orderBy('created_at', 'desc')
+    .orderBy('id', 'desc')
+    .limit(page.limit + 1);
 }
 
 function fitting(found: readonly { id: string; size: number }[]): string[] {

@@ -11,6 +11,7 @@ export const runColumns = [
   'parent',
   'name',
   'owner',
+  'team',
   'spec',
   'egress_names',
   'egress_reason',

@@ -2,13 +2,15 @@ import assert from 'node:assert/strict';
 import { type ExpressionBuilder, type Kysely, sql } from 'kysely';
 import type { SessionId } from '../../model/ids.ts';
 import { mayAdvanceSession, type SessionPhase } from '../../model/session.ts';
-import type { RunRecord, SessionRecord, SessionStore } from '../store.ts';
+import type { Page, RunRecord, SessionRecord, SessionStore } from '../store.ts';
 import { takeClaim } from './claims.ts';
 import type { GroupCommit } from './group-commit.ts';
 import { olderThan, pageOf } from './paging.ts';
+import { idsWithin } from './reach.ts';
 import { sessionOf } from './rows.ts';
 import { writeRun } from './run-writes.ts';
 import type { Tables } from './tables.ts';
+import { isTeam } from './team-members.ts';
 
 type Database = Kysely<Tables>;
 
@@ -73,6 +75,7 @@ async function create(
     name: session.name,
     phase: session.phase,
     owner: session.owner,
+    team: session.team,
     repo: session.repo === null ? null : JSON.stringify(session.repo),
     egress_names: JSON.stringify(session.egress.names),
     egress_reason: session.egress.reason,
@@ -80,6 +83,7 @@ async function create(
     closed_at: session.closedAt,
     version: 1,
   };
+  if (session.team !== null && !(await isTeam(db, session.team))) return await undo(db, claim, 'team');
   const upload = session.repo !== null && 'upload' in session.repo ? session.repo.upload : null;
   if (upload !== null && !(await uploadIsFree(db, upload, session.owner)))
     return await undo(db, claim, 'upload');
@@ -120,17 +124,32 @@ async function list(
   db: Database,
   ...[filter, page]: Parameters<SessionStore['list']>
 ): ReturnType<SessionStore['list']> {
-  let query = selectSessions(db);
-  if (filter.owner !== undefined) query = query.where('owner', '=', filter.owner);
+  const { within } = filter;
+  let ids = first(db, filter, page);
+  if (within !== undefined)
+    ids = ids.where(
+      'id',
+      'in',
+      idsWithin(db, within, (column, value) => first(db, filter, page).where(column, '=', value)),
+    );
+  const rows = await selectSessions(db)
+    .where('id', 'in', ids)
+    .orderBy('created_at', 'desc')
+    .orderBy('id', 'desc')
+    .execute();
+  return pageOf(rows, page, sessionOf);
+}
+
+/** One more than the page holds, whoever may see it. */
+function first(db: Database, filter: Parameters<SessionStore['list']>[0], page: Page) {
+  let query = db.selectFrom('sessions').select('id');
   if (filter.phase !== undefined) query = query.where('phase', '=', filter.phase);
   if (filter.name !== undefined) query = query.where('name', '=', filter.name);
   if (page.after !== null) query = query.where(olderThan(page.after));
-  const rows = await query
+  return query
     .orderBy('created_at', 'desc')
     .orderBy('id', 'desc')
-    .limit(page.limit + 1)
-    .execute();
-  return pageOf(rows, page, sessionOf);
+    .limit(page.limit + 1);
 }
 
 async function rename(

@@ -19,6 +19,7 @@ export type SessionsTable = {
   name: string | null;
   phase: string;
   owner: Fixed<string>;
+  team: string | null;
   repo: Fixed<string | null>;
   egress_names: Fixed<string>;
   egress_reason: Fixed<string | null>;
@@ -33,6 +34,7 @@ export type RunsTable = {
   parent: Fixed<string | null>;
   name: string | null;
   owner: Fixed<string>;
+  team: string | null;
   spec: Fixed<string>;
   env: string | null;
   egress_names: Fixed<string>;
@@ -93,6 +95,8 @@ export type PoliciesTable = {
   /** 1 for the newest generation of a name, 0 for the others. */
   current: number;
   document: Fixed<string | null>;
+  owner: Fixed<string>;
+  team: string | null;
   author: Fixed<string>;
   reason: Fixed<string | null>;
   created_at: Fixed<number>;

@@ -4,6 +4,17 @@ import type { Tables } from './tables.ts';
 
 type Database = Kysely<Tables>;
 
+/** Whether there is a team of this name. */
+export async function isTeam(db: Database, name: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('teams')
+    .select('name')
+    .where('name', '=', name)
+    .where('removed_at', 'is', null)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
 /** Makes an actor a member of teams, which are made where they are not there. */
 export async function joinTeams(
   db: Database,

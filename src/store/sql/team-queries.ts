@@ -2,6 +2,7 @@ import type { Kysely } from 'kysely';
 import type { Clock } from '../../base/clock.ts';
 import type { ActorId } from '../../model/actor.ts';
 import type { TeamRecord, TeamStore } from '../identity-store.ts';
+import { ownerAlone } from '../store.ts';
 import type { NoteChanges } from './change-queries.ts';
 import type { GroupCommit } from './group-commit.ts';
 import type { TeamRow } from './identity-tables.ts';
@@ -138,6 +139,14 @@ async function remove(db: Database, { note, clock }: Writing, name: string): Pro
     .executeTakeFirst();
   if (row === undefined) return false;
   await db.deleteFrom('team_members').where('team', '=', name).execute();
+  await unshare(db, name);
   await note(db, 'team', name);
   return true;
+}
+
+/** A team that is made later under the same name finds nothing, and what was a team's is not everybody's. */
+async function unshare(db: Database, name: string): Promise<void> {
+  await db.updateTable('sessions').set({ team: null }).where('team', '=', name).execute();
+  await db.updateTable('runs').set({ team: null }).where('team', '=', name).execute();
+  await db.updateTable('policies').set({ team: ownerAlone }).where('team', '=', name).execute();
 }

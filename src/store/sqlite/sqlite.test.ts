@@ -37,6 +37,16 @@ identityConformance('SQLite', async () => {
   return { store, other, remove: () => rm(folder, { recursive: true, force: true }) };
 });
 
+async function migratedTo(file: string, last: string) {
+  const raw = new SqliteFile(file);
+  const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: raw }) });
+  const all = Object.entries(await migrationProvider.getMigrations());
+  const some = Object.fromEntries(all.filter(([name]) => name <= last));
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => some } });
+  assert.equal((await migrator.migrateToLatest()).error, undefined);
+  return { raw, db };
+}
+
 const unavailable = (detail: RegExp) => (error: unknown) => {
   assert(error instanceof Fault);
   assert.equal(error.code, 'store.unavailable');
@@ -87,14 +97,9 @@ describe('SQLite file', () => {
       );
     }));
 
-  it('of the version before keeps its rows, whose runs then reach nothing', () =>
+  it('of the first version keeps its rows, whose runs then reach nothing', () =>
     inFolder(async (file) => {
-      const provider = await migrationProvider.getMigrations();
-      const raw = new SqliteFile(file);
-      const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: raw }) });
-      const foundation = { '0001-foundation': provider['0001-foundation']! };
-      const migrator = new Migrator({ db, provider: { getMigrations: async () => foundation } });
-      assert.equal((await migrator.migrateToLatest()).error, undefined);
+      const { raw, db } = await migratedTo(file, '0001-foundation');
       const session = newId('session', 1);
       const run = newId('run', 1);
       raw
@@ -109,6 +114,23 @@ describe('SQLite file', () => {
       const store = await openSqliteStore({ file });
       assert.deepEqual((await store.runs.get(run))?.egress, { names: [], reason: null, generation: 1 });
       assert.equal((await store.sessions.get(session))?.liveRuns, 1);
+      assert.equal((await store.runs.get(run))?.team, null);
+      await store.close();
+    }));
+
+  it('from before teams keeps its policies, which belong to who made them first and which everybody sees', () =>
+    inFolder(async (file) => {
+      const { raw, db } = await migratedTo(file, '0003-egress-by-session');
+      const insert = raw.prepare(
+        'insert into policies (name, generation, current, document, author, created_at) values (?, ?, ?, ?, ?, 1)',
+      );
+      insert.run('web', 1, 0, '{"rules":[]}', 'user:ann');
+      insert.run('web', 2, 1, '{"rules":[]}', 'user:bob');
+      await db.destroy();
+      const store = await openSqliteStore({ file });
+      const { owner, team, author } = (await store.policies.get('web'))!;
+      assert.deepEqual([owner, team, author], ['user:ann', null, 'user:bob']);
+      assert.equal((await store.policies.getGeneration('web', 1))?.owner, 'user:ann');
       await store.close();
     }));
 
@@ -130,6 +152,7 @@ describe('SQLite file', () => {
           name: null,
           phase: 'pending',
           owner: 'user:ann',
+          team: null,
           repo: null,
           egress: { names: [], reason: null },
           createdAt: 1,
