@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { type ActionName, actionSpec, type ResourceKind } from '../model/actions.ts';
+import { type ActionName, actionSpec } from '../model/actions.ts';
 import type { Actor } from '../model/actor.ts';
 import { type Access, type Decision, type DecisionContext, inReach, type Resource } from '../model/decide.ts';
+import { readingOf } from '../model/reading.ts';
 import type { Cedar } from './cedar.ts';
 import { cedarRequest } from './cedar-request.ts';
 import { DecisionCache } from './decision-cache.ts';
@@ -148,22 +149,3 @@ function keyOfActor(actor: Actor): string {
   actorKeys.set(actor, key);
   return key;
 }
-
-/** The act of looking at one thing of a kind. */
-const readingOf: Readonly<Partial<Record<ResourceKind, ActionName>>> = {
-  session: 'session.read',
-  run: 'run.read',
-  policy: 'policy.read',
-  token: 'token.list',
-  user: 'user.read',
-  invitation: 'invitation.list',
-  team: 'team.read',
-  role: 'role.list',
-  agent: 'agent.read',
-  elevation: 'elevation.list',
-  'access-policy': 'access-policy.read',
-  key: 'key.list',
-  flag: 'flag.list',
-  audit: 'audit.read',
-  cluster: 'metrics.read',
-};

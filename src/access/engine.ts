@@ -35,9 +35,15 @@ export type AccessEngine = Access & {
   explain(actor: Actor, action: ActionName, resource: Resource, context: DecisionContext): Explanation;
   /** Whether a text could be a document. Changes nothing. */
   check(text: string): CheckResult;
-  /** Decides as if these were the administrators' documents; what is wrong with them where they cannot be. */
+  /**
+   * Decides as if these were the administrators' documents, until the next trial; what is wrong with them where they
+   * cannot be, or are too many.
+   */
   trial(documents: readonly AccessDocument[]): Access | { readonly problems: readonly DocumentProblem[] };
-  /** All of them are in force from now on, or none of them and what was before stays. */
+  /**
+   * All of them are in force from now on, or none of them and what was before stays. However many they are: what two
+   * processes took at once is not refused by a third.
+   */
   replace(documents: readonly AccessDocument[]): readonly DocumentProblem[];
   /** The policies that ship, with the client networks of this instance, as one text. */
   readonly shipped: string;
@@ -87,6 +93,10 @@ class CedarEngine implements AccessEngine {
   trial(documents: readonly AccessDocument[]): Access | { problems: readonly DocumentProblem[] } {
     const named = this.#compile(documents);
     if ('problems' in named) return named;
+    const { policiesMax } = accessLimits;
+    const message = `All documents together may hold at most ${policiesMax} policies.`;
+    if (named.policies.length > policiesMax)
+      return { problems: [{ document: documents.at(-1)!.name, line: 1, column: 1, message }] };
     return new Decider(this.#cedar, 'trial', this.#policies, named.policies);
   }
 
@@ -112,15 +122,6 @@ class CedarEngine implements AccessEngine {
         problems.push(...checked.problems.map((problem) => ({ ...problem, document: name })));
       else policies.push(...named(name, checked.policies));
     }
-    const { policiesMax } = accessLimits;
-    const document = documents.at(-1)?.name ?? '';
-    if (policies.length > policiesMax)
-      problems.push({
-        document,
-        line: 1,
-        column: 1,
-        message: `All documents together may hold at most ${policiesMax} policies.`,
-      });
     return problems.length > 0 ? { problems } : { policies };
   }
 }

@@ -1,3 +1,4 @@
+import type { AccessExplanationView, ExplainAccess } from '../contract/access-schemas.ts';
 import type { FlagExplanation, FlagList, FlagView, PutFlag } from '../contract/flags-schemas.ts';
 import type { LogRecord } from '../contract/log-record.ts';
 import type { AnswerDevice, DeviceView, RotateToken, WhoamiView } from '../contract/oauth-schemas.ts';
@@ -22,13 +23,17 @@ import type {
 } from '../contract/schemas.ts';
 import type { Actor } from '../model/actor.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
+import type { AccessPolicyUseCases } from './identity/access-policies.ts';
 import type { AccountUseCases } from './identity/account.ts';
+import type { ElevationUseCases } from './identity/elevations.ts';
 import type { InvitationUseCases } from './identity/invitations.ts';
 import type { KeyUseCases } from './identity/keys.ts';
 import type { OAuth } from './identity/oauth.ts';
 import type { OwnTokens } from './identity/own-tokens.ts';
+import type { RoleUseCases } from './identity/roles.ts';
 import type { SignInUseCases } from './identity/sign-in.ts';
 import type { StepUpUseCases } from './identity/step-up.ts';
+import type { TeamUseCases } from './identity/teams.ts';
 import type { UserUseCases } from './identity/users.ts';
 
 /** Who asks, and through which request; every use case takes one. */
@@ -78,7 +83,10 @@ export type ByteReader = AsyncIterable<Buffer> & {
 export type Readiness = {
   readonly ready: boolean;
   readonly checks: Readonly<
-    Record<'store' | 'audit' | 'runner' | 'flags', { readonly ok: boolean; readonly detail?: string }>
+    Record<
+      'store' | 'audit' | 'access' | 'runner' | 'flags',
+      { readonly ok: boolean; readonly detail?: string }
+    >
   >;
 };
 
@@ -208,6 +216,12 @@ export type Control = {
   readonly account: AccountUseCases;
   readonly users: UserUseCases;
   readonly invitations: InvitationUseCases;
+  readonly roles: RoleUseCases;
+  readonly teams: TeamUseCases;
+  readonly accessPolicies: AccessPolicyUseCases;
+  readonly elevations: ElevationUseCases;
+  /** Why somebody may do something, or may not. */
+  explainAccess(caller: Caller, request: ExplainAccess): Promise<AccessExplanationView>;
   readonly audit: {
     list(
       caller: Caller,

@@ -12,6 +12,10 @@ export const controlLimits = {
   pendingSignInMs: 10 * 60_000,
   pendingTriesMax: 5,
   ticketMs: 120_000,
+  /** After this, stored access policies that could not be loaded are tried again. */
+  accessRetryMs: 1_000,
+  /** How long a request for another role waits for a second person. */
+  elevationWaitMs: 24 * 3600 * 1000,
   /** Different denials counted at a time; past it an actor's denials are counted together. */
   denialsTrackedMax: 4_096,
   /** Events that could not be written and are owed to the log. */

@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { Flags } from '../flags/flags.ts';
 import type { AccessTokens } from '../identity/access-tokens.ts';
+import type { ChangeFeed } from '../identity/change-feed.ts';
 import type { ClientAssertions } from '../identity/client-assertions.ts';
 import type { Identity } from '../identity/identity.ts';
 import type { Principals } from '../identity/principals.ts';
@@ -10,7 +11,6 @@ import type { SignIns } from '../identity/sign-ins.ts';
 import type { SigningKeys } from '../identity/signing-keys.ts';
 import type { Tokens } from '../identity/tokens.ts';
 import type { Actor } from '../model/actor.ts';
-import type { Access } from '../model/decide.ts';
 import { presetRulesWith } from '../model/egress-presets.ts';
 import type { UploadId } from '../model/ids.ts';
 import type { RunLimits } from '../model/limits.ts';
@@ -23,12 +23,14 @@ import { EgressPolicies } from './egress-policies.ts';
 import { EgressRecords } from './egress-records.ts';
 import { EgressSimulations } from './egress-simulations.ts';
 import { type Gate, openGate } from './gate.ts';
+import type { AccessSet } from './identity/access-set.ts';
 import { answerDevice, findDevice } from './identity/devices.ts';
 import { flagUseCases } from './identity/flags.ts';
 import { keyUseCases } from './identity/keys.ts';
 import { oauthUseCases } from './identity/oauth.ts';
 import { ownTokenUseCases, rotateToken } from './identity/own-tokens.ts';
 import { type PeopleOptions, peopleUseCases } from './identity/people.ts';
+import { rightsUseCases } from './identity/rights.ts';
 import { whoami } from './identity/whoami.ts';
 import { LiveRuns } from './live-runs.ts';
 import type { Logger } from './logger.ts';
@@ -57,6 +59,8 @@ export type ControlConfig = SchedulerConfig &
     readonly strictRuns: boolean;
     /** Networks that the preset github is for too, canonical. */
     readonly githubNetworks: readonly string[];
+    /** Whether a second person has to approve that somebody gets another role for a time. */
+    readonly elevationApproval: boolean;
   };
 
 export type ControlOptions = PeopleOptions & {
@@ -70,7 +74,8 @@ export type ControlOptions = PeopleOptions & {
   readonly signingKeys: SigningKeys;
   readonly accessTokens: AccessTokens;
   readonly assertions: ClientAssertions;
-  readonly access: Access;
+  readonly access: AccessSet;
+  readonly changes: ChangeFeed;
   readonly principals: Principals;
   readonly flags: Flags;
   readonly runner: { readonly socketPath: string; readonly key: Buffer };
@@ -119,6 +124,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     policies: policyUseCases(parts),
     flags: flagUseCases({ ...parts, ...options, flagStore: options.store.identity.flags }),
     ...peopleUseCases(options, parts.gate),
+    ...rightsUseCases({ ...options, gate, elevationApproval: config.elevationApproval }),
     audit: auditUseCases({ gate, trail: options.trail }),
     authenticate: (presented, request) => authenticate({ identity, gate }, presented, request),
     renew: async ({ actor, request }) => {
@@ -144,7 +150,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
 }
 
 function assemble({ store, audit, access, flags, runner, clock, config, logger }: ControlOptions) {
-  const gate = openGate({ audit, access, clock, logger });
+  const gate = openGate({ audit, access: access.engine, clock, logger });
   const live = new LiveRuns();
   const presets = presetRulesWith({ github: config.githubNetworks });
   const egressPolicies = new EgressPolicies(store.policies, presets);
@@ -180,7 +186,7 @@ function assemble({ store, audit, access, flags, runner, clock, config, logger }
   });
   const closer = new SessionCloser({ store, link, live, clock, logger });
   const sweeper: Sweeper = new Sweeper({ store, link, closer, gate, clock, logger, arriving }, config);
-  const readings = new Readings({ store, audit, gate, link, flags, clock });
+  const readings = new Readings({ store, audit, access, gate, link, flags, clock });
   const metrics = openMetrics({ store, gate, link, scheduler, readings });
   return {
     store,

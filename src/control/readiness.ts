@@ -5,6 +5,7 @@ import type { Flags } from '../flags/flags.ts';
 import type { Store } from '../store/store.ts';
 import type { Readiness } from './control.ts';
 import type { Gate } from './gate.ts';
+import type { AccessSet } from './identity/access-set.ts';
 import { controlLimits } from './limits.ts';
 import { runnerStatus } from './runner-frames.ts';
 import type { RunnerLink } from './runner-link.ts';
@@ -14,6 +15,7 @@ type Looked = { readonly store: Check; readonly runner: Check };
 type Parts = {
   readonly store: Store;
   readonly audit: AuditLog;
+  readonly access: Pick<AccessSet, 'health'>;
   readonly gate: Gate;
   readonly link: RunnerLink;
   readonly flags: Pick<Flags, 'problems'>;
@@ -39,7 +41,9 @@ export class Readings {
     const [{ store, runner }, audit] = await Promise.all([this.#look(), this.#audit()]);
     // Flags that are not understood are off: that is worth a word, and no reason to take requests elsewhere.
     const flags = this.#flags();
-    return { ready: store.ok && audit.ok && runner.ok, checks: { store, audit, runner, flags } };
+    const access = this.#parts.access.health();
+    const ready = store.ok && audit.ok && access.ok && runner.ok;
+    return { ready, checks: { store, audit, access, runner, flags } };
   }
 
   /** What the runner last said about itself; null where it did not answer. */

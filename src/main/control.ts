@@ -5,6 +5,7 @@ import { openAccessEngine } from '../access/engine.ts';
 import { openAuditLog } from '../audit/log.ts';
 import { systemClock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
+import { openAccessSet } from '../control/identity/access-set.ts';
 import { openControl } from '../control/open.ts';
 import { localOwner } from '../identity/local-owner.ts';
 import { openIdentityDirectory } from '../identity/open.ts';
@@ -70,6 +71,12 @@ async function main(): Promise<void> {
     homeFolder: configuration.homeFolder,
     logger,
   });
+  const access = await openAccessSet({
+    engine: openAccessEngine({ networks: clientNetworks(settings) }),
+    store: store.identity.accessPolicies,
+    changes: directory.changes,
+    logger,
+  });
   const site = openSite(settings);
   const control = await openControl({
     ...directory,
@@ -78,7 +85,7 @@ async function main(): Promise<void> {
     trail: { folder: configuration.auditFolder },
     sealing,
     signIn: site.signIn,
-    access: openAccessEngine({ networks: clientNetworks(settings) }),
+    access,
     flags,
     runner: { socketPath: configuration.runnerSocket, key: readFileSync(join(folder, 'channel.key')) },
     clock: systemClock,
@@ -97,6 +104,7 @@ async function main(): Promise<void> {
   close = async () => {
     await server.close();
     await control.close();
+    access.close();
     await flags.close();
     await directory.close();
     await store.close();
@@ -149,6 +157,7 @@ function controlConfig(settings: Settings) {
     defaultLimits: defaultRunLimits,
     strictRuns: settings.strict === 'yes',
     githubNetworks: settings.githubEgressCidrs,
+    elevationApproval: settings.elevationApproval === 'yes',
   };
 }
 

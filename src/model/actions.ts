@@ -93,6 +93,7 @@ export const actions = {
   'agent.credential.revoke': { needs: 'identity:write', on: 'agent' },
   'elevation.list': { needs: 'identity:read', on: 'elevation' },
   'elevation.decide': { needs: 'identity:write', on: 'elevation', stepUp: true },
+  'elevation.end': { needs: 'identity:write', on: 'elevation' },
   'access-policy.list': { needs: 'identity:read', on: 'access-policy' },
   'access-policy.read': { needs: 'identity:read', on: 'access-policy' },
   'access-policy.put': { needs: 'identity:write', on: 'access-policy', stepUp: true },

@@ -8,6 +8,7 @@ const readiness = z.object({
   checks: z.object({
     store: check,
     audit: check,
+    access: check.describe('Whether the stored access policies are the ones in force'),
     runner: check,
     flags: check.describe(
       'Says what is wrong with feature flags; they are off then, and the server is ready',
@@ -41,7 +42,7 @@ export function healthRoutes(app: App, { control, version }: ServerContext): voi
     config: { open: true },
     schema: {
       operationId: 'readiness',
-      summary: 'Whether store, audit log and runner work, each really tried',
+      summary: 'Whether store, audit log, access policies and runner work, each really tried',
       tags: ['health'],
       querystring: noQuery,
       security: [],

@@ -190,6 +190,7 @@ test('readiness tells which check fails, health does not ask', async (t) => {
     checks: {
       store: { ok: true },
       audit: { ok: false, detail: 'no space' },
+      access: { ok: true },
       runner: { ok: true },
       flags: { ok: true },
     },

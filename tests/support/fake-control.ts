@@ -144,7 +144,13 @@ export function openFakeControl(): FakeControl {
     finish: (run, ending) => state.finish(run, ending),
     ready: {
       ready: true,
-      checks: { store: { ok: true }, audit: { ok: true }, runner: { ok: true }, flags: { ok: true } },
+      checks: {
+        store: { ok: true },
+        audit: { ok: true },
+        access: { ok: true },
+        runner: { ok: true },
+        flags: { ok: true },
+      },
     },
     get failure() {
       return state.failure;
@@ -167,6 +173,11 @@ export function openFakeControl(): FakeControl {
       gate: (caller, needs) => state.gate(caller, needs, { kind: 'key' }),
       tokens: fakeTokens(state),
     }),
+    roles: notFaked<Control['roles']>(),
+    teams: notFaked<Control['teams']>(),
+    accessPolicies: notFaked<Control['accessPolicies']>(),
+    elevations: notFaked<Control['elevations']>(),
+    explainAccess: notFaked<Control['explainAccess']>(),
     audit: {
       list: async (caller) => {
         state.gate(caller, 'audit:read', { kind: 'audit' });

@@ -10,6 +10,7 @@ import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { Fault } from '../../src/contract/faults.ts';
 import type { CreateRun, CreateSession, RunView } from '../../src/contract/schemas.ts';
 import type { Caller, Control } from '../../src/control/control.ts';
+import { type AccessSet, openAccessSet } from '../../src/control/identity/access-set.ts';
 import type { SignInConfig } from '../../src/control/identity/sign-in-parts.ts';
 import type { Logger } from '../../src/control/logger.ts';
 import { type ControlConfig, openControl } from '../../src/control/open.ts';
@@ -36,6 +37,7 @@ export const testConfig: ControlConfig = {
   defaultLimits: defaultRunLimits,
   strictRuns: false,
   githubNetworks: [],
+  elevationApproval: false,
 };
 
 export const testSealing = openSealing(Buffer.alloc(32, 7));
@@ -99,6 +101,7 @@ export class TestControl {
   /** Stands in front of the audit log; a test makes it fail by setting `auditFails`. */
   auditFails = false;
   access!: AccessEngine;
+  accessSet!: AccessSet;
   control!: Control;
   store!: Store;
   directory!: IdentityDirectory;
@@ -146,6 +149,12 @@ export class TestControl {
       onError: () => undefined,
     });
     this.access = openAccessEngine({ networks: anyNetwork });
+    this.accessSet = await openAccessSet({
+      engine: this.access,
+      store: this.store.identity.accessPolicies,
+      changes: this.directory.changes,
+      logger: silent,
+    });
     this.flags = await openFlags({
       store: this.store.identity.flags,
       place: { folder: this.folder },
@@ -158,7 +167,7 @@ export class TestControl {
       ...this.directory,
       sealing: testSealing,
       signIn: this.signIn,
-      access: this.access,
+      access: this.accessSet,
       flags: this.flags,
       runner: { socketPath: join(this.folder, 'runner.sock'), key: this.#key },
       clock,
@@ -198,6 +207,7 @@ export class TestControl {
 
   async stop(): Promise<void> {
     await this.control.close();
+    this.accessSet.close();
     await this.flags.close();
     await this.directory.close();
     await this.audit.close();
