@@ -154,6 +154,14 @@ async function rotate(
     .set({ used_at: now })
     .where('hash', '=', used)
     .where('used_at', 'is', null)
+    .where(({ exists, selectFrom }) =>
+      exists(
+        selectFrom('sign_ins')
+          .select('sign_ins.id')
+          .whereRef('sign_ins.id', '=', 'refresh_tokens.sign_in')
+          .where(works(now)),
+      ),
+    )
     .returning('sign_in')
     .executeTakeFirst();
   if (taken === undefined) return await reused(db, note, used, now);
@@ -161,15 +169,13 @@ async function rotate(
     .updateTable('sign_ins')
     .set({ last_used_at: now })
     .where('id', '=', taken.sign_in)
-    .where(works(now))
     .returningAll()
-    .executeTakeFirst();
-  if (row === undefined) return { outcome: 'absent' };
+    .executeTakeFirstOrThrow();
   await db.insertInto('refresh_tokens').values({ hash: next, sign_in: row.id }).execute();
   return { outcome: 'rotated', record: signInOf(row) };
 }
 
-/** Whoever comes second with a token may be its thief or its owner: neither keeps anything. */
+/** Whoever comes second with a token may be its thief or its owner: neither keeps anything. An unused one is over. */
 async function reused(
   db: Database,
   note: NoteChanges,
@@ -181,6 +187,7 @@ async function reused(
     .innerJoin('sign_ins', 'sign_ins.id', 'refresh_tokens.sign_in')
     .selectAll('sign_ins')
     .where('hash', '=', used)
+    .where('used_at', 'is not', null)
     .executeTakeFirst();
   if (row === undefined) return { outcome: 'absent' };
   await endSignIns(db, note, (build) => build('id', '=', row.id), {
