@@ -11,6 +11,19 @@ export const endpointsFile = new URL('../docs/reference/endpoints.md', import.me
 export const configurationFile = new URL('../docs/reference/configuration.md', import.meta.url);
 
 /** The page that lists every setting, from the table that `up` itself reads by. */
+const commandLineVariables = [
+  '## The command line',
+  '',
+  'What the other commands read from the environment, besides `SEALWRIGHT_HOME`:',
+  '',
+  '| variable | what it is |',
+  '|---|---|',
+  '| `SEALWRIGHT_URL` | the server, in place of the profile’s |',
+  '| `SEALWRIGHT_TOKEN` | the token for it; never on a command line, where other users would read it |',
+  '| `SEALWRIGHT_CA_FILE` | a file with certificates in PEM that an https server’s may be issued by, besides those that Node knows |',
+  '| `SEALWRIGHT_ALLOW_HTTP` | `1` sends the token without TLS over a network, where the way there is safe |',
+];
+
 export function configurationReference(): string {
   return [
     '# Configuration',
@@ -20,6 +33,8 @@ export function configurationReference(): string {
     '`SEALWRIGHT_HOME` names the data folder: `/var/lib/sealwright` for root, else the XDG data folder.',
     '',
     settingsReference(),
+    '',
+    ...commandLineVariables,
     '',
   ].join('\n');
 }

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { Command } from 'commander';
 import { createOAuthClient, type OAuthClient, OAuthRefusal } from '../client/oauth.ts';
 import { commandLineClient, grantTypes, oauthPaths, type TokenAnswer } from '../contract/oauth.ts';
+import { readAuthorities } from './authorities.ts';
 import { hasDisplay, openBrowser } from './browser.ts';
 import { type Context, note, print } from './context.ts';
 import { type Credential, openCredentials, systemKeyring } from './credentials.ts';
@@ -38,7 +39,7 @@ async function login(context: Context, flags: LoginFlags): Promise<void> {
     throw new UsageFailure('--device and --token do not go together');
   if ((environment.variables.SEALWRIGHT_TOKEN ?? '') !== '')
     await note(environment, 'SEALWRIGHT_TOKEN is set, and goes before what you sign in with');
-  const oauth = createOAuthClient({ url });
+  const oauth = createOAuthClient({ url, authorities: await readAuthorities(environment) });
   try {
     const credential: Credential =
       flags.token === true
@@ -169,7 +170,7 @@ async function givenToken({ environment }: Context): Promise<string> {
 async function logout(context: Context): Promise<void> {
   const { environment } = context;
   const { url } = await context.describeTarget();
-  const oauth = createOAuthClient({ url });
+  const oauth = createOAuthClient({ url, authorities: await readAuthorities(environment) });
   try {
     const was = await forget(context, url, oauth);
     await note(environment, was ? `signed out at ${url}` : `you were not signed in at ${url}`);

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { TokenSource } from '../client/connection.ts';
+import { readAuthorities } from './authorities.ts';
 import { openCredentials, systemKeyring } from './credentials.ts';
 import type { Environment } from './environment.ts';
 import { CliFailure, UsageFailure } from './failure.ts';
@@ -10,6 +11,8 @@ export type Target = {
   readonly url: string;
   /** A bearer secret, or where they come from after `login`; null where there is none for this server. */
   readonly token: string | TokenSource | null;
+  /** Certificates in PEM that the server's may be issued by, besides those that Node knows; absent for none. */
+  readonly authorities: string | undefined;
   /** The profile that was read; null where there is none. */
   readonly profilePath: string | null;
   /** Whether the address is this machine's own. */
@@ -36,6 +39,7 @@ export async function chooseTarget(environment: Environment, flags: { url?: stri
   return {
     url,
     token: nonEmpty(variables.SEALWRIGHT_TOKEN) ?? (await signedIn(environment, url)) ?? profileToken,
+    authorities: await readAuthorities(environment),
     profilePath: profile === null ? null : path,
     isLocal: isLoopback(new URL(url)),
     dataFolder: folder,
@@ -52,7 +56,7 @@ async function signedIn(environment: Environment, url: string): Promise<string |
     import('../client/oauth.ts'),
     import('./token-source.ts'),
   ]);
-  const oauth = createOAuthClient({ url });
+  const oauth = createOAuthClient({ url, authorities: await readAuthorities(environment) });
   return signInTokens({ origin: url, credentials, oauth, clock: environment.clock });
 }
 

@@ -78,6 +78,10 @@ function parseObject(text: string): Record<string, unknown> {
   }
 }
 
+/** What Node calls a certificate that was not accepted. */
+const certificateCodes =
+  /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER|ALTNAME|HOSTNAME_MISMATCH|INVALID_CA/;
+
 /** No server answered; says what to do about it. */
 export function unreachable(where: string, cause: unknown): ApiError {
   const { code } = (cause ?? {}) as { code?: unknown };
@@ -87,7 +91,9 @@ export function unreachable(where: string, cause: unknown): ApiError {
       ? 'Is Sealwright running? Start it with `npm start`.'
       : code === 'EACCES'
         ? 'This user may not open it. Use an API token, or ask the machine’s owner.'
-        : 'Check the address and the network.';
+        : typeof code === 'string' && certificateCodes.test(code)
+          ? 'Its certificate is not to be trusted here: name the authority that issued it, in PEM, as SEALWRIGHT_CA_FILE, or the server by a name in its certificate.'
+          : 'Check the address and the network.';
   return new ApiError({
     status: 0,
     code: 'server.unreachable',

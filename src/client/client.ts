@@ -144,6 +144,8 @@ export type ClientOptions = {
   readonly url: string;
   /** Sent as a bearer token. Not needed on the machine's own socket. */
   readonly token?: string | TokenSource | undefined;
+  /** Certificates in PEM that the server's may be issued by, besides those that Node knows. */
+  readonly authorities?: string | undefined;
   /** A Unix socket to use in place of the URL's host. */
   readonly socketPath?: string | undefined;
   /** Used in place of node:http; for browsers and tests. */
@@ -155,8 +157,9 @@ export function createClient(options: ClientOptions): Client {
   const url = new URL(options.url);
   if (url.protocol !== 'http:' && url.protocol !== 'https:')
     throw new TypeError('the URL is not http or https');
-  const { fetch, socketPath } = options;
-  const transport = fetch === undefined ? nodeTransport({ url, socketPath }) : fetchTransport({ url, fetch });
+  const { fetch, socketPath, authorities } = options;
+  const transport =
+    fetch === undefined ? nodeTransport({ url, socketPath, authorities }) : fetchTransport({ url, fetch });
   const connection = new Connection(transport, options.token ?? null);
   return {
     sessions: sessionCalls(connection),

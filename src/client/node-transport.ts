@@ -2,6 +2,7 @@ import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { getCACertificates } from 'node:tls';
 import { unreachable } from './api-error.ts';
 import { clientLimits } from './limits.ts';
 import type { HttpRequest, HttpResponse, Transport } from './transport.ts';
@@ -10,10 +11,19 @@ import type { HttpRequest, HttpResponse, Transport } from './transport.ts';
  * Requests over TCP, TLS or, with `socketPath`, a Unix socket, on kept-alive connections. Only reads are sent a
  * second time, when a kept connection turns out to have been closed.
  */
-export function nodeTransport(options: { url: URL; socketPath?: string | undefined }): Transport {
-  const { url, socketPath } = options;
+export function nodeTransport(options: {
+  url: URL;
+  socketPath?: string | undefined;
+  /** Authorities in PEM besides those that Node knows. */
+  authorities?: string | undefined;
+}): Transport {
+  const { url, socketPath, authorities } = options;
   const library = url.protocol === 'https:' && socketPath === undefined ? https : http;
-  const agent = new library.Agent({ keepAlive: true, maxSockets: 64 });
+  const agent = new library.Agent({
+    keepAlive: true,
+    maxSockets: 64,
+    ...(authorities === undefined ? {} : { ca: [...getCACertificates('default'), authorities] }),
+  });
   const where = socketPath ?? url.origin;
   const target =
     socketPath === undefined

@@ -30,10 +30,16 @@ export type OAuthClient = {
   close(): void;
 };
 
-export function createOAuthClient(options: { url: string; fetch?: Fetch | undefined }): OAuthClient {
+export function createOAuthClient(options: {
+  url: string;
+  fetch?: Fetch | undefined;
+  /** As for `createClient`. */
+  authorities?: string | undefined;
+}): OAuthClient {
   const url = new URL(options.url);
-  const { fetch } = options;
-  const transport = fetch === undefined ? nodeTransport({ url }) : fetchTransport({ url, fetch });
+  const { fetch, authorities } = options;
+  const transport =
+    fetch === undefined ? nodeTransport({ url, authorities }) : fetchTransport({ url, fetch });
   const post = async <T>(path: string, parameters: Parameters): Promise<T> => {
     const form = new URLSearchParams();
     for (const [name, value] of Object.entries(parameters)) if (value !== undefined) form.set(name, value);

@@ -4,18 +4,27 @@ import { Fault } from '../contract/faults.ts';
 
 /**
  * How `up` talks to the processes it starts. The first line of their standard input is their configuration,
- * so that nothing of it is on a command line or in an environment; the end of it means that `up` is gone, and
- * they end too. On file descriptor 3 they answer with one line: that they are ready, or why they are not.
+ * so that nothing of it is on a command line or in an environment; further lines change it, and the end of it means that
+ * `up` is gone, and they end too. On file descriptor 3 they answer with one line: that they are ready, or why they are not.
  */
 export type Readiness = { readonly ready: Record<string, unknown> } | { readonly fatal: string };
 
 const readyFd = 3;
 
-/** Reads the configuration; `onOrphaned` is called once when the parent is gone. */
-export function readConfiguration<T>(onOrphaned: () => void): Promise<T> {
+/**
+ * Reads the configuration; `onOrphaned` is called once when the parent is gone, and `onUpdate` for each line that `up`
+ * writes after it.
+ */
+export function readConfiguration<T>(
+  onOrphaned: () => void,
+  onUpdate: (update: unknown) => void = () => undefined,
+): Promise<T> {
   return new Promise((resolve) => {
     const lines = createInterface({ input: process.stdin });
-    lines.once('line', (line) => resolve(JSON.parse(line) as T));
+    lines.once('line', (first) => {
+      resolve(JSON.parse(first) as T);
+      lines.on('line', (line) => onUpdate(JSON.parse(line)));
+    });
     lines.once('close', onOrphaned);
   });
 }

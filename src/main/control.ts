@@ -13,13 +13,14 @@ import { openSealing } from '../identity/sealing.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import { openServer } from '../server/server.ts';
+import { openTlsSource, type TlsPair, type TlsSource } from '../server/tls.ts';
 import { openSqliteStore } from '../store/sqlite/open.ts';
 import { endOnSignals, readConfiguration, reportFatal, reportReady } from './child.ts';
 import { openFeatureFlags } from './feature-flags.ts';
 import { withFreePort } from './free-port.ts';
 import { openProcessLog } from './process-log.ts';
 import type { Settings } from './settings.ts';
-import { clientNetworks, openSite, signInLives } from './sign-in-site.ts';
+import { clientNetworks, openSite, publicUrlOf, signInLives } from './sign-in-site.ts';
 
 /** What `up` tells control. */
 export type ControlConfiguration = {
@@ -31,6 +32,8 @@ export type ControlConfiguration = {
   readonly runnerSocket: string;
   readonly bootstrapToken: string | null;
   readonly settings: Settings;
+  /** What `listen` speaks TLS with; null for plain HTTP. Updated by `{ tls }`. */
+  readonly tls: TlsPair | null;
   readonly version: string;
 };
 
@@ -41,7 +44,7 @@ async function main(): Promise<void> {
   process.umask(0o077);
   let close = async () => {};
   const end = endOnSignals(() => close());
-  const configuration = await readConfiguration<ControlConfiguration>(end);
+  const { configuration, tls } = await configured(end);
   const { folder, settings } = configuration;
   const logger = openProcessLog('control', settings.logLevel);
   const audit = await openAuditLog({
@@ -52,7 +55,7 @@ async function main(): Promise<void> {
     genesis: publicKeys(folder),
   });
   const listen = await withFreePort(settings.listen);
-  const publicUrl = settings.publicUrl ?? `http://localhost:${listen.port}`;
+  const publicUrl = publicUrlOf(settings, listen.port);
   const store = await openSqliteStore({ file: join(folder, 'store.sqlite') });
   const sealing = openSealing(readFileSync(join(folder, 'identity.key')));
   const directory = await openIdentityDirectory({
@@ -96,6 +99,7 @@ async function main(): Promise<void> {
   rmSync(localSocketPath, { force: true });
   const server = await openServer({
     ...serverOptions(configuration, listen),
+    tls,
     control,
     logger,
     localSocketPath,
@@ -123,6 +127,18 @@ function serverOptions({ settings, version }: ControlConfiguration, listen: Sett
     origins: settings.publicUrl === null ? [] : [settings.publicUrl],
     rateLimits: rateLimits(settings),
   };
+}
+
+/** What `up` says, and what the listener speaks TLS with: `up` hands over each pair that takes the place of another. */
+async function configured(
+  end: () => void,
+): Promise<{ configuration: ControlConfiguration; tls: TlsSource | null }> {
+  let source: ReturnType<typeof openTlsSource> | null = null;
+  const configuration = await readConfiguration<ControlConfiguration>(end, (update) =>
+    source?.change((update as { tls: TlsPair }).tls),
+  );
+  source = configuration.tls === null ? null : openTlsSource(configuration.tls);
+  return { configuration, tls: source };
 }
 
 /** The public halves of the keys that this instance signs with, for the first line of its audit stream. */

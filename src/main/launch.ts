@@ -19,6 +19,8 @@ export type RunningPart = {
   readonly child: ChildProcess;
   readonly ready: Promise<Record<string, unknown>>;
   readonly exited: Promise<number | null>;
+  /** Changes what was configured, in the words of the part. */
+  tell(update: unknown): void;
 };
 
 /** Starts a part. `ready` rejects with what the part itself says is wrong. */
@@ -41,7 +43,8 @@ export function launch(part: Part): RunningPart {
   stdin.write(`${JSON.stringify(part.configuration)}\n`);
   const ready = Promise.race([firstReadiness(child.stdio[3] as Readable, part.name), failed]);
   ready.catch(() => undefined);
-  return { child, ready, exited };
+  const tell = (update: unknown) => void stdin.write(`${JSON.stringify(update)}\n`);
+  return { child, ready, exited, tell };
 }
 
 async function firstReadiness(stream: Readable, name: string): Promise<Record<string, unknown>> {

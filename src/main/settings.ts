@@ -65,14 +65,28 @@ export const settingTable = {
     fallback: { host: '127.0.0.1', port: 7717 } as Listen,
     shape: 'an address and a port, such as 127.0.0.1:7717 or [::1]:7717',
     about:
-      'Where the API listens. Any address but loopback needs trustedProxies, because the server itself speaks no TLS yet.',
+      'Where the API listens. Any address but loopback needs tlsCert and tlsKey, or trustedProxies that end TLS in front.',
     read: readListen,
   } satisfies Setting<Listen>,
+  tlsCert: {
+    fallback: null as string | null,
+    shape: 'the absolute path of a file in PEM',
+    about:
+      "The server's certificate and its chain: with it and tlsKey the server speaks HTTPS itself. Both files are read again when they change, without a restart.",
+    read: readPath,
+  } satisfies Setting<string | null>,
+  tlsKey: {
+    fallback: null as string | null,
+    shape: 'the absolute path of a file in PEM',
+    about:
+      'The private key of tlsCert, without a passphrase. Whoever starts the server must be able to read it.',
+    read: readPath,
+  } satisfies Setting<string | null>,
   publicUrl: {
     fallback: null as string | null,
     shape: 'an http or https URL without a path, such as https://sealwright.example',
     about:
-      'Where people and machines find this server from outside: its own origin, what its tokens name as their issuer, and the host that passkeys belong to. http://localhost and the port of `listen` where absent.',
+      'Where people and machines find this server from outside: its own origin, what its tokens name as their issuer, and the host that passkeys belong to. http://localhost, or https with tlsCert, and the port of `listen` where absent.',
     read: readOrigin,
   } satisfies Setting<string | null>,
   env: choice(['dev', 'prod'], 'dev', 'In prod the bootstrap token is refused altogether.', 'CP_ENV'),
@@ -144,7 +158,7 @@ export const settingTable = {
     shape: 'the absolute path of a file with certificates in PEM',
     about:
       "Authorities of a company's own servers: the gateway verifies upstreams with them too, where it looks into TLS. Read at the start.",
-    read: (text: string) => (isAbsolute(text) ? text : null),
+    read: readPath,
   } satisfies Setting<string | null>,
   githubEgressCidrs: {
     fallback: [] as readonly string[],
@@ -270,6 +284,10 @@ function readListen(text: string): Listen | null {
   return isIP(host) === 0 ? null : { host, port };
 }
 
+function readPath(text: string): string | null {
+  return isAbsolute(text) ? text : null;
+}
+
 /** Plain http is for loopback alone: what crosses a network in the clear is read there. */
 function readOrigin(text: string): string | null {
   if (!URL.canParse(text)) return null;
@@ -324,11 +342,15 @@ function readNetworks(text: string): readonly string[] | null {
   return networks.size > networksMax ? null : [...networks];
 }
 
-function checkListen({ listen, trustedProxies }: Settings): void {
+function checkListen({ listen, tlsCert, tlsKey, trustedProxies }: Settings): void {
+  if ((tlsCert === null) !== (tlsKey === null))
+    throw new SettingError(
+      `${tlsCert === null ? 'tlsCert' : 'tlsKey'}: a certificate and its key are used together: name both, or neither`,
+    );
   const loopback = listen.host === '::1' || /^127\./.test(listen.host);
-  if (loopback || trustedProxies.length > 0) return;
+  if (loopback || tlsCert !== null || trustedProxies.length > 0) return;
   throw new SettingError(
-    `listen: ${listen.host} is not a loopback address, and the server speaks no TLS itself: put a proxy that ends TLS in front of it and name it in trustedProxies (SEALWRIGHT_TRUSTED_PROXIES)`,
+    `listen: ${listen.host} is not a loopback address: name a certificate and its key in tlsCert and tlsKey (SEALWRIGHT_TLS_CERT, SEALWRIGHT_TLS_KEY), or put a proxy that ends TLS in front and name it in trustedProxies (SEALWRIGHT_TRUSTED_PROXIES)`,
   );
 }
 

@@ -11,7 +11,7 @@ export function openSite(settings: Settings): { signIn: SignInConfig; listensAt(
   let port = settings.listen.port;
   const signIn: SignInConfig = {
     get publicUrl() {
-      return settings.publicUrl ?? `http://localhost:${port}`;
+      return publicUrlOf(settings, port);
     },
     localSignIn: settings.localSignIn === 'yes',
     mfaRoles: settings.mfaRoles,
@@ -23,6 +23,11 @@ export function openSite(settings: Settings): { signIn: SignInConfig; listensAt(
       port = taken;
     },
   };
+}
+
+/** The server's own origin: `localhost` where the settings name none. */
+export function publicUrlOf({ publicUrl, tlsCert }: Settings, port: number): string {
+  return publicUrl ?? `${tlsCert === null ? 'http' : 'https'}://localhost:${port}`;
 }
 
 /** How long sign-ins last. */

@@ -31,6 +31,7 @@ import {
   settingTable,
 } from './settings.ts';
 import { stageProgram } from './stage.ts';
+import { followTlsFiles, readTlsPair, tlsPathsOf } from './tls-files.ts';
 import { version } from './version.ts';
 
 /**
@@ -62,8 +63,9 @@ async function main(): Promise<void> {
   try {
     const facts = await supervisor.start();
     const address = String(facts.control.address);
-    supervisor.reconfigureControl(atPortOf(address, parts.control.configuration));
-    await writeOwnProfile(home, address);
+    supervisor.reconfigureControl((configuration) => atPortOf(address, configuration));
+    followTls(parts.control.configuration, supervisor);
+    await writeOwnProfile(home, ownUrl(settings, address));
     await untilReady(home, address);
     announce(home, facts, systemClock.monotonic() - startedAt, token !== null);
   } catch (error) {
@@ -163,6 +165,7 @@ function describeParts(context: {
   const staged = asRoot
     ? stageProgram({ dist, modules: join(dist, '..', 'node_modules'), node: process.execPath, app: home.app })
     : { node: process.execPath, dist };
+  const tlsPaths = tlsPathsOf(settings);
   const control: ControlConfiguration = {
     folder: seen.control,
     auditFolder: seen.audit,
@@ -170,6 +173,7 @@ function describeParts(context: {
     runnerSocket: join(seen.runner, 'runner.sock'),
     bootstrapToken: token,
     settings,
+    tls: tlsPaths === null ? null : readTlsPair(tlsPaths, systemClock.now()),
     version,
   };
   const runner: RunnerConfiguration = {
@@ -198,6 +202,26 @@ function describeParts(context: {
     lockFd,
   });
   return { runner: part('runner', runner), control: part('control', control) };
+}
+
+/**
+ * Another pair in the files reaches control, and one that starts later. It is read here, where the user who started the
+ * server reads it: control may be a user of its own, who must not need the right to.
+ */
+function followTls({ settings, tls }: ControlConfiguration, supervisor: Supervisor): void {
+  const paths = tlsPathsOf(settings);
+  if (paths === null || tls === null) return;
+  followTlsFiles({
+    paths,
+    current: tls,
+    now: () => systemClock.now(),
+    onPair: (pair) => {
+      supervisor.reconfigureControl((before) => ({ ...before, tls: pair }));
+      supervisor.tellControl({ tls: pair });
+    },
+    onProblem: (message) =>
+      console.error(`sealwright: the TLS certificate in use stays, because of what was found: ${message}`),
+  });
 }
 
 /** A control that is started again takes the port that the first one found free, because its callers know that one. */
@@ -244,8 +268,16 @@ class Supervisor {
   }
 
   /** Whatever starts control again uses this configuration. */
-  reconfigureControl(configuration: ControlConfiguration): void {
-    this.#parts.set('control', { ...this.#parts.get('control')!, configuration });
+  reconfigureControl(change: (before: ControlConfiguration) => ControlConfiguration): void {
+    const part = this.#parts.get('control')!;
+    this.#parts.set('control', {
+      ...part,
+      configuration: change(part.configuration as ControlConfiguration),
+    });
+  }
+
+  tellControl(update: Partial<ControlConfiguration>): void {
+    this.#running.get('control')?.tell(update);
   }
 
   /** Control first, so that nothing new begins, then the runner with its sandboxes. */
@@ -289,7 +321,8 @@ async function writeOwnProfile(home: Home, address: string): Promise<void> {
   if (
     known?.home === home.path &&
     known.token !== undefined &&
-    (await accepted(known.url, known.token, address))
+    known.url === address &&
+    (await accepted(home, known.url, known.token))
   )
     return;
   if (known !== null && known.home !== home.path) {
@@ -314,6 +347,11 @@ async function writeOwnProfile(home: Home, address: string): Promise<void> {
   await writeProfile(path, { url: address, token: created.token, home: home.path });
 }
 
+/** Where the CLI of this machine finds the server: with TLS by a name, because certificates are for names. */
+function ownUrl({ tlsCert, publicUrl }: Settings, address: string): string {
+  return tlsCert === null ? address : (publicUrl ?? `https://localhost:${new URL(address).port}`);
+}
+
 /** Over the machine's own socket, where the caller is the owner of the data folder. */
 function ownClient(home: Home, address: string): Client {
   return createClient({ url: address, socketPath: join(home.control, 'local.sock') });
@@ -335,9 +373,9 @@ async function untilReady(home: Home, address: string): Promise<void> {
   }
 }
 
-async function accepted(url: string, token: string, address: string): Promise<boolean> {
-  if (url !== address) return false;
-  return await createClient({ url, token })
+/** Asked on the machine's own socket, where a token that is given counts, and no certificate has to be trusted. */
+async function accepted(home: Home, url: string, token: string): Promise<boolean> {
+  return await createClient({ url, token, socketPath: join(home.control, 'local.sock') })
     .runs.list({ limit: 1 })
     .then(
       () => true,

@@ -5,13 +5,14 @@ import { Agent, get } from 'node:https';
 import { connect as connectTcp } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
-import { changingSource, loopbackPair } from '../../tests/support/certificates.ts';
+import { loopbackPair } from '../../tests/support/certificates.ts';
 import { drain, openRaw, rawExchange } from '../../tests/support/raw-http.ts';
 import { openTestServer } from '../../tests/support/test-server.ts';
+import { openTlsSource } from './tls.ts';
 
 async function openTlsServer(t: TestContext, limits = {}) {
   const first = loopbackPair();
-  const source = changingSource(first);
+  const source = openTlsSource(first);
   const server = await openTestServer(t, { tls: source, limits });
   return { server, source, ca: first.authority };
 }

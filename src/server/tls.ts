@@ -12,6 +12,25 @@ export type TlsSource = {
   onChange(listener: (pair: TlsPair) => void): () => void;
 };
 
+/** A source that `change` gives the next pair to, which must hold as the first one does. */
+export function openTlsSource(first: TlsPair): TlsSource & { change(pair: TlsPair): void } {
+  const listeners = new Set<(pair: TlsPair) => void>();
+  let current = first;
+  return {
+    get current() {
+      return current;
+    },
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    change(pair) {
+      current = pair;
+      for (const listener of listeners) listener(pair);
+    },
+  };
+}
+
 /** Forward secrecy and authenticated encryption alone; those of TLS 1.3 are named, or it would be off. */
 const suites = [
   'TLS_AES_128_GCM_SHA256',

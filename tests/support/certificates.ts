@@ -1,5 +1,5 @@
 import { createAuthority, openIssuer } from '../../src/base/certificates.ts';
-import type { TlsPair, TlsSource } from '../../src/server/tls.ts';
+import type { TlsPair } from '../../src/server/tls.ts';
 
 const loopback = { bytes: Uint8Array.of(127, 0, 0, 1) };
 
@@ -7,23 +7,4 @@ const loopback = { bytes: Uint8Array.of(127, 0, 0, 1) };
 export function loopbackPair(now = Date.now()): TlsPair & { readonly authority: string } {
   const authority = createAuthority(now);
   return { ...openIssuer(authority).leaf(loopback), authority: authority.certificate };
-}
-
-/** A source whose pair a test changes. */
-export function changingSource(first: TlsPair): TlsSource & { change(pair: TlsPair): void } {
-  const listeners = new Set<(pair: TlsPair) => void>();
-  let current = first;
-  return {
-    get current() {
-      return current;
-    },
-    onChange(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    change(pair) {
-      current = pair;
-      for (const listener of listeners) listener(pair);
-    },
-  };
 }

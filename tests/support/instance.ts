@@ -31,6 +31,8 @@ export type InstanceOptions = {
   /** An earlier instance's data folder; a new one where absent. */
   readonly home?: string;
   readonly environment?: Readonly<Record<string, string>>;
+  /** Certificates in PEM that the client trusts besides. */
+  readonly authorities?: string;
   /** Words before the launcher, such as `setpriv --reuid=…`. */
   readonly prefix?: readonly string[];
 };
@@ -52,7 +54,7 @@ export async function startInstance(options: InstanceOptions = {}): Promise<Inst
   return {
     home,
     url,
-    client: createClient({ url, token: bootstrapToken }),
+    client: createClient({ url, token: bootstrapToken, authorities: options.authorities }),
     bootstrapToken,
     process: child,
     pids: () => ({ control: childNamed(child.pid!, 'control'), runner: childNamed(child.pid!, 'runner') }),
@@ -111,7 +113,7 @@ async function readyUrl(child: ChildProcess): Promise<string> {
   const timer = setTimeout(() => child.kill('SIGKILL'), startTimeoutMs);
   try {
     for await (const line of createInterface({ input: child.stdout! })) {
-      const url = /ready at (http:\S+)/.exec(line)?.[1];
+      const url = /ready at (https?:\S+)/.exec(line)?.[1];
       if (url === undefined) continue;
       child.stdout!.resume();
       return url;
