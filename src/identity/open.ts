@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { oauthPaths } from '../contract/oauth.ts';
+import type { Actor } from '../model/actor.ts';
 import { parseId } from '../model/ids.ts';
 import { isTerminal } from '../model/run.ts';
 import type { Store } from '../store/store.ts';
@@ -52,7 +53,7 @@ export async function openIdentityDirectory(options: IdentityDirectoryOptions): 
     changes,
     clock,
     lives,
-    isParentAlive: (parent) => isAlive(store, tokens, parent),
+    parentOf: (parent) => parentOf(store, tokens, parent),
     onError,
   });
   const signingKeys = await openSigningKeys({ store: store.identity.signingKeys, sealing, changes, clock });
@@ -76,13 +77,13 @@ export async function openIdentityDirectory(options: IdentityDirectoryOptions): 
   };
 }
 
-/** Whether the token, credential or run that something was exchanged from still works. */
-async function isAlive(store: Store, tokens: Tokens, parent: string): Promise<boolean> {
+/** Who the token is that something was exchanged from, or that the credential or run still lives. */
+async function parentOf(store: Store, tokens: Tokens, parent: string): Promise<Actor | 'alive' | null> {
   const token = parseId('token', parent);
-  if (token !== null) return (await tokens.actorOf(token)) !== null;
+  if (token !== null) return await tokens.actorOf(token);
   const credential = parseId('credential', parent);
-  if (credential !== null) return (await store.identity.agents.credential(credential)) !== null;
+  if (credential !== null) return (await store.identity.agents.credential(credential)) && 'alive';
   const run = parseId('run', parent);
   const record = run === null ? null : await store.runs.get(run);
-  return record !== null && !isTerminal(record.state.phase);
+  return record === null || isTerminal(record.state.phase) ? null : 'alive';
 }

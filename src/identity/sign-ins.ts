@@ -1,11 +1,11 @@
 import type { Clock } from '../base/clock.ts';
-import type { Actor, ActorId, Reach } from '../model/actor.ts';
-import { newId, type SignInId } from '../model/ids.ts';
+import { type Actor, type ActorId, narrowerReach, type Reach } from '../model/actor.ts';
+import { newId, parseId, type SignInId } from '../model/ids.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import type { SignInRecord, SignInStore } from '../store/identity-store.ts';
 import type { ChangeFeed } from './change-feed.ts';
 import { identityLimits } from './limits.ts';
-import type { Principal, Principals } from './principals.ts';
+import { common, type Principal, type Principals } from './principals.ts';
 import { secretForm, secretHash } from './token-secret.ts';
 
 const cookieForm = secretForm('swb_');
@@ -84,8 +84,8 @@ export type SignInsOptions = {
   readonly changes: ChangeFeed;
   readonly clock: Clock;
   readonly lives: SignInLives;
-  /** Whether what a sign-in was exchanged from, a token or a run, still works. */
-  readonly isParentAlive: (parent: string) => Promise<boolean>;
+  /** Whose API token it is that a sign-in was exchanged from, or that the credential or run lives; null once it is over. */
+  readonly parentOf: (parent: string) => Promise<Actor | 'alive' | null>;
   /** A last use that could not be written; nothing else depends on it. */
   readonly onError: (error: unknown) => void;
 };
@@ -99,7 +99,11 @@ type Kept = {
   lastUsedAt: number;
   writtenAt: number;
   /** Made from the principal as it was then; another principal makes another actor. */
-  made: { readonly from: Principal | string; readonly actor: Actor | null } | null;
+  made: {
+    readonly from: Principal | string;
+    readonly above: Actor | 'alive';
+    readonly actor: Actor | null;
+  } | null;
 };
 
 class SignInDirectory implements SignIns {
@@ -248,20 +252,29 @@ class SignInDirectory implements SignIns {
     if (record === null || this.#ended.has(record.id)) return null;
     const { parent, lastUsedAt } = record;
     const kept: Kept = { record, lastUsedAt, writtenAt: lastUsedAt, made: null };
-    if (parent !== null && !parent.startsWith('sgn_')) {
-      // Nothing tells this process of the end of a token that another revoked in time, so the store is asked.
-      return (await this.#options.isParentAlive(parent)) ? await this.#use(kept) : null;
-    }
-    if (generation === this.#generation) this.#keep(kept);
+    // Nothing tells this process of the end of a token that another revoked in time, so then the store is asked.
+    const asksAlways = parent !== null && parseId('signIn', parent) === null;
+    if (generation === this.#generation && !asksAlways) this.#keep(kept);
     return await this.#use(kept);
   }
 
   async #use(kept: Kept): Promise<Actor | null> {
     const { principals } = this.#options;
-    const from = await principals.of(kept.record.actor);
-    if (kept.made?.from !== from) kept.made = { from, actor: await principals.ofSignIn(kept.record) };
+    const { actor: id, parent } = kept.record;
+    const above = parent === null ? 'alive' : await this.#parentOf(parent);
+    if (above === null) return null;
+    const from = await principals.of(id);
+    if (kept.made?.from !== from || kept.made.above !== above) {
+      const actor = await principals.ofSignIn(kept.record);
+      kept.made = { from, above, actor: actor === null ? null : within(above, actor) };
+    }
     if (kept.made.actor !== null) this.#noteUse(kept);
     return this.#ended.has(kept.record.id) ? null : kept.made.actor;
+  }
+
+  async #parentOf(parent: string): Promise<Actor | 'alive' | null> {
+    const signIn = parseId('signIn', parent);
+    return signIn === null ? await this.#options.parentOf(parent) : await this.actorOf(signIn);
   }
 
   #noteUse(kept: Kept): void {
@@ -290,4 +303,18 @@ class SignInDirectory implements SignIns {
     this.#kept.delete(id);
     for (const [hash, owner] of this.#ofCookie) if (owner === id) this.#ofCookie.delete(hash);
   }
+}
+
+/**
+ * Never more than what it was exchanged from may do now. Whoever acts for another reaches no further than its own,
+ * unless the other reaches everything: its teams are not the other's.
+ */
+function within(above: Actor | 'alive', actor: Actor): Actor {
+  if (above === 'alive') return actor;
+  const reach = above.id === actor.id || above.reach === 'all' ? above.reach : 'own';
+  return {
+    ...actor,
+    scopes: common(above.scopes, actor.scopes),
+    reach: narrowerReach(actor.reach, reach),
+  };
 }
