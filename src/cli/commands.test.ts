@@ -573,3 +573,77 @@ function has(program: string): boolean {
     return false;
   }
 }
+
+describe('agents', () => {
+  it('are made, changed, stopped and removed by their ids', async () => {
+    const { out } = await sealwright(
+      ...['agents', 'create', 'agent:a', '--role', 'worker', '--scope', 'run:read', '--owner', 'user:ann'],
+    );
+    assert.equal(out, 'agent:a\n');
+    await sealwright('agents', 'update', 'agent:a', '--no-scopes', '--display-name', 'A');
+    await sealwright('agents', 'disable', 'agent:a', 'service:b');
+    await sealwright('agents', 'enable', 'agent:a');
+    await sealwright('agents', 'rm', 'agent:a');
+    assert.deepEqual(server.calls, [
+      'agents.create {"kind":"agent","name":"a","role":"worker","scopes":["run:read"],"owner":"user:ann"}',
+      'agents.update agent:a {"displayName":"A","scopes":[]}',
+      ...[
+        'agents.disable "agent:a"',
+        'agents.disable "service:b"',
+        'agents.enable "agent:a"',
+        'agents.remove "agent:a"',
+      ],
+    ]);
+    for (const words of [
+      ['create', 'a', '--role', 'worker'],
+      ['create', 'user:a', '--role', 'worker'],
+      ['create', 'agent:a', '--role', 'worker', '--scope', 'all'],
+      ['update', 'agent:a'],
+    ])
+      assert.equal((await sealwright('agents', ...words)).status, 2);
+  });
+
+  it('are listed without what a terminal would obey', async () => {
+    const { out } = await sealwright('agents', 'ls', '--owner', 'user:t');
+    assert.match(out, /^AGENT +NAME +OWNER/);
+    assert(!out.includes('\x1b') && out.includes('service:b'));
+    assert(!(await sealwright('agents', 'get', 'agent:a')).out.includes('\x1b'));
+  });
+
+  it('get credentials, of which a secret alone is on standard output', async () => {
+    const { out, err } = await sealwright(
+      'agents',
+      'credentials',
+      'add-secret',
+      'agent:a',
+      '--expires',
+      '90d',
+    );
+    assert.equal(out, 'sws_shown\n');
+    assert(!err.includes('sws_shown'));
+    const file = (name: string, text: string) => {
+      writeFileSync(join(environment.cwd, name), text);
+      return name;
+    };
+    await sealwright('agents', 'credentials', 'add-key', 'agent:a', file('key.jwk', '{"kty":"OKP"}'));
+    const pem = await sealwright(
+      ...['agents', 'credentials', 'issue-certificate', 'agent:a', file('r.pem', 'CSR'), '--expires', '2h'],
+    );
+    assert.equal(pem.out, 'PEM\n');
+    await sealwright('agents', 'credentials', 'revoke', 'agent:a', 'crd_1', 'crd_2');
+    await sealwright('agents', 'authority', 'rotate', '--overlap', '0s');
+    assert.equal((await sealwright('agents', 'authority')).out, 'PEM\nPEM\n');
+    assert.deepEqual(server.calls, [
+      'agents.addSecret agent:a {"expiresInSeconds":7776000}',
+      'agents.addKey agent:a {"jwk":{"kty":"OKP"}}',
+      'agents.issueCertificate agent:a {"expiresInSeconds":7200,"request":"CSR"}',
+      'agents.revokeCredential agent:a "crd_1"',
+      'agents.revokeCredential agent:a "crd_2"',
+      'authority.rotate {"overlapSeconds":0}',
+    ]);
+    const kept = file('private.jwk', '{"kty":"OKP","d":"hidden"}');
+    const refused = await sealwright('agents', 'credentials', 'add-key', 'agent:a', kept);
+    assert.deepEqual([refused.status, refused.err.includes('hidden')], [1, false]);
+    assert.equal(server.calls.length, 6);
+  });
+});

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { ApiError } from '../client/api-error.ts';
 import { OAuthRefusal } from '../client/oauth.ts';
+import { defineAgents } from './agents.ts';
 import { defineApply } from './apply.ts';
 import { defineAudit } from './audit.ts';
 import { defineCompletion } from './completion.ts';
@@ -57,6 +58,7 @@ export function buildProgram(context: Context, onFlags: (flags: ProgramFlags) =>
   defineTokens(program, context);
   defineFlags(program, context);
   defineKeys(program, context);
+  defineAgents(program, context);
   defineAudit(program, context);
   defineStatus(program, context);
   const [up, doctor] = handedOver;

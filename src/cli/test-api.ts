@@ -16,6 +16,7 @@ import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import type { Api, LogEvent, LogOptions } from './api.ts';
 import type { Context } from './context.ts';
+import { fakeAgents, fakeAuthority } from './test-agents.ts';
 import type { TestEnvironment } from './test-environment.ts';
 
 /** For tests: a server in memory. `calls` tells what was asked of it, in order. */
@@ -241,6 +242,8 @@ export class TestServer {
         return { name, actor, on: rule === 'on', by: String(rule), rule, source, problem };
       },
     },
+    agents: fakeAgents(this.calls),
+    authority: fakeAuthority(this.calls),
     audit: {
       list: async (query = {}) =>
         pageOf([{ at: 'now', action: '\x1b[2J', actor: { id: 'user:t' }, query }], query),

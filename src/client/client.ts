@@ -1,3 +1,17 @@
+import type {
+  AddKey,
+  AddSecret,
+  AgentCredentialView,
+  AgentView,
+  AuthorityCertificateView,
+  AuthorityView,
+  CreateAgent,
+  CreatedSecret,
+  IssueCertificate,
+  IssuedCertificateView,
+  RotateAuthority,
+  UpdateAgent,
+} from '../contract/agents-schemas.ts';
 import type { FlagExplanation, FlagList, FlagView, PutFlag } from '../contract/flags-schemas.ts';
 import type {
   CreateOwnToken,
@@ -118,6 +132,26 @@ export type Client = {
     remove(name: string): Promise<void>;
     explain(name: string, query: { actor: string }): Promise<FlagExplanation>;
   };
+  readonly agents: {
+    create(request: CreateAgent): Promise<AgentView>;
+    list(query?: Query): Promise<Page<AgentView>>;
+    all(query?: Query): AsyncGenerator<AgentView, void, undefined>;
+    get(id: string): Promise<AgentView>;
+    /** Whatever it was before: a change by others meanwhile is read again. */
+    update(id: string, change: UpdateAgent): Promise<AgentView>;
+    disable(id: string): Promise<AgentView>;
+    enable(id: string): Promise<AgentView>;
+    remove(id: string): Promise<void>;
+    credentials(id: string): Promise<Page<AgentCredentialView>>;
+    addSecret(id: string, request: AddSecret): Promise<CreatedSecret>;
+    addKey(id: string, request: AddKey): Promise<AgentCredentialView>;
+    issueCertificate(id: string, request: IssueCertificate): Promise<IssuedCertificateView>;
+    revokeCredential(id: string, credential: string): Promise<void>;
+  };
+  readonly authority: {
+    get(): Promise<AuthorityView>;
+    rotate(request?: RotateAuthority): Promise<AuthorityCertificateView>;
+  };
   readonly audit: {
     list(query?: Query): Promise<Page<Record<string, unknown>>>;
     all(query?: Query): AsyncGenerator<Record<string, unknown>, void, undefined>;
@@ -189,6 +223,11 @@ export function createClient(options: ClientOptions): Client {
     whoami: () => connection.json('GET', '/api/v1/whoami'),
     policies: policyCalls(connection),
     flags: flagCalls(connection),
+    agents: agentCalls(connection),
+    authority: {
+      get: () => connection.json('GET', '/api/v1/authority'),
+      rotate: (request = {}) => connection.json('POST', '/api/v1/authority/rotate', { body: request }),
+    },
     audit: {
       list: (query) => connection.json('GET', `/api/v1/audit/events${queryText(query)}`),
       all: (query) => allOf(connection, '/api/v1/audit/events', query),
@@ -276,6 +315,28 @@ function flagCalls(connection: Connection): Client['flags'] {
   };
 }
 
+function agentCalls(connection: Connection): Client['agents'] {
+  const path = '/api/v1/agents';
+  const of = (id: string) => `${path}/${part(id)}`;
+  return {
+    create: (request) => connection.json('POST', path, { body: request }),
+    list: (query) => connection.json('GET', path + queryText(query)),
+    all: (query) => allOf(connection, path, query),
+    get: async (id) => connection.json('GET', of(id)),
+    update: async (id, change) => patchVersion(connection, of(id), change),
+    disable: async (id) => connection.json('POST', `${of(id)}/disable`),
+    enable: async (id) => connection.json('POST', `${of(id)}/enable`),
+    remove: async (id) => connection.empty('DELETE', of(id)),
+    credentials: async (id) => connection.json('GET', `${of(id)}/credentials`),
+    addSecret: async (id, request) => connection.json('POST', `${of(id)}/secrets`, { body: request }),
+    addKey: async (id, request) => connection.json('POST', `${of(id)}/keys`, { body: request }),
+    issueCertificate: async (id, request) =>
+      connection.json('POST', `${of(id)}/certificates`, { body: request }),
+    revokeCredential: async (id, credential) =>
+      connection.empty('DELETE', `${of(id)}/credentials/${part(credential)}`),
+  };
+}
+
 function openLog(connection: Connection, run: string, offset: number, options: LogOptions) {
   const { follow = true, stream, signal } = options;
   const path = `${run}/logs${queryText({ offset, follow: String(follow), stream })}`;
@@ -326,10 +387,14 @@ async function etagOf(connection: Connection, path: string): Promise<string | nu
 }
 
 async function rename<T>(connection: Connection, path: string, name: string): Promise<T> {
+  return await patchVersion(connection, path, { name });
+}
+
+async function patchVersion<T>(connection: Connection, path: string, body: object): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     const { headers } = await connection.tagged('GET', path);
     try {
-      return await connection.json('PATCH', path, { body: { name }, ifMatch: headers.etag ?? '' });
+      return await connection.json('PATCH', path, { body, ifMatch: headers.etag ?? '' });
     } catch (error) {
       const outdated = error instanceof ApiError && error.code === 'precondition.failed';
       if (!outdated || attempt >= clientLimits.renameAttempts) throw error;

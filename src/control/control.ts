@@ -25,6 +25,9 @@ import type { Actor } from '../model/actor.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
 import type { AccessPolicyUseCases } from './identity/access-policies.ts';
 import type { AccountUseCases } from './identity/account.ts';
+import type { AgentCredentialUseCases } from './identity/agent-credentials.ts';
+import type { AgentUseCases } from './identity/agents.ts';
+import type { AuthorityUseCases } from './identity/authority.ts';
 import type { ElevationUseCases } from './identity/elevations.ts';
 import type { InvitationUseCases } from './identity/invitations.ts';
 import type { KeyUseCases } from './identity/keys.ts';
@@ -222,6 +225,9 @@ export type Control = {
   readonly elevations: ElevationUseCases;
   /** Why somebody may do something, or may not. */
   explainAccess(caller: Caller, request: ExplainAccess): Promise<AccessExplanationView>;
+  readonly agents: AgentUseCases;
+  readonly agentCredentials: AgentCredentialUseCases;
+  readonly authority: AuthorityUseCases;
   readonly audit: {
     list(
       caller: Caller,

@@ -58,6 +58,8 @@ export const controlLimits = {
   simulateGroupsMax: 5_000,
   simulateGroupsShown: 200,
   simulateSinceMs: 7 * 24 * 3600 * 1000,
+  /** Valid ones of one agent at a time; certificates that live an hour come and go. */
+  agentCredentialsMax: 64,
   uploadChunkBytes: 1024 * 1024,
   idempotencyKeptMs: 24 * 3600 * 1000,
   /** How long a sign-in that ended is still known by its refresh tokens, and what changed to whoever was away. */

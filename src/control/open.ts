@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { Flags } from '../flags/flags.ts';
 import type { AccessTokens } from '../identity/access-tokens.ts';
+import type { Authority } from '../identity/certificates/authority.ts';
 import type { ChangeFeed } from '../identity/change-feed.ts';
 import type { ClientAssertions } from '../identity/client-assertions.ts';
 import type { Identity } from '../identity/identity.ts';
@@ -27,6 +28,7 @@ import type { AccessSet } from './identity/access-set.ts';
 import { answerDevice, findDevice } from './identity/devices.ts';
 import { flagUseCases } from './identity/flags.ts';
 import { keyUseCases } from './identity/keys.ts';
+import { machineUseCases } from './identity/machines.ts';
 import { oauthUseCases } from './identity/oauth.ts';
 import { ownTokenUseCases, rotateToken } from './identity/own-tokens.ts';
 import { type PeopleOptions, peopleUseCases } from './identity/people.ts';
@@ -78,6 +80,7 @@ export type ControlOptions = PeopleOptions & {
   readonly changes: ChangeFeed;
   readonly principals: Principals;
   readonly flags: Flags;
+  readonly authority: Authority;
   readonly runner: { readonly socketPath: string; readonly key: Buffer };
   readonly clock: Clock;
   readonly config: ControlConfig;
@@ -125,6 +128,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     flags: flagUseCases({ ...parts, ...options, flagStore: options.store.identity.flags }),
     ...peopleUseCases(options, parts.gate),
     ...rightsUseCases({ ...options, gate, elevationApproval: config.elevationApproval }),
+    ...machineUseCases({ ...parts, ...options }),
     audit: auditUseCases({ gate, trail: options.trail }),
     authenticate: (presented, request) => authenticate({ identity, gate }, presented, request),
     renew: async ({ actor, request }) => {
@@ -149,7 +153,8 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   };
 }
 
-function assemble({ store, audit, access, flags, runner, clock, config, logger }: ControlOptions) {
+function assemble(options: ControlOptions) {
+  const { store, audit, access, flags, runner, clock, config, logger } = options;
   const gate = openGate({ audit, access: access.engine, clock, logger });
   const live = new LiveRuns();
   const presets = presetRulesWith({ github: config.githubNetworks });

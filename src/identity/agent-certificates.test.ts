@@ -42,6 +42,7 @@ describe('a certificate of an agent', () => {
           lookUps += 1;
           return agents.credentialByProof(...asked);
         },
+        credential: agents.credential,
         touchCredential: agents.touchCredential,
       },
       principals: openPrincipals({ store: store.identity, changes, clock }),
@@ -84,7 +85,7 @@ describe('a certificate of an agent', () => {
 
   it('proves the agent, with what its role and its own scopes give now', async () => {
     const { id, fingerprint } = await issued('a');
-    assert.deepEqual(await certificates.agentOf(fingerprint), {
+    assert.deepEqual(await certificates.ofFingerprint(fingerprint), {
       id: planner,
       scopes: new Set(['read:memory', 'write:memory', 'manage:campaign', 'run:read']),
       reach: 'own',
@@ -95,21 +96,21 @@ describe('a certificate of an agent', () => {
     });
     await store.identity.agents.update(planner, { role: 'worker', scopes: [] }, null);
     await changes.look();
-    assert.deepEqual((await certificates.agentOf(fingerprint))?.scopes, new Set(['execute:task']));
+    assert.deepEqual((await certificates.ofFingerprint(fingerprint))?.scopes, new Set(['execute:task']));
   });
 
   it('is looked up once and then known', async () => {
     const { fingerprint } = await issued('a');
-    for (let count = 0; count < 5; count += 1) assert(await certificates.agentOf(fingerprint));
+    for (let count = 0; count < 5; count += 1) assert(await certificates.ofFingerprint(fingerprint));
     assert.equal(lookUps, 1);
   });
 
   it('that nobody issued is refused, and what is no fingerprint without a look-up', async () => {
     const { fingerprint } = await issued('a');
-    assert.equal(await certificates.agentOf(hash('sha256', 'b', 'hex')), null);
+    assert.equal(await certificates.ofFingerprint(hash('sha256', 'b', 'hex')), null);
     assert.equal(lookUps, 1);
     for (const bad of ['', fingerprint.toUpperCase(), fingerprint.slice(1), `${fingerprint}0`, 'a:b'])
-      assert.equal(await certificates.agentOf(bad), null);
+      assert.equal(await certificates.ofFingerprint(bad), null);
     assert.equal(lookUps, 1);
   });
 
@@ -118,22 +119,25 @@ describe('a certificate of an agent', () => {
     const common = { id: newId('credential', now), agent: planner, name: null, proof, createdAt: now };
     const { agents } = store.identity;
     await agents.addCredential({ ...common, kind: 'secret', material: null, expiresAt: now + 1000 });
-    assert.equal(await certificates.agentOf(proof), null);
+    assert.equal(await certificates.ofFingerprint(proof), null);
   });
 
   it('stops when it is revoked, when it is over, and when its authority was given up', async () => {
     const [revoked, brief, orphan] = [await issued('a'), await issued('b', now + 10), await issued('c')];
-    for (const { fingerprint } of [revoked, brief, orphan]) assert(await certificates.agentOf(fingerprint));
+    for (const { fingerprint } of [revoked, brief, orphan])
+      assert(await certificates.ofFingerprint(fingerprint));
+    assert.equal((await certificates.actorOf(revoked.id))?.id, planner);
     await store.identity.agents.revokeCredential(revoked.id, now);
     await changes.look();
-    assert.equal(await certificates.agentOf(revoked.fingerprint), null);
+    assert.equal(await certificates.ofFingerprint(revoked.fingerprint), null);
+    assert.equal(await certificates.actorOf(revoked.id), null);
     now += 10;
-    assert.equal(await certificates.agentOf(brief.fingerprint), null);
-    assert(await certificates.agentOf(orphan.fingerprint));
+    assert.equal(await certificates.ofFingerprint(brief.fingerprint), null);
+    assert(await certificates.ofFingerprint(orphan.fingerprint));
     givenUp.add('c');
     await store.identity.changes.note('key', '*');
     await changes.look();
-    assert.equal(await certificates.agentOf(orphan.fingerprint), null);
+    assert.equal(await certificates.ofFingerprint(orphan.fingerprint), null);
   });
 
   it('stops when its agent is disabled or removed', async () => {
@@ -142,28 +146,28 @@ describe('a certificate of an agent', () => {
     const phase = async (to: 'active' | 'disabled') => {
       await agents.update(planner, { phase: to }, null);
       await changes.look();
-      return (await certificates.agentOf(fingerprint))?.id ?? null;
+      return (await certificates.ofFingerprint(fingerprint))?.id ?? null;
     };
     assert.deepEqual([await phase('disabled'), await phase('active')], [null, planner]);
     await agents.remove(planner, now);
     await changes.look();
-    assert.equal(await certificates.agentOf(fingerprint), null);
+    assert.equal(await certificates.ofFingerprint(fingerprint), null);
   });
 
   it('is asked after at the store while nobody knows what changed meanwhile', async () => {
     const { id, fingerprint } = await issued('a');
-    assert(await certificates.agentOf(fingerprint));
+    assert(await certificates.ofFingerprint(fingerprint));
     await changes.close();
     await store.identity.agents.revokeCredential(id, now);
     now += 500;
     assert.equal(changes.isFresh, false);
-    assert.equal(await certificates.agentOf(fingerprint), null);
+    assert.equal(await certificates.ofFingerprint(fingerprint), null);
   });
 
   it('writes its last use at most once a minute', async () => {
     const { id, fingerprint } = await issued('a', now + 1_000_000);
     const lastUse = async () => {
-      await certificates.agentOf(fingerprint);
+      await certificates.ofFingerprint(fingerprint);
       await certificates.close();
       return (await store.identity.agents.credential(id))?.lastUsedAt;
     };

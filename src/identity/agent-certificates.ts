@@ -1,15 +1,11 @@
 import type { Clock } from '../base/clock.ts';
 import type { Actor } from '../model/actor.ts';
-import type { CredentialId } from '../model/ids.ts';
+import { type CredentialId, parseId } from '../model/ids.ts';
 import type { AgentCredentialRecord, AgentStore } from '../store/identity-store.ts';
 import type { Authority } from './certificates/authority.ts';
 import type { ChangeFeed } from './change-feed.ts';
 import { identityLimits } from './limits.ts';
 import type { Principals } from './principals.ts';
-import { secretForm } from './token-secret.ts';
-
-/** The secret of an agent or service: `sws_…`, shown once. */
-export const clientSecret = secretForm('sws_');
 
 /**
  * Agents and services by the certificates that the built-in authority issued to them. What ends a certificate, its
@@ -17,13 +13,15 @@ export const clientSecret = secretForm('sws_');
  */
 export type AgentCertificates = {
   /** Of the SHA-256 fingerprint, hex, of a certificate whose private half the TLS layer saw proved; null for nobody. */
-  agentOf(fingerprint: string): Promise<Actor | null>;
+  ofFingerprint(fingerprint: string): Promise<Actor | null>;
+  /** The actor of a certificate by its credential's id, as it is now; null where either has ended. */
+  actorOf(credential: string): Promise<Actor | null>;
   /** Writes what is still to be written about last uses. */
   close(): Promise<void>;
 };
 
 export type AgentCertificatesOptions = {
-  readonly store: Pick<AgentStore, 'credentialByProof' | 'touchCredential'>;
+  readonly store: Pick<AgentStore, 'credential' | 'credentialByProof' | 'touchCredential'>;
   readonly principals: Pick<Principals, 'of'>;
   readonly authority: Pick<Authority, 'verifies'>;
   readonly changes: Pick<ChangeFeed, 'on' | 'isFresh'>;
@@ -54,11 +52,21 @@ class CertificateDirectory implements AgentCertificates {
     });
   }
 
-  async agentOf(fingerprint: string): Promise<Actor | null> {
+  async ofFingerprint(fingerprint: string): Promise<Actor | null> {
     const kept = this.#options.changes.isFresh ? this.#known.get(fingerprint) : undefined;
     const credential = kept ?? (await this.#look(fingerprint));
+    return credential === null ? null : await this.#actor(credential);
+  }
+
+  async actorOf(credential: string): Promise<Actor | null> {
+    const id = parseId('credential', credential);
+    const found = id === null ? null : await this.#options.store.credential(id);
+    return found?.kind === 'certificate' ? await this.ofFingerprint(found.proof) : null;
+  }
+
+  async #actor(credential: AgentCredentialRecord): Promise<Actor | null> {
     const now = this.#options.clock.now();
-    if (credential === null || (credential.expiresAt !== null && credential.expiresAt <= now)) return null;
+    if (credential.expiresAt !== null && credential.expiresAt <= now) return null;
     const principal = await this.#options.principals.of(credential.agent);
     if (typeof principal !== 'object') return null;
     this.#noteUse(credential, now);

@@ -5,6 +5,8 @@ import { parseId } from '../model/ids.ts';
 import { isTerminal } from '../model/run.ts';
 import type { Store } from '../store/store.ts';
 import { type AccessTokens, openAccessTokens } from './access-tokens.ts';
+import { openAgentCertificates } from './agent-certificates.ts';
+import { type Authority, openAuthority } from './certificates/authority.ts';
 import { type ChangeFeed, openChangeFeed } from './change-feed.ts';
 import { type ClientAssertions, openClientAssertions } from './client-assertions.ts';
 import { type Identity, openIdentity } from './identity.ts';
@@ -24,6 +26,7 @@ export type IdentityDirectory = {
   readonly accessTokens: AccessTokens;
   readonly assertions: ClientAssertions;
   readonly identity: Identity;
+  readonly authority: Authority;
   /** Writes what is still to be written about last uses. The store stays open. */
   close(): Promise<void>;
 };
@@ -37,12 +40,14 @@ export type IdentityDirectoryOptions = {
   readonly publicUrl: string;
   readonly bootstrap: BootstrapOptions;
   readonly lives: SignInLives;
+  /** The host part of every `spiffe://` name. */
+  readonly trustDomain: string;
   /** A last use that could not be written, or a look for changes that failed. */
   readonly onError: (error: unknown) => void;
 };
 
 export async function openIdentityDirectory(options: IdentityDirectoryOptions): Promise<IdentityDirectory> {
-  const { store, clock, sealing, publicUrl: issuer, bootstrap, lives, onError } = options;
+  const { store, clock, sealing, publicUrl: issuer, bootstrap, lives, trustDomain, onError } = options;
   const changes = await openChangeFeed({ store: store.identity.changes, clock, onError });
   const principals = openPrincipals({ store: store.identity, changes, clock });
   const { users } = store.identity;
@@ -60,7 +65,16 @@ export async function openIdentityDirectory(options: IdentityDirectoryOptions): 
   const accessTokens = openAccessTokens({ keys: signingKeys, signIns, issuer, clock });
   const audiences = [issuer, issuer + oauthPaths.token];
   const assertions = openClientAssertions({ store: store.identity, audiences, clock });
-  const identity = openIdentity({ tokens, signIns, changes, accessTokens, certificates: null });
+  const authority = openAuthority({ store: store.identity.signingKeys, sealing, clock, trustDomain });
+  const certificates = openAgentCertificates({
+    store: store.identity.agents,
+    principals,
+    authority,
+    changes,
+    clock,
+    onError,
+  });
+  const identity = openIdentity({ tokens, signIns, changes, accessTokens, certificates });
   return {
     changes,
     principals,
@@ -70,9 +84,10 @@ export async function openIdentityDirectory(options: IdentityDirectoryOptions): 
     accessTokens,
     assertions,
     identity,
+    authority,
     close: async () => {
       await changes.close();
-      await Promise.all([tokens.close(), signIns.close()]);
+      await Promise.all([tokens.close(), signIns.close(), certificates.close()]);
     },
   };
 }

@@ -39,6 +39,7 @@ async function open(): Promise<{ store: Store; directory: IdentityDirectory }> {
     publicUrl: 'http://localhost:7717',
     bootstrap: { secret: null },
     lives: testLives,
+    trustDomain: 'sealwright.test',
     onError: (error) => {
       throw error;
     },

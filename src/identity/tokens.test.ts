@@ -26,6 +26,7 @@ async function opened(
     publicUrl: 'http://localhost:7717',
     bootstrap: { secret },
     lives: testLives,
+    trustDomain: 'sealwright.test',
     onError: (error) => {
       throw error;
     },

@@ -18,9 +18,10 @@ import { openSqliteStore } from '../store/sqlite/open.ts';
 import { endOnSignals, readConfiguration, reportFatal, reportReady } from './child.ts';
 import { openFeatureFlags } from './feature-flags.ts';
 import { withFreePort } from './free-port.ts';
+import { identitySettings } from './identity-settings.ts';
 import { openProcessLog } from './process-log.ts';
 import type { Settings } from './settings.ts';
-import { clientNetworks, openSite, publicUrlOf, signInLives } from './sign-in-site.ts';
+import { clientNetworks, openSite } from './sign-in-site.ts';
 
 /** What `up` tells control. */
 export type ControlConfiguration = {
@@ -47,24 +48,16 @@ async function main(): Promise<void> {
   const { configuration, tls } = await configured(end);
   const { folder, settings } = configuration;
   const logger = openProcessLog('control', settings.logLevel);
-  const audit = await openAuditLog({
-    folder: configuration.auditFolder,
-    stream,
-    clock: systemClock,
-    newId: () => newId('event', systemClock.now()),
-    genesis: publicKeys(folder),
-  });
+  const audit = await openAudit(configuration);
   const listen = await withFreePort(settings.listen);
-  const publicUrl = publicUrlOf(settings, listen.port);
   const store = await openSqliteStore({ file: join(folder, 'store.sqlite') });
   const sealing = openSealing(readFileSync(join(folder, 'identity.key')));
   const directory = await openIdentityDirectory({
     store,
     clock: systemClock,
-    publicUrl,
+    ...identitySettings(settings, listen.port),
     sealing,
     bootstrap: { secret: configuration.bootstrapToken },
-    lives: signInLives(settings),
     onError: (error) => logger.warn({ error: String(error) }, 'identity is not up to date'),
   });
   const flags = await openFeatureFlags({
@@ -139,6 +132,16 @@ async function configured(
   );
   source = configuration.tls === null ? null : openTlsSource(configuration.tls);
   return { configuration, tls: source };
+}
+
+async function openAudit({ auditFolder, folder }: ControlConfiguration) {
+  return await openAuditLog({
+    folder: auditFolder,
+    stream,
+    clock: systemClock,
+    newId: () => newId('event', systemClock.now()),
+    genesis: publicKeys(folder),
+  });
 }
 
 /** The public halves of the keys that this instance signs with, for the first line of its audit stream. */

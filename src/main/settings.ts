@@ -89,6 +89,13 @@ export const settingTable = {
       'Where people and machines find this server from outside: its own origin, what its tokens name as their issuer, and the host that passkeys belong to. http://localhost, or https with tlsCert, and the port of `listen` where absent.',
     read: readOrigin,
   } satisfies Setting<string | null>,
+  trustDomain: {
+    fallback: null as string | null,
+    shape: 'a name of lower-case letters, digits, dots, - and _, such as agents.example',
+    about:
+      'What the names of agents and runs in certificates and tokens begin with: spiffe://<this>/. The host of publicUrl where absent.',
+    read: (text: string) => (/^[a-z0-9._-]{1,255}$/.test(text) ? text : null),
+  } satisfies Setting<string | null>,
   env: choice(['dev', 'prod'], 'dev', 'In prod the bootstrap token is refused altogether.', 'CP_ENV'),
   trustedProxies: {
     fallback: [] as readonly string[],

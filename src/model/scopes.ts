@@ -28,12 +28,18 @@ export const scopes = [
 export type Scope = (typeof scopes)[number] | '*';
 export type GrantableScope = (typeof scopes)[number];
 
+/** Of what agents do among themselves: no person holds them, and whoever may make an agent may give them. */
+export const agentScopes: ReadonlySet<GrantableScope> = new Set([
+  'read:memory',
+  'write:memory',
+  'publish:content',
+  'manage:campaign',
+  'execute:task',
+]);
+
 /** The roles that ship with the product; administrators add their own. Scopes of each, and below how far they reach. */
 export const roles = {
-  admin: scopes.filter(
-    (scope) =>
-      !['read:memory', 'write:memory', 'publish:content', 'manage:campaign', 'execute:task'].includes(scope),
-  ),
+  admin: scopes.filter((scope) => !agentScopes.has(scope)),
   operator: [
     'session:read',
     'session:write',
@@ -55,6 +61,9 @@ export const roles = {
 } as const satisfies Record<string, readonly GrantableScope[]>;
 
 export type Role = keyof typeof roles;
+
+/** Those for agents and services; the others are for people. */
+export const agentRoles = ['agent', 'planner', 'worker', 'judge'] as const satisfies readonly Role[];
 
 export const roleReach = {
   admin: 'all',

@@ -10,6 +10,7 @@ import { accountRoutes } from './account/routes.ts';
 import { ownTokenRoutes } from './account/tokens.ts';
 import { whoamiRoute } from './account/whoami.ts';
 import { type Admission, hasBody } from './admission.ts';
+import { agentRoutes } from './agents/routes.ts';
 import { auditRoutes } from './audit/routes.ts';
 import type { App, ServerContext } from './context.ts';
 import { flagRoutes } from './flags/routes.ts';
@@ -142,6 +143,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   wellKnownRoutes(app, context);
   policyRoutes(app, context);
   flagRoutes(app, context);
+  agentRoutes(app, context);
   auditRoutes(app, context);
   signInRoutes(app, context);
   stepUpRoutes(app, context);

@@ -164,20 +164,11 @@ export function openFakeControl(): FakeControl {
     tokens: fakeTokens(state),
     policies: fakePolicies(state),
     flags: fakeFlags(state),
-    signIn: notFaked<Control['signIn']>(),
-    stepUp: notFaked<Control['stepUp']>(),
-    account: notFaked<Control['account']>(),
-    users: notFaked<Control['users']>(),
-    invitations: notFaked<Control['invitations']>(),
     ...fakeOAuth({
       gate: (caller, needs) => state.gate(caller, needs, { kind: 'key' }),
       tokens: fakeTokens(state),
     }),
-    roles: notFaked<Control['roles']>(),
-    teams: notFaked<Control['teams']>(),
-    accessPolicies: notFaked<Control['accessPolicies']>(),
-    elevations: notFaked<Control['elevations']>(),
-    explainAccess: notFaked<Control['explainAccess']>(),
+    ...elsewhere(),
     audit: {
       list: async (caller) => {
         state.gate(caller, 'audit:read', { kind: 'audit' });
@@ -559,6 +550,25 @@ function fakePolicies(state: FakeState): Control['policies'] {
       gate(caller, 'policy:read');
       return [{ name: 'npm', source: '', rules: [] }];
     },
+  };
+}
+
+/** What the tests of HTTP do without. */
+function elsewhere() {
+  return {
+    signIn: notFaked<Control['signIn']>(),
+    stepUp: notFaked<Control['stepUp']>(),
+    account: notFaked<Control['account']>(),
+    users: notFaked<Control['users']>(),
+    invitations: notFaked<Control['invitations']>(),
+    roles: notFaked<Control['roles']>(),
+    teams: notFaked<Control['teams']>(),
+    accessPolicies: notFaked<Control['accessPolicies']>(),
+    elevations: notFaked<Control['elevations']>(),
+    explainAccess: notFaked<Control['explainAccess']>(),
+    agents: notFaked<Control['agents']>(),
+    agentCredentials: notFaked<Control['agentCredentials']>(),
+    authority: notFaked<Control['authority']>(),
   };
 }
 

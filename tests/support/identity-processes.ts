@@ -48,6 +48,7 @@ export class IdentityProcesses {
       publicUrl: testOrigin,
       bootstrap: { secret: null },
       lives: testLives,
+      trustDomain: 'sealwright.test',
       onError: (error) => {
         throw error;
       },

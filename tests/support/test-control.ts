@@ -146,6 +146,7 @@ export class TestControl {
       publicUrl: testOrigin,
       bootstrap: { secret: bootstrapSecret },
       lives: testLives,
+      trustDomain: 'sealwright.test',
       onError: () => undefined,
     });
     this.access = openAccessEngine({ networks: anyNetwork });

@@ -36,6 +36,8 @@ export type ServerCredential = {
  * first needs it and another long before one is over; those before verify until what they signed is over.
  */
 export type Authority = {
+  /** The host part of every `spiffe://` name. */
+  readonly trustDomain: string;
   /** Those that verify now, the newest first. */
   certificates(): Promise<readonly AuthorityCertificate[]>;
   /**
@@ -71,11 +73,13 @@ export function agentSpiffeId(trustDomain: string, agent: ActorId): string {
 const algorithm = { name: 'ECDSA', hash: 'SHA-256', namedCurve: 'P-256' } as const;
 
 class StoredAuthority implements Authority {
+  readonly trustDomain: string;
   readonly #options: AuthorityOptions;
   readonly #opened = new Map<KeyId, webcrypto.CryptoKey>();
 
   constructor(options: AuthorityOptions) {
     this.#options = options;
+    this.trustDomain = options.trustDomain;
   }
 
   async certificates(): Promise<readonly AuthorityCertificate[]> {
