@@ -1,12 +1,13 @@
 import { benchApiReads } from './api-reads.ts';
 import { benchAudit } from './audit.ts';
 import { benchEgress } from './egress.ts';
+import { benchIdentity } from './identity.ts';
 import { benchMemory } from './memory.ts';
 import { printRows, type Row } from './row.ts';
 import { benchRunLatency } from './run-latency.ts';
 
 /** `npm run bench`: every figure beside its yardstick, in one table; `--json` for programs. */
-const benches = [benchRunLatency, benchApiReads, benchAudit, benchMemory, benchEgress];
+const benches = [benchRunLatency, benchApiReads, benchIdentity, benchAudit, benchMemory, benchEgress];
 const rows: Row[] = [];
 for (const bench of benches) {
   process.stderr.write(`${bench.name} …\n`);
