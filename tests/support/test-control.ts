@@ -98,6 +98,7 @@ export class TestControl {
   readonly config: ControlConfig;
   readonly signIn: SignInConfig;
   readonly #key: Buffer;
+  readonly #storeFile: string;
   /** Stands in front of the audit log; a test makes it fail by setting `auditFails`. */
   auditFails = false;
   access!: AccessEngine;
@@ -111,6 +112,7 @@ export class TestControl {
   private constructor(folder: string, options: TestControlOptions) {
     this.folder = folder;
     this.#key = randomBytes(32);
+    this.#storeFile = options.storeFile ?? join(folder, 'store.db');
     this.clock = options.clock ?? systemClock;
     this.config = { ...testConfig, ...options.config };
     this.signIn = { ...testSignIn, ...options.signIn };
@@ -138,7 +140,7 @@ export class TestControl {
       newId: () => newId('event', clock.now()),
     });
     this.audit = failing(log, () => this.auditFails);
-    this.store = await openSqliteStore({ file: join(this.folder, 'store.db') });
+    this.store = await openSqliteStore({ file: this.#storeFile });
     this.directory = await openIdentityDirectory({
       store: this.store,
       clock,
@@ -233,6 +235,8 @@ export type TestControlOptions = {
   readonly clock?: Clock;
   readonly endsAtOnce?: boolean;
   readonly withRunner?: boolean;
+  /** A store that several share; one in the folder where absent. */
+  readonly storeFile?: string;
 };
 
 function failing(log: AuditLog, fails: () => boolean): AuditLog {

@@ -21,6 +21,7 @@ export async function refresh(
   const asked = askedScopes(form);
   const owner = await store.signIns.byRefresh(secretHash(token));
   if (owner === null || owner.client !== client.id) throw refused();
+  if ((await signIns.actorOf(owner.id)) === null) throw refused();
   if (asked !== null && owner.scopes !== null && !within(new Set(owner.scopes), asked))
     throw new OAuthFault('invalid_scope', 'A refresh asks for no scope beyond those that were granted.');
   const event = {
@@ -35,7 +36,7 @@ export async function refresh(
   const refreshed = await signIns.refresh(token, client.id);
   if (refreshed.outcome === 'reused')
     gate.note({ ...event, action: 'sign-in.reuse', outcome: 'denied', rule: 'refresh-token:reused', data });
-  if (refreshed.outcome !== 'refreshed' || (await signIns.actorOf(owner.id)) === null) throw refused();
+  if (refreshed.outcome !== 'refreshed') throw refused();
   return tokenAnswer(await accessTokens.issue(refreshed.record, { scopes }), refreshed.refreshToken, scopes);
 }
 
