@@ -93,6 +93,9 @@ export function openPasskeys({ store, clock, site }: PasskeysOptions): Passkeys 
 
 type Expected = { expectedOrigin: string; expectedRPID: string; requireUserVerification: boolean };
 
+/** COSE: EdDSA, ES256 and RS256, which is what authenticators make. */
+const algorithms = [-8, -7, -257] as const;
+
 type PasskeyParts = Pick<PasskeysOptions, 'store' | 'clock'> & {
   readonly expected: () => Expected;
   readonly issue: (challenge: string, purpose: ChallengePurpose) => Promise<void>;
@@ -112,6 +115,7 @@ async function offer(
     userID: new Uint8Array(userHandle(user.name)),
     timeout: identityLimits.challengeMs,
     attestationType: 'none',
+    supportedAlgorithmIDs: [...algorithms],
     excludeCredentials: (await store.passkeys.of(user.name)).map(({ id }) => ({ id })),
     authenticatorSelection: { residentKey: 'required', userVerification: 'required' },
   });
@@ -130,6 +134,7 @@ async function register(
   const verified = await verifyRegistrationResponse({
     ...expected(),
     response: answer,
+    supportedAlgorithmIDs: [...algorithms],
     expectedChallenge,
   }).catch(() => null);
   if (verified === null || !verified.verified) return null;

@@ -21,7 +21,7 @@ import { withFreePort } from './free-port.ts';
 import { identitySettings } from './identity-settings.ts';
 import { openProcessLog } from './process-log.ts';
 import type { Settings } from './settings.ts';
-import { clientNetworks, openSite } from './sign-in-site.ts';
+import { clientNetworks, publicUrlOf, signInConfig } from './sign-in-site.ts';
 
 /** What `up` tells control. */
 export type ControlConfiguration = {
@@ -73,14 +73,13 @@ async function main(): Promise<void> {
     changes: directory.changes,
     logger,
   });
-  const site = openSite(settings);
   const control = await openControl({
     ...directory,
     store,
     audit,
     trail: { folder: configuration.auditFolder },
     sealing,
-    signIn: site.signIn,
+    signIn: signInConfig(settings, publicUrlOf(settings, listen.port)),
     access,
     flags,
     runner: { socketPath: configuration.runnerSocket, key: readFileSync(join(folder, 'channel.key')) },
@@ -97,7 +96,6 @@ async function main(): Promise<void> {
     logger,
     localSocketPath,
   });
-  site.listensAt(server.port);
   close = async () => {
     await server.close();
     await control.close();

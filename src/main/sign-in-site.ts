@@ -5,23 +5,14 @@ import type { Settings } from './settings.ts';
 
 const hourMs = 3600 * 1000;
 
-/** How people sign in here. The default of `publicUrl` has the port that was taken, which is known last. */
-export function openSite(settings: Settings): { signIn: SignInConfig; listensAt(port: number): void } {
+/** How people sign in here. */
+export function signInConfig(settings: Settings, publicUrl: string): SignInConfig {
   const networks = clientNetworks(settings);
-  let port = settings.listen.port;
-  const signIn: SignInConfig = {
-    get publicUrl() {
-      return publicUrlOf(settings, port);
-    },
+  return {
+    publicUrl,
     localSignIn: settings.localSignIn === 'yes',
     mfaRoles: settings.mfaRoles,
     mayComeFrom: (role, address) => mayActFrom(networks, 'sign-in', role, address),
-  };
-  return {
-    signIn,
-    listensAt: (taken) => {
-      port = taken;
-    },
   };
 }
 
