@@ -18,6 +18,10 @@ export type Api = {
   readonly flags: Client['flags'];
   readonly agents: Omit<Client['agents'], 'all'>;
   readonly authority: Client['authority'];
+  readonly roles: Client['roles'];
+  readonly teams: Client['teams'];
+  readonly accessPolicies: Client['accessPolicies'];
+  readonly elevations: Client['elevations'];
   readonly audit: Pick<Client['audit'], 'list'>;
   readonly health: Client['health'];
   readonly readiness: Client['readiness'];

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { ApiError } from '../client/api-error.ts';
 import { OAuthRefusal } from '../client/oauth.ts';
+import { defineAccess } from './access.ts';
 import { defineAgents } from './agents.ts';
 import { defineApply } from './apply.ts';
 import { defineAudit } from './audit.ts';
@@ -18,11 +19,13 @@ import { defineLogin } from './login.ts';
 import { defineLogs } from './logs.ts';
 import { definePolicy } from './policy.ts';
 import { defineResume } from './resume.ts';
+import { defineRoles } from './roles.ts';
 import { defineRun } from './run.ts';
 import { defineRuns } from './runs.ts';
 import { defineSessions } from './sessions.ts';
 import { defineStatus } from './status.ts';
 import { defineStop } from './stop.ts';
+import { defineTeams } from './teams.ts';
 import { defineTokens } from './tokens.ts';
 import { defineWhoami } from './whoami.ts';
 
@@ -56,6 +59,9 @@ export function buildProgram(context: Context, onFlags: (flags: ProgramFlags) =>
   defineLogin(program, context);
   defineWhoami(program, context);
   defineTokens(program, context);
+  defineRoles(program, context);
+  defineTeams(program, context);
+  defineAccess(program, context);
   defineFlags(program, context);
   defineKeys(program, context);
   defineAgents(program, context);

@@ -16,6 +16,7 @@ import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import type { Api, LogEvent, LogOptions } from './api.ts';
 import type { Context } from './context.ts';
+import { testAccessApi } from './test-access-api.ts';
 import { fakeAgents, fakeAuthority } from './test-agents.ts';
 import type { TestEnvironment } from './test-environment.ts';
 
@@ -244,6 +245,7 @@ export class TestServer {
     },
     agents: fakeAgents(this.calls),
     authority: fakeAuthority(this.calls),
+    ...testAccessApi(this.calls),
     audit: {
       list: async (query = {}) =>
         pageOf([{ at: 'now', action: '\x1b[2J', actor: { id: 'user:t' }, query }], query),

@@ -39,13 +39,13 @@ import type {
   TokenView,
   UploadView,
 } from '../contract/schemas.ts';
-import { ApiError } from './api-error.ts';
+import { type AccessCalls, accessCalls } from './access-calls.ts';
 import { Connection, type TokenSource } from './connection.ts';
 import { type Fetch, fetchTransport } from './fetch-transport.ts';
 import { type FlowEvent, type FlowOptions, followFlows } from './flow-events.ts';
-import { clientLimits } from './limits.ts';
 import { followEvents, type LogEvent, type LogOptions } from './log-events.ts';
 import { nodeTransport } from './node-transport.ts';
+import { allOf, part, patchVersion, putVersion, queryText, rename } from './requests.ts';
 
 export type Page<T> = { readonly items: readonly T[]; readonly nextCursor: string | null };
 export type Query = Readonly<Record<string, string | number | undefined>>;
@@ -64,7 +64,7 @@ export type Readiness = {
 };
 
 /** One method a route. Every one rejects with ApiError. */
-export type Client = {
+export type Client = AccessCalls & {
   readonly sessions: {
     create(request: CreateSession, made?: Made): Promise<SessionView>;
     list(query?: Query): Promise<Page<SessionView>>;
@@ -228,6 +228,7 @@ export function createClient(options: ClientOptions): Client {
       get: () => connection.json('GET', '/api/v1/authority'),
       rotate: (request = {}) => connection.json('POST', '/api/v1/authority/rotate', { body: request }),
     },
+    ...accessCalls(connection),
     audit: {
       list: (query) => connection.json('GET', `/api/v1/audit/events${queryText(query)}`),
       all: (query) => allOf(connection, '/api/v1/audit/events', query),
@@ -361,75 +362,4 @@ async function download(connection: Connection, path: string): Promise<Download>
     bytes: length === undefined ? null : Number(length),
     body,
   };
-}
-
-async function putVersion<T>(connection: Connection, path: string, body: object): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    const ifMatch = await etagOf(connection, path);
-    try {
-      return await connection.json('PUT', path, { body, ...(ifMatch === null ? {} : { ifMatch }) });
-    } catch (error) {
-      const { code } = error instanceof ApiError ? error : { code: null };
-      const outdated = code === 'precondition.failed' || code === 'precondition.required';
-      if (!outdated || attempt >= clientLimits.renameAttempts) throw error;
-    }
-  }
-}
-
-/** Null where there is nothing. */
-async function etagOf(connection: Connection, path: string): Promise<string | null> {
-  try {
-    return (await connection.tagged('GET', path)).headers.etag ?? null;
-  } catch (error) {
-    if (error instanceof ApiError && error.code === 'resource.absent') return null;
-    throw error;
-  }
-}
-
-async function rename<T>(connection: Connection, path: string, name: string): Promise<T> {
-  return await patchVersion(connection, path, { name });
-}
-
-async function patchVersion<T>(connection: Connection, path: string, body: object): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    const { headers } = await connection.tagged('GET', path);
-    try {
-      return await connection.json('PATCH', path, { body, ifMatch: headers.etag ?? '' });
-    } catch (error) {
-      const outdated = error instanceof ApiError && error.code === 'precondition.failed';
-      if (!outdated || attempt >= clientLimits.renameAttempts) throw error;
-    }
-  }
-}
-
-/** Every item of every page. Pages are fetched as they are needed. */
-async function* allOf<T>(
-  connection: Connection,
-  path: string,
-  query: Query = {},
-): AsyncGenerator<T, void, undefined> {
-  let cursor: string | undefined;
-  do {
-    const asked = { limit: clientLimits.pageItems, ...query, ...(cursor === undefined ? {} : { cursor }) };
-    const page: Page<T> = await connection.json('GET', path + queryText(asked));
-    yield* page.items;
-    cursor = page.nextCursor ?? undefined;
-  } while (cursor !== undefined);
-}
-
-/** A path segment: what is in it never becomes a path of its own. */
-function part(text: string): string {
-  if (text === '' || text === '.' || text === '..')
-    throw new ApiError({
-      status: 0,
-      code: 'resource.absent',
-      detail: `Nothing is named ${JSON.stringify(text)}.`,
-    });
-  return encodeURIComponent(text);
-}
-
-function queryText(query: Query = {}): string {
-  const search = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, String(value));
-  return search.size === 0 ? '' : `?${search}`;
 }

@@ -9,7 +9,7 @@ import type { Act, Gate } from './gate.ts';
 type Owned = Pick<PolicySummary, 'name' | 'owner' | 'team'>;
 
 /** A policy as something that is seen and used: one of no team is nobody's, so that everybody may. */
-function toRead({ name: id, owner, team }: Owned): Resource {
+export function policyAsRead({ name: id, owner, team }: Owned): Resource {
   return { kind: 'policy', id, ...(team === null ? {} : { owner, team }) };
 }
 
@@ -19,7 +19,7 @@ function toChange({ name: id, owner, team }: Owned): Resource {
 
 /** Whether an actor's runs and simulations may name a policy. */
 export function maySeePolicy(actor: Actor, policy: Owned): boolean {
-  return inReach(actor, toRead(policy));
+  return inReach(actor, policyAsRead(policy));
 }
 
 /** About policies in general, or a name that stands for none. */
@@ -38,7 +38,7 @@ export async function admitReading(
   policy: PolicyRecord | null,
 ): Promise<PolicyRecord> {
   const action = 'policy.read';
-  if (policy !== null) await maskedAs(gate, caller, { action, resource: toRead(policy) });
+  if (policy !== null) await maskedAs(gate, caller, { action, resource: policyAsRead(policy) });
   else await gate.read(caller, policyAct(action, name));
   if (policy === null) throw absent('policy');
   return policy;

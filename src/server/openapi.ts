@@ -36,7 +36,7 @@ for (const [id, schema] of Object.entries(named))
 
 const tags: readonly string[] = [
   ...['sessions', 'runs', 'uploads', 'tokens', 'account', 'keys', 'oauth'],
-  ...['policies', 'audit', 'sign-in', 'users', 'health'],
+  ...['policies', 'access', 'audit', 'sign-in', 'users', 'health'],
 ];
 
 /** OpenAPI 3.1 from the schemas that validate; call before the routes are added. */

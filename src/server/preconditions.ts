@@ -20,6 +20,11 @@ export function requiredVersion(headers: IncomingHttpHeaders): number {
   return Number(version);
 }
 
+/** As `requiredVersion`; null where there is no `If-Match`, which says that the caller read of nothing. */
+export function askedVersion(headers: IncomingHttpHeaders): number | null {
+  return headers['if-match'] === undefined ? null : requiredVersion(headers);
+}
+
 /** Whether `If-None-Match` names this version, so that 304 is the whole answer. */
 export function unchanged(headers: IncomingHttpHeaders, etag: string): boolean {
   const given = headers['if-none-match'];

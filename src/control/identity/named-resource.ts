@@ -2,6 +2,8 @@ import { parseActorId } from '../../model/actor.ts';
 import type { Resource } from '../../model/decide.ts';
 import { parseId } from '../../model/ids.ts';
 import type { Store } from '../../store/store.ts';
+import { policyAsRead } from '../policy-access.ts';
+import { runAct } from '../run-access.ts';
 import { rightsOf } from './rank.ts';
 
 /**
@@ -16,12 +18,12 @@ async function byId(store: Store, text: string): Promise<Resource | null> {
   const session = parseId('session', text);
   if (session !== null) {
     const record = await store.sessions.get(session);
-    return record && { kind: 'session', id: session, owner: record.owner };
+    return record && { kind: 'session', id: session, session, owner: record.owner, team: record.team };
   }
   const run = parseId('run', text);
   if (run !== null) {
     const record = await store.runs.get(run);
-    return record && { kind: 'run', id: run, session: record.session, owner: record.owner };
+    return record && runAct('run.read', record).resource;
   }
   const token = parseId('token', text);
   if (token !== null) {
@@ -41,7 +43,10 @@ async function byName(store: Store, text: string): Promise<Resource | null> {
   const { users, teams, accessPolicies, agents } = store.identity;
   const named = <K extends Resource['kind']>(of: K, record: unknown) =>
     record === null ? null : { kind: of, id: name };
-  if (kind === 'policy') return named(kind, await store.policies.get(name));
+  if (kind === 'policy') {
+    const policy = await store.policies.get(name);
+    return policy && policyAsRead(policy);
+  }
   if (kind === 'access-policy') return named(kind, await accessPolicies.get(name));
   if (kind === 'team') return named(kind, await teams.get(name));
   if (kind === 'role') return named(kind, await rightsOf(store, name));
