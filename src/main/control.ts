@@ -92,6 +92,9 @@ async function main(): Promise<void> {
   const server = await openServer({
     ...serverOptions(configuration, listen),
     tls,
+    sharedCounts: {
+      add: (counts, endsAt) => store.identity.attempts.addAll(counts, endsAt, systemClock.now()),
+    },
     control,
     logger,
     localSocketPath,

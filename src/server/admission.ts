@@ -7,7 +7,7 @@ import { sessionCookie } from './cookies.ts';
 import { type CrossSite, safeMethods } from './cross-site.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 import type { Proxies } from './proxies.ts';
-import { addressKey, type Rates } from './rates.ts';
+import type { Rates } from './rates.ts';
 import { answerHeaders } from './security-headers.ts';
 
 export type Admission = (
@@ -37,11 +37,11 @@ export function admission(options: {
     const asked = askedOf(request, { proxies });
     refuseUrlCredentials(request);
     if (config.open === true) {
-      if (!isLocal(request)) await rates.spend(config.rate ?? 'default', addressKey(asked.address));
+      if (!isLocal(request)) await rates.ofAddress(config.rate ?? 'default', asked.address);
       if (!safeMethods.has(request.method)) presentedCookie(request, options);
     } else {
       const actor = await identify(request, asked, options);
-      await rates.spend(config.rate ?? 'default', actor.id);
+      await rates.ofActor(config.rate ?? 'default', actor.id, asked.address);
       request.caller = { actor, request: asked };
     }
     refuseBadTarget(request, limits.urlCharactersMax);
@@ -66,12 +66,12 @@ async function identify(
   const presented =
     authorization === undefined ? presentedCookie(request, options) : presentedBearer(authorization);
   if (presented === null) {
-    await rates.spend('default', addressKey(asked.address));
+    await rates.ofAddress('default', asked.address);
     throw new Fault('auth.missing', { detail: 'Send an API token as `Authorization: Bearer TOKEN`.' });
   }
   const actor = presented === 'malformed' ? null : await control.authenticate(presented, asked);
   if (actor !== null) return actor;
-  await rates.spend('signIn', addressKey(asked.address));
+  await rates.ofAddress('signIn', asked.address);
   throw new Fault('auth.invalid', {
     detail: 'The token or sign-in is not valid here: it is unknown, expired, revoked or malformed.',
   });

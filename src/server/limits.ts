@@ -29,6 +29,15 @@ export const serverLimits = {
   requestIdCharactersMax: 64,
   userAgentCharactersMax: 256,
   rateWindowSeconds: 60,
+  /** An address may be many people's: all of them together may ask this many times as much as one. */
+  addressRateFactor: 10,
+  /** How often processes tell each other what they counted. */
+  rateExchangeMs: 1_000,
+  rateExchangeKeysMax: 1_000,
+  /** A count is told once it is this part of its limit. */
+  rateShare: 8,
+  /** Actors and addresses that are counted at a time; past it the oldest counts begin anew. */
+  rateKeysMax: 100_000,
   formBytesMax: 16 * 1024,
   formParametersMax: 64,
   /** How long relying parties may keep the keys and the discovery documents. */

@@ -14,7 +14,7 @@ import { type ApiLimits, serverLimits } from './limits.ts';
 import { createListener, type Listener, listenLocal, listenTcp } from './listeners.ts';
 import { openMetrics } from './metrics.ts';
 import { knownProxies } from './proxies.ts';
-import { openRates } from './rates.ts';
+import { openRates, type SharedCounts } from './rates.ts';
 import { requestIds } from './request-id.ts';
 import { openStreams } from './streams.ts';
 import type { TlsSource } from './tls.ts';
@@ -31,6 +31,8 @@ export type ServerOptions = {
   readonly limits?: Partial<ApiLimits>;
   /** Requests a minute; at least 1. */
   readonly rateLimits?: Partial<Record<RateClass, number>>;
+  /** Where what is counted is shared with other processes; this one counts alone where absent. */
+  readonly sharedCounts?: SharedCounts | null;
   /** Origins besides the listener's own from which browsers may change things. */
   readonly origins?: readonly string[];
   /** Addresses and CIDR ranges of proxies in front, whose X-Forwarded-* is believed; none where absent. */
@@ -56,7 +58,13 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
   const limits = checkedLimits({ ...apiLimits, ...options.limits });
   const streams = openStreams({ control, clock, logger });
   const metrics = openMetrics(() => streams.count, version);
-  const rates = openRates(options.rateLimits ?? {}, metrics.rateRefused);
+  const rates = openRates({
+    perMinute: options.rateLimits ?? {},
+    clock,
+    shared: options.sharedCounts ?? null,
+    onRefused: metrics.rateRefused,
+    onError: (error) => logger.warn({ err: error }, 'requests are counted by this process alone'),
+  });
   const proxies = knownProxies(options.trustedProxies ?? []);
   const context: ServerContext = { control, limits, streams, metrics, logger, version, proxies };
   const requestId = requestIds(clock.now());
@@ -92,6 +100,7 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
   for (const origin of ownOrigins(scheme, listen.host, port)) origins.add(origin);
   let closing: Promise<void> | null = null;
   const close = async () => {
+    rates.close();
     streams.close();
     streams.endAll();
     await Promise.all(listeners.map((listener) => listener.close()));

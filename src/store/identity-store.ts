@@ -489,6 +489,12 @@ export type AttemptStore = {
     windowMs: number,
     now: number,
   ): Promise<{ readonly count: number; readonly endsAt: number }>;
+  /** Adds to each in one step, in windows that all end at `endsAt`; what each comes to now. */
+  addAll(
+    counts: readonly { readonly key: string; readonly by: number }[],
+    endsAt: number,
+    now: number,
+  ): Promise<readonly number[]>;
   count(key: string, now: number): Promise<{ readonly count: number; readonly endsAt: number }>;
   clear(key: string): Promise<void>;
   forgetBefore(time: number): Promise<void>;

@@ -694,6 +694,36 @@ function attemptPromises(using: Using): void {
     await attempts.forgetBefore(1201);
     assert.equal((await attempts.add('k', 100, 1100)).count, 1);
   });
+
+  it('adds to many at once, whoever else adds', async () => {
+    const { store, other } = using();
+    const [one, two] = [store.identity.attempts, other.identity.attempts];
+    assert.deepEqual(
+      await one.addAll(
+        [
+          { key: 'a', by: 3 },
+          { key: 'b', by: 1 },
+        ],
+        2000,
+        1000,
+      ),
+      [3, 1],
+    );
+    assert.deepEqual(
+      await two.addAll(
+        [
+          { key: 'b', by: 5 },
+          { key: 'a', by: 0 },
+        ],
+        2000,
+        1500,
+      ),
+      [6, 3],
+    );
+    assert.equal((await one.count('b', 1999)).count, 6);
+    assert.deepEqual(await one.addAll([{ key: 'b', by: 2 }], 3000, 2000), [2]);
+    assert.deepEqual(await one.addAll([], 3000, 2000), []);
+  });
 }
 
 function changePromises(using: Using): void {

@@ -7,7 +7,13 @@ type Database = Kysely<Tables>;
 
 export function attemptQueries(reader: Database, writer: GroupCommit): AttemptStore {
   return {
-    add: (key, windowMs, now) => writer.do((db) => add(db, key, windowMs, now)),
+    add: (key, windowMs, now) => writer.do((db) => add(db, { key, by: 1, endsAt: now + windowMs, now })),
+    addAll: (counts, endsAt, now) =>
+      writer.do(async (db) => {
+        const totals: number[] = [];
+        for (const { key, by } of counts) totals.push((await add(db, { key, by, endsAt, now })).count);
+        return totals;
+      }),
     count: async (key, now) => {
       const row = await reader
         .selectFrom('attempts')
@@ -29,15 +35,15 @@ export function attemptQueries(reader: Database, writer: GroupCommit): AttemptSt
 /** One statement, so that no attempt is lost between processes; a window that is over begins anew. */
 async function add(
   db: Database,
-  ...[key, windowMs, now]: Parameters<AttemptStore['add']>
+  { key, by, endsAt, now }: { key: string; by: number; endsAt: number; now: number },
 ): ReturnType<AttemptStore['add']> {
   const isOver = sql<boolean>`attempts.ends_at <= ${now}`;
   const row = await db
     .insertInto('attempts')
-    .values({ key, count: 1, ends_at: now + windowMs })
+    .values({ key, count: by, ends_at: endsAt })
     .onConflict((conflict) =>
       conflict.column('key').doUpdateSet({
-        count: sql<number>`case when ${isOver} then 1 else attempts.count + 1 end`,
+        count: sql<number>`case when ${isOver} then ${by} else attempts.count + ${by} end`,
         ends_at: sql<number>`case when ${isOver} then excluded.ends_at else attempts.ends_at end`,
       }),
     )
