@@ -201,6 +201,8 @@ export const signInErrors = {
   'name-taken':
     'Your name here belongs to another account. If it is yours, ask an administrator to link it to this provider.',
   'name-unusable': 'The sign-in provider gave no name that an account here can have. Ask an administrator.',
+  'not-from-here':
+    'Your role does not sign in from this network. Use the network that your administrator names.',
   'account-disabled': 'Your account is disabled. Ask an administrator.',
   unavailable: 'Signing in is not possible at the moment. Try again in a moment.',
 } as const satisfies Record<string, string>;
@@ -208,7 +210,7 @@ export type SignInError = keyof typeof signInErrors;
 
 /** A page of our own to go to after signing in: a path that no browser reads as another site's. */
 export function isOwnPath(text: string): boolean {
-  if (!/^\/(?![/\\])/.test(text) || text.length > 1024 || /[\\\p{Cc}\p{Cs}\u2028\u2029]/u.test(text))
+  if (!/^\/(?![/\\])/.test(text) || text.length > 2048 || /[\\\p{Cc}\p{Cs}\u2028\u2029]/u.test(text))
     return false;
   const own = 'http://own.invalid';
   return URL.canParse(text, own) && new URL(text, own).origin === own;

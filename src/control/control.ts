@@ -33,6 +33,7 @@ import type { InvitationUseCases } from './identity/invitations.ts';
 import type { KeyUseCases } from './identity/keys.ts';
 import type { OAuth } from './identity/oauth.ts';
 import type { OwnTokens } from './identity/own-tokens.ts';
+import type { ProviderSignInUseCases } from './identity/provider-sign-ins.ts';
 import type { RoleUseCases } from './identity/roles.ts';
 import type { SignInUseCases } from './identity/sign-in.ts';
 import type { StepUpUseCases } from './identity/step-up.ts';
@@ -215,6 +216,7 @@ export type Control = {
     explain(caller: Caller, name: string, actor: string): Promise<FlagExplanation>;
   };
   readonly signIn: SignInUseCases;
+  readonly providers: ProviderSignInUseCases;
   readonly stepUp: StepUpUseCases;
   readonly account: AccountUseCases;
   readonly users: UserUseCases;

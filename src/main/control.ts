@@ -5,10 +5,12 @@ import { openAccessEngine } from '../access/engine.ts';
 import { openAuditLog } from '../audit/log.ts';
 import { systemClock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
+import type { ProviderSettings } from '../contract/providers.ts';
 import { openAccessSet } from '../control/identity/access-set.ts';
 import { openControl } from '../control/open.ts';
 import { localOwner } from '../identity/local-owner.ts';
 import { openIdentityDirectory } from '../identity/open.ts';
+import { openProviders } from '../identity/providers/open.ts';
 import { openSealing } from '../identity/sealing.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
@@ -32,6 +34,8 @@ export type ControlConfiguration = {
   readonly homeFolder: string;
   readonly runnerSocket: string;
   readonly bootstrapToken: string | null;
+  /** Where people may sign in besides here, with the secrets for it. */
+  readonly providers: readonly ProviderSettings[];
   readonly settings: Settings;
   /** What `listen` speaks TLS with; null for plain HTTP. Updated by `{ tls }`. */
   readonly tls: TlsPair | null;
@@ -81,6 +85,7 @@ async function main(): Promise<void> {
     sealing,
     signIn: signInConfig(settings, publicUrlOf(settings, listen.port)),
     access,
+    providers: openProviders(configuration.providers, systemClock),
     flags,
     runner: { socketPath: configuration.runnerSocket, key: readFileSync(join(folder, 'channel.key')) },
     clock: systemClock,

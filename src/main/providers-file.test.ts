@@ -68,7 +68,6 @@ describe('providers.yaml', () => {
 
   it('may be absent where nobody named it, and must be there where somebody did', () => {
     const absent = join(folder, 'absent.yaml');
-    assert.deepEqual(readProviders(null, { optional: true }), []);
     assert.deepEqual(readProviders(absent, { optional: true }), []);
     assert.throws(() => readProviders(absent, { optional: false }), /absent\.yaml cannot be read \(ENOENT\)/);
   });

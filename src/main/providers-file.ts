@@ -12,12 +12,12 @@ import {
 import { SettingError } from './settings.ts';
 
 /**
- * What the file of providers says, with the secrets and authorities that it names read. Null reads none; `optional`
- * does where there is no such file. Throws SettingError, which says where and what to do and holds no value of the file.
+ * What the file of providers says, with the secrets and authorities that it names read; with `optional` nothing where
+ * there is no such file. Throws SettingError, which says where and what to do and holds no value of the file.
  */
-export function readProviders(path: string | null, { optional }: { optional: boolean }): ProviderSettings[] {
-  const text = path === null ? null : readText(path, { optional });
-  if (path === null || text === null) return [];
+export function readProviders(path: string, { optional }: { optional: boolean }): ProviderSettings[] {
+  const text = readText(path, { optional });
+  if (text === null) return [];
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
   const [problem] = [...document.errors, ...document.warnings];

@@ -123,6 +123,13 @@ export const settingTable = {
   } satisfies Setting<readonly string[]>,
   sessionIdleMinutes: whole(1, 24 * 60, 30, 'How long a browser stays signed in without being used.'),
   sessionHours: whole(1, 24 * 30, 12, 'How long a browser stays signed in at most.'),
+  providersFile: {
+    fallback: null as string | null,
+    shape: 'the absolute path of a file',
+    about:
+      'The providers where people may sign in besides here, see sign-in.md; providers.yaml in the data folder where absent. Read at the start.',
+    read: (text: string) => (isAbsolute(text) ? text : null),
+  } satisfies Setting<string | null>,
   signInNetworks: clientNetworks(
     'The networks that people sign in from; everywhere where absent, and nowhere for whom no entry is for.',
   ),

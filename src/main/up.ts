@@ -19,6 +19,7 @@ import {
   prepareHome,
 } from './home.ts';
 import { launch, type Part, type RunningPart, rootWords, userWords } from './launch.ts';
+import { readProviders } from './providers-file.ts';
 import type { RunnerConfiguration } from './runner.ts';
 import {
   dataFolderOf,
@@ -172,6 +173,9 @@ function describeParts(context: {
     homeFolder: seen.path,
     runnerSocket: join(seen.runner, 'runner.sock'),
     bootstrapToken: token,
+    providers: readProviders(settings.providersFile ?? join(home.path, 'providers.yaml'), {
+      optional: settings.providersFile === null,
+    }),
     settings,
     tls: tlsPaths === null ? null : readTlsPair(tlsPaths, systemClock.now()),
     version,

@@ -29,6 +29,7 @@ import { InvalidInput, problemMediaType, problemOf } from './problem.ts';
 import { roleRoutes } from './roles/routes.ts';
 import { runRoutes } from './runs/routes.ts';
 import { sessionRoutes } from './sessions/routes.ts';
+import { providerRoutes } from './sign-in/provider-routes.ts';
 import { signInRoutes } from './sign-in/routes.ts';
 import { stepUpRoutes } from './sign-in/step-up.ts';
 import { teamRoutes } from './teams/routes.ts';
@@ -154,6 +155,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   elevationRoutes(app, context);
   auditRoutes(app, context);
   signInRoutes(app, context);
+  await providerRoutes(app, context);
   stepUpRoutes(app, context);
   accountRoutes(app, context);
   userRoutes(app, context);

@@ -15,8 +15,9 @@ test('every route but the open ones answers 401 to nobody, and the open ones ans
   const open: string[] = [];
   for (const { method, url, open: isOpen } of server.routes) {
     const answer = await server.call(method, filled(url), { token: null });
-    if (isOpen) open.push(`${method} ${url}`);
-    if (answersAtOnce(`${method} ${url}`)) assert.equal(answer.status, 200, `${method} ${url}`);
+    const route = `${method} ${url.replaceAll(/:(\w+)/g, '{$1}')}`;
+    if (isOpen) open.push(route);
+    if (answersAtOnce(route)) assert.equal(answer.status, 200, `${method} ${url}`);
     else if (isOpen) assert.notEqual(answer.body?.code, 'auth.missing', `${method} ${url}`);
     if (isOpen) continue;
     assert.equal(answer.status, 401, `${method} ${url}`);

@@ -11,13 +11,17 @@ export function cookieName(isSecure: boolean): string {
   return isSecure ? cookieNames.secure : cookieNames.plain;
 }
 
-/**
- * The untrusted value of the sign-in's cookie in a `Cookie` header, or null without one. Two of the name mean that
- * somebody planted one: then nobody can say which is whose, so both are refused as `request.malformed`. Names are
- * compared byte by byte: quoted values, other cases and exotic white space make another cookie.
- */
+/** The untrusted value of the sign-in's cookie in a `Cookie` header, under the rule of `onlyCookie`. */
 export function sessionCookie(header: string | undefined, isSecure: boolean): string | null {
-  const name = cookieName(isSecure);
+  return onlyCookie(header, cookieName(isSecure));
+}
+
+/**
+ * The untrusted value of the cookie of this name, or null without one. Two of the name mean that somebody planted one:
+ * then nobody can say which is whose, so both are refused as `request.malformed`. Names are compared byte by byte:
+ * quoted values, other cases and exotic white space make another cookie.
+ */
+export function onlyCookie(header: string | undefined, name: string): string | null {
   if (header?.includes(name) !== true) return null;
   const start = `${name}=`;
   const values = header

@@ -557,6 +557,7 @@ function fakePolicies(state: FakeState): Control['policies'] {
 function elsewhere() {
   return {
     signIn: notFaked<Control['signIn']>(),
+    providers: notFaked<Control['providers']>(),
     stepUp: notFaked<Control['stepUp']>(),
     account: notFaked<Control['account']>(),
     users: notFaked<Control['users']>(),

@@ -171,6 +171,7 @@ export class TestControl {
       sealing: testSealing,
       signIn: this.signIn,
       access: this.accessSet,
+      providers: new Map(),
       flags: this.flags,
       runner: { socketPath: join(this.folder, 'runner.sock'), key: this.#key },
       clock,

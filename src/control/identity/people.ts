@@ -3,6 +3,7 @@ import type { ChangeFeed } from '../../identity/change-feed.ts';
 import { openLockout } from '../../identity/lockout.ts';
 import { openPasskeys } from '../../identity/passkeys.ts';
 import { openPasswords } from '../../identity/passwords.ts';
+import type { Provider } from '../../identity/providers/provider.ts';
 import type { Sealing } from '../../identity/sealing.ts';
 import type { SignIns } from '../../identity/sign-ins.ts';
 import type { Store } from '../../store/store.ts';
@@ -10,6 +11,7 @@ import type { Control } from '../control.ts';
 import type { Gate } from '../gate.ts';
 import { accountUseCases } from './account.ts';
 import { invitationUseCases } from './invitations.ts';
+import { providerSignInUseCases } from './provider-sign-ins.ts';
 import { signInUseCases } from './sign-in.ts';
 import type { SignInConfig } from './sign-in-parts.ts';
 import { stepUpUseCases } from './step-up.ts';
@@ -24,14 +26,17 @@ export type PeopleOptions = {
   readonly sealing: Sealing;
   readonly flags: TicketParts['flags'];
   readonly signIn: SignInConfig;
+  /** Where people may sign in besides here, by id, in the order in which they are offered. */
+  readonly providers: ReadonlyMap<string, Provider>;
 };
 
 /** What people do to come in, with their own account, and to each other. */
 export function peopleUseCases(
   options: PeopleOptions,
   gate: Gate,
-): Pick<Control, 'signIn' | 'stepUp' | 'account' | 'users' | 'invitations'> {
+): Pick<Control, 'signIn' | 'providers' | 'stepUp' | 'account' | 'users' | 'invitations'> {
   const { store, clock, signIns, changes, sealing, flags, signIn } = options;
+  const providers = providerSignInUseCases({ ...options, gate, signInConfig: signIn });
   const parts: TicketParts = {
     store,
     gate,
@@ -46,7 +51,12 @@ export function peopleUseCases(
     signInConfig: signIn,
   };
   return {
-    signIn: signInUseCases({ ...parts, providers: async () => [] }),
+    signIn: signInUseCases({
+      ...parts,
+      providers: async () =>
+        providers.list().map(({ id, label }) => ({ id, name: label, url: `/auth/providers/${id}/start` })),
+    }),
+    providers,
     stepUp: stepUpUseCases(parts),
     account: accountUseCases(parts),
     users: userUseCases(parts),

@@ -192,6 +192,8 @@ function denialOf(error: unknown): ProviderDenial {
     const { reason, at } = error;
     return { error: errorsOf[reason], reason, at };
   }
+  if (error instanceof Fault && error.code === 'access.denied')
+    return { error: 'not-from-here', reason: 'network' };
   if (error instanceof Fault && error.status >= 503) return { error: 'unavailable', reason: error.code };
   throw error;
 }
