@@ -28,9 +28,35 @@ export function egressData({ names, reason }: AskedEgress): JsonObject {
   };
 }
 
-/** Refuses whoever may not reach everything public, with a record of it. */
-export async function requireFull(gate: Gate, caller: Caller, { resource, data }: Act): Promise<void> {
-  await gate.read(caller, { action: 'egress.full', resource, ...(data === undefined ? {} : { data }) });
+/**
+ * Refuses what the caller may not ask for, with a record of it: everything public without the right to it, and
+ * whatever is not among what an agent or an exchanged token is kept to.
+ */
+export async function requireEgress(
+  gate: Gate,
+  caller: Caller,
+  act: Act,
+  { names }: AskedEgress,
+): Promise<void> {
+  const { egress } = caller.actor;
+  const beyond = egress === undefined ? undefined : names.find((name) => !egress.has(name));
+  if (beyond !== undefined)
+    throw await gate.refuse(caller, act, {
+      rule: 'egress:beyond',
+      detail: `Egress ${beyond} is not among what you may ask for: ${[...(egress ?? [])].join(', ') || 'nothing'}.`,
+    });
+  const { resource, data } = act;
+  if (names.includes(egressFull))
+    await gate.read(caller, { action: 'egress.full', resource, ...(data === undefined ? {} : { data }) });
+}
+
+/** Whoever is kept to some policies must not say what is in them. */
+export async function requireUnkept(gate: Gate, caller: Caller, act: Act): Promise<void> {
+  if (caller.actor.egress === undefined) return;
+  throw await gate.refuse(caller, act, {
+    rule: 'egress:beyond',
+    detail: 'You are kept to some egress policies, so what stands in a policy is not yours to say.',
+  });
 }
 
 export function invalidEgress(path: string, message: string): Fault {

@@ -10,7 +10,7 @@ import type { PolicyRecord, PolicySummary, Store } from '../store/store.ts';
 import type { Caller, Control, Page, Versioned } from './control.ts';
 import type { EgressOrders } from './egress-orders.ts';
 import type { EgressPolicies } from './egress-policies.ts';
-import { unenforceable } from './egress-requests.ts';
+import { requireUnkept, unenforceable } from './egress-requests.ts';
 import type { EgressSimulations } from './egress-simulations.ts';
 import type { Act, Gate } from './gate.ts';
 import { positionCursor, storePosition } from './paging.ts';
@@ -55,6 +55,7 @@ async function put(
 ): Promise<Versioned<PolicyView>> {
   const { reason = null, team } = request;
   const asked = await admitPut(gate, caller, { name, policy: await store.policies.newest(name) }, ifMatch);
+  await requireUnkept(gate, caller, asked);
   requireMember(caller, team);
   const compiled = egressPolicies.rulesOf(name, request.document);
   if ('problems' in compiled) throw unenforceable('/document', compiled.problems);

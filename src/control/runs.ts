@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
-import { egressFull, type RunView } from '../contract/schemas.ts';
+import type { RunView } from '../contract/schemas.ts';
 import { newId, type RunId } from '../model/ids.ts';
 import type { RunLimits } from '../model/limits.ts';
 import { isTerminal, type RunState } from '../model/run.ts';
@@ -10,7 +10,7 @@ import type { Caller, Control, Creation, Versioned } from './control.ts';
 import { claimOf, replayed } from './creation.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { EgressPolicies } from './egress-policies.ts';
-import { askedEgress, egressData, requireFull } from './egress-requests.ts';
+import { askedEgress, egressData, requireEgress } from './egress-requests.ts';
 import { openFlows } from './flow-stream.ts';
 import type { Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
@@ -191,7 +191,7 @@ async function make(
     },
   };
   await maskedAsSession(gate.read(caller, act));
-  if (names.includes(egressFull)) await requireFull(gate, caller, act);
+  await requireEgress(gate, caller, act, made.egress);
   const claim = claimOf(caller, made.about, creation);
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));
   if (before !== null) return runView(await findRun(store, before as RunId));

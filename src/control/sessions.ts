@@ -3,7 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
 import { canonicalRepositoryUrl } from '../contract/repository.ts';
 import type { RepoSource, RepoUpload } from '../contract/runner.ts';
-import { type CreateSession, egressFull, type SessionView } from '../contract/schemas.ts';
+import type { CreateSession, SessionView } from '../contract/schemas.ts';
 import type { Resource } from '../model/decide.ts';
 import { newId, type SessionId } from '../model/ids.ts';
 import type { SessionRecord, Store } from '../store/store.ts';
@@ -11,7 +11,7 @@ import type { Caller, Control, Versioned } from './control.ts';
 import { claimOf, replayed } from './creation.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { EgressPolicies } from './egress-policies.ts';
-import { askedEgress, egressData, requireFull } from './egress-requests.ts';
+import { askedEgress, egressData, requireEgress } from './egress-requests.ts';
 import type { Gate } from './gate.ts';
 import { storePage, viewPage } from './paging.ts';
 import type { SessionCloser } from './session-closer.ts';
@@ -71,7 +71,7 @@ async function create(
     data: { name, ...(team === null ? {} : { team }), ...repoData(source), ...egressData(egress) },
   } as const;
   await gate.read(caller, act);
-  if (egress.names.includes(egressFull)) await requireFull(gate, caller, act);
+  await requireEgress(gate, caller, act, egress);
   requireMember(caller, team);
   const claim = claimOf(caller, act.action, creation);
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));

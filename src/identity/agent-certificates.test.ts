@@ -57,6 +57,7 @@ describe('a certificate of an agent', () => {
       owner: 'user:ann',
       role: 'planner',
       scopes: ['run:read'],
+      egress: null,
       phase: 'active',
       createdAt: now,
     });

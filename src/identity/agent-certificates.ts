@@ -5,7 +5,7 @@ import type { AgentCredentialRecord, AgentStore } from '../store/identity-store.
 import type { Authority } from './certificates/authority.ts';
 import type { ChangeFeed } from './change-feed.ts';
 import { identityLimits } from './limits.ts';
-import type { Principals } from './principals.ts';
+import { egressOf, type Principals } from './principals.ts';
 
 /**
  * Agents and services by the certificates that the built-in authority issued to them. What ends a certificate, its
@@ -70,8 +70,8 @@ class CertificateDirectory implements AgentCertificates {
     const principal = await this.#options.principals.of(credential.agent);
     if (typeof principal !== 'object') return null;
     this.#noteUse(credential, now);
-    const { id, scopes, reach, teams, role } = principal;
-    return { id, scopes, reach, teams, role, narrowed: true, credential: credential.id };
+    const { id, scopes, reach, teams, role, egress } = principal;
+    return { id, scopes, reach, teams, role, ...egressOf(egress), narrowed: true, credential: credential.id };
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,13 @@
 import type { Clock } from '../base/clock.ts';
-import { type Actor, type ActorId, actorKind, actorName, narrowerReach, type Reach } from '../model/actor.ts';
+import {
+  type Actor,
+  type ActorId,
+  actorKind,
+  actorName,
+  narrowerEgress,
+  narrowerReach,
+  type Reach,
+} from '../model/actor.ts';
 import { type GrantableScope, roleReach, roles, type Scope } from '../model/scopes.ts';
 import type { IdentityStore, RoleRecord, SignInRecord } from '../store/identity-store.ts';
 import type { ChangeFeed } from './change-feed.ts';
@@ -12,6 +20,8 @@ export type Rights = { readonly role: string; readonly scopes: ReadonlySet<Scope
 export type Principal = Rights & {
   readonly id: ActorId;
   readonly teams: ReadonlySet<string>;
+  /** What alone it may ask for, whatever it runs; absent for anything. */
+  readonly egress?: ReadonlySet<string>;
   /** What a user is elevated to, until then; null for none. */
   readonly elevated: (Rights & { readonly until: number }) | null;
 };
@@ -81,6 +91,7 @@ class PrincipalDirectory implements Principals {
       role,
       narrowed: !isPerson,
       credential: record.id,
+      ...egressOf(narrowerEgress(known.egress, setOf(record.egress))),
       ...(record.onBehalfOf === null ? {} : { onBehalfOf: record.onBehalfOf }),
       ...(isPerson ? { signIn: { at: record.authAt, mfa: record.mfa } } : {}),
     };
@@ -111,7 +122,8 @@ class PrincipalDirectory implements Principals {
     if (agent.phase !== 'active') return 'disabled';
     const { role, scopes, reach } = await this.#rights(agent.role);
     const held = new Set<Scope>([...scopes, ...agent.scopes]);
-    return { id, role, scopes: held, reach, teams: await this.#teams(id), elevated: null };
+    const teams = await this.#teams(id);
+    return { id, role, scopes: held, reach, teams, ...egressOf(setOf(agent.egress)), elevated: null };
   }
 
   async #teams(id: ActorId): Promise<ReadonlySet<string>> {
@@ -123,8 +135,17 @@ class PrincipalDirectory implements Principals {
   }
 }
 
-function isNarrowed({ scopes, reach, onBehalfOf }: SignInRecord): boolean {
-  return scopes !== null || reach !== null || onBehalfOf !== null;
+function isNarrowed({ scopes, reach, egress, onBehalfOf }: SignInRecord): boolean {
+  return scopes !== null || reach !== null || egress !== null || onBehalfOf !== null;
+}
+
+function setOf(names: readonly string[] | null): ReadonlySet<string> | undefined {
+  return names === null ? undefined : new Set(names);
+}
+
+/** As a member of an actor: absent where it is anything. */
+export function egressOf(egress: ReadonlySet<string> | undefined): { egress?: ReadonlySet<string> } {
+  return egress === undefined ? {} : { egress };
 }
 
 /** An elevation that ended by its time, without any change in the store. */
@@ -149,7 +170,8 @@ function unknownActor(record: SignInRecord, scopes: readonly GrantableScope[]): 
   const { actor: id, id: credential, onBehalfOf } = record;
   const behalf = onBehalfOf === null ? {} : { onBehalfOf };
   const reach = record.reach ?? 'own';
-  return { id, scopes: new Set<Scope>(scopes), reach, narrowed: true, credential, ...behalf };
+  const egress = egressOf(setOf(record.egress));
+  return { id, scopes: new Set<Scope>(scopes), reach, narrowed: true, credential, ...egress, ...behalf };
 }
 
 /** What both hold; `*` on one side is all of the other. */

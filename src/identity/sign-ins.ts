@@ -33,6 +33,8 @@ export type NewProgramSignIn = NewSignIn & {
   readonly scopes: readonly GrantableScope[] | null;
   /** What its reach is narrowed to; null for its actor's. */
   readonly reach: Reach | null;
+  /** The presets and policies that alone it may ask for; its actor's where absent. */
+  readonly egress?: readonly string[] | null;
   readonly onBehalfOf?: ActorId | null;
   readonly parent?: string | null;
   readonly refreshable: boolean;
@@ -133,6 +135,7 @@ class SignInDirectory implements SignIns {
       client: null,
       scopes: null,
       reach: null,
+      egress: null,
       onBehalfOf: null,
       parent: null,
     };
@@ -143,10 +146,10 @@ class SignInDirectory implements SignIns {
 
   async openProgram(signIn: NewProgramSignIn): ReturnType<SignIns['openProgram']> {
     const { programIdleMs, programMs } = this.#options.lives;
-    const { client, scopes, reach, onBehalfOf = null, parent = null, refreshable } = signIn;
+    const { client, scopes, reach, egress = null, onBehalfOf = null, parent = null, refreshable } = signIn;
     const base = this.#newRecord(signIn, programIdleMs, programMs);
     const expiresAt = Math.min(base.expiresAt, signIn.expiresAt ?? Number.POSITIVE_INFINITY);
-    const own = { kind: 'program', client, scopes, reach, onBehalfOf, parent, expiresAt } as const;
+    const own = { kind: 'program', client, scopes, reach, egress, onBehalfOf, parent, expiresAt } as const;
     const record = { ...base, ...own };
     const refreshToken = refreshable ? refreshTokenForm.make() : null;
     await this.#options.store.create(record, refreshToken === null ? null : secretHash(refreshToken));

@@ -7,7 +7,7 @@ import type { IdentityStore } from '../store/identity-store.ts';
 import type { Claim, Creation, Store, TokenRecord } from '../store/store.ts';
 import type { ChangeFeed } from './change-feed.ts';
 import { identityLimits } from './limits.ts';
-import { common, type Principal, type Principals } from './principals.ts';
+import { common, egressOf, type Principal, type Principals } from './principals.ts';
 import { isTokenSecret, newTokenSecret, sameHash, secretHash } from './token-secret.ts';
 
 /** `secret` null means that there is no bootstrap token, as in production mode. */
@@ -215,7 +215,8 @@ function actorOf(record: TokenRecord, from: Principal | 'unknown' | 'disabled'):
   if (from === 'unknown') return { id, scopes: granted, reach: record.reach, narrowed: true, credential };
   const reach = narrowerReach(record.reach, from.reach);
   const { role, teams } = from;
-  return { id, scopes: common(from.scopes, granted), reach, role, teams, narrowed: true, credential };
+  const scopes = common(from.scopes, granted);
+  return { id, scopes, reach, role, teams, ...egressOf(from.egress), narrowed: true, credential };
 }
 
 const notLasting = 'The token is refused by this process, but that could not be stored. Revoke it again.';

@@ -23,6 +23,8 @@ export type Actor = {
    * scopes. API tokens, agents, services, runs and exchanged tokens are narrowed; a person who signed in is not.
    */
   readonly narrowed?: boolean;
+  /** Names of presets and policies that alone it may ask for, `full` among them; any where absent. */
+  readonly egress?: ReadonlySet<string>;
   /** What proved the identity; absent for the system, the bootstrap token and the machine's own socket. */
   readonly credential?: CredentialRef;
   /** Whom it acts for, where it is not itself (RFC 8693 `act`). */
@@ -34,6 +36,15 @@ export type Actor = {
 /** The narrower of two. */
 export function narrowerReach(a: Reach, b: Reach): Reach {
   return reaches[Math.min(reaches.indexOf(a), reaches.indexOf(b))]!;
+}
+
+/** What both may reach; absent is anything. */
+export function narrowerEgress(
+  a: ReadonlySet<string> | undefined,
+  b: ReadonlySet<string> | undefined,
+): ReadonlySet<string> | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return new Set([...a].filter((name) => b.has(name)));
 }
 
 /** Names a credential, never holds it. */

@@ -190,6 +190,8 @@ export type SignInRecord = {
   readonly scopes: readonly GrantableScope[] | null;
   /** What its reach is narrowed to; null for its actor's. */
   readonly reach: Reach | null;
+  /** The presets and policies that alone it may ask for; null for those of its actor. */
+  readonly egress: readonly string[] | null;
   /** When the person last proved who it is. */
   readonly authAt: number;
   readonly methods: readonly string[];
@@ -326,6 +328,8 @@ export type AgentRecord = {
   readonly role: string;
   /** Beyond those of its role; nobody gives what it does not hold. */
   readonly scopes: readonly GrantableScope[];
+  /** The presets and policies that alone it may ask for, whatever it runs; null for any. */
+  readonly egress: readonly string[] | null;
   readonly phase: UserPhase;
   readonly createdAt: number;
   readonly version: number;
@@ -359,7 +363,7 @@ export type AgentStore = {
   list(filter: { owner?: ActorId | undefined }, page: Page): Promise<Listed<AgentRecord>>;
   update(
     id: ActorId,
-    change: Partial<Pick<AgentRecord, 'displayName' | 'owner' | 'role' | 'scopes' | 'phase'>>,
+    change: Partial<Pick<AgentRecord, 'displayName' | 'owner' | 'role' | 'scopes' | 'egress' | 'phase'>>,
     version: number | null,
   ): Promise<Swap<AgentRecord>>;
   /** With its credentials and sign-ins. */

@@ -469,6 +469,7 @@ function newAgent(change: { id?: ActorId; role?: string } = {}) {
     owner: ann,
     role: 'agent',
     scopes: ['run:read' as const],
+    egress: null,
     phase: 'active' as const,
     createdAt: 1,
     ...change,

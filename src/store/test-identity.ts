@@ -27,6 +27,7 @@ export function newSignIn(change: Partial<SignInRecord> = {}): SignInRecord {
     client: 'cli',
     scopes: null,
     reach: null,
+    egress: null,
     authAt: createdAt,
     methods: ['pwd'],
     mfa: false,

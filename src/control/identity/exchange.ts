@@ -8,7 +8,7 @@ import {
 import type { ActClaim } from '../../identity/access-tokens.ts';
 import { identityLimits } from '../../identity/limits.ts';
 import { common } from '../../identity/principals.ts';
-import { type Actor, type ActorId, narrowerReach, type Reach } from '../../model/actor.ts';
+import { type Actor, type ActorId, narrowerEgress, narrowerReach, type Reach } from '../../model/actor.ts';
 import { parseId } from '../../model/ids.ts';
 import type { GrantableScope, Scope } from '../../model/scopes.ts';
 import type { Caller } from '../control.ts';
@@ -59,6 +59,7 @@ export async function exchange(
       proof: { at: now, methods: [], mfa: false, provider: null, providerSession: null },
       client: client?.id ?? subject.actor.id,
       reach: narrowedReach(subject.actor, delegate?.actor ?? null),
+      egress: narrowedEgress(subject.actor, delegate?.actor ?? null, form),
       parent: subject.credential,
       refreshable: false,
       expiresAt: Math.min(...ends.map((end) => end ?? Number.POSITIVE_INFINITY)),
@@ -92,7 +93,7 @@ async function actingParty(
   form: Form,
   request: Caller['request'],
 ): Promise<{
-  readonly actor: Pick<Actor, 'id' | 'scopes' | 'reach'>;
+  readonly actor: Pick<Actor, 'id' | 'scopes' | 'reach' | 'egress'>;
   readonly expiresAt: number | null;
 } | null> {
   if (form.has('actor_token')) return await presented(parts, form, 'actor_token', request);
@@ -170,6 +171,25 @@ function narrowedScopes(
 function narrowedReach(subject: Actor, actor: Pick<Actor, 'reach'> | null): Reach {
   if (actor === null) return subject.reach;
   return subject.reach === 'all' ? actor.reach : narrowerReach('own', actor.reach);
+}
+
+/** What both may ask for, or fewer of it: `egress` names presets and policies, with spaces between. */
+function narrowedEgress(
+  subject: Actor,
+  actor: Pick<Actor, 'egress'> | null,
+  form: Form,
+): readonly string[] | null {
+  const held = narrowerEgress(subject.egress, actor?.egress);
+  const asked = optional(form, 'egress');
+  if (asked === null) return held === undefined ? null : [...held];
+  const names = [...new Set(asked.split(' ').filter((name) => name !== ''))];
+  const over = names.find((name) => held !== undefined && !held.has(name));
+  if (over !== undefined)
+    throw new OAuthFault(
+      'invalid_request',
+      `The egress ${over} is more than the tokens that were presented may ask for.`,
+    );
+  return names;
 }
 
 /** Who acted before the actor. */

@@ -15,6 +15,7 @@ const agentColumns = [
   'owner',
   'role',
   'scopes',
+  'egress',
   'phase',
   'created_at',
   'version',
@@ -64,6 +65,7 @@ async function create(
       owner: agent.owner,
       role: agent.role,
       scopes: JSON.stringify(agent.scopes),
+      egress: egressText(agent.egress),
       phase: agent.phase,
       created_at: agent.createdAt,
       version: 1,
@@ -103,8 +105,13 @@ function columnsOf(change: Parameters<AgentStore['update']>[1]) {
     ...(change.owner === undefined ? {} : { owner: change.owner as string }),
     ...(change.role === undefined ? {} : { role: change.role }),
     ...(change.scopes === undefined ? {} : { scopes: JSON.stringify(change.scopes) }),
+    ...(change.egress === undefined ? {} : { egress: egressText(change.egress) }),
     ...(change.phase === undefined ? {} : { phase: change.phase as string }),
   };
+}
+
+function egressText(names: readonly string[] | null): string | null {
+  return names === null ? null : JSON.stringify(names);
 }
 
 async function remove(

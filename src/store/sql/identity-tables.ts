@@ -82,6 +82,7 @@ export type SignInsTable = {
   client: Fixed<string | null>;
   scopes: Fixed<string | null>;
   reach: Fixed<string | null>;
+  egress: Fixed<string | null>;
   auth_at: number;
   methods: string;
   mfa: number;
@@ -135,6 +136,7 @@ export type AgentsTable = {
   owner: string;
   role: string;
   scopes: string;
+  egress: string | null;
   phase: string;
   created_at: Fixed<number>;
   removed_at: number | null;

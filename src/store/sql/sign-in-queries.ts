@@ -87,6 +87,7 @@ async function create(
       client: signIn.client,
       scopes: signIn.scopes === null ? null : JSON.stringify(signIn.scopes),
       reach: signIn.reach,
+      egress: signIn.egress === null ? null : JSON.stringify(signIn.egress),
       auth_at: signIn.authAt,
       methods: JSON.stringify(signIn.methods),
       mfa: signIn.mfa ? 1 : 0,
