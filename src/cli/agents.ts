@@ -17,6 +17,7 @@ type CreateFlags = Local & {
   owner?: string;
   displayName?: string;
   scope?: string[];
+  egress?: string[];
   json?: boolean;
 };
 type UpdateFlags = CreateFlags & { scopes?: false };
@@ -42,6 +43,11 @@ function defineReads(agents: Command, context: Context): void {
   agents
     .command('ls', { isDefault: true })
     .description('Lists agents and services.')
+    .option(
+      '--egress <name>',
+      'a preset or policy that its runs may name, and no others (repeatable); any or none alone',
+      (value, before: string[] = []) => [...before, value],
+    )
     .option('--owner <owner>', 'those of this user, such as user:ada')
     .option('--limit <number>', 'how many at most (default: 50)')
     .option('--all', 'all there are')
@@ -59,7 +65,8 @@ function defineReads(agents: Command, context: Context): void {
     .action(async (id: string, flags: Format & Local) => {
       const agent = await (await connected(context, flags)).agents.get(id);
       const format = listFormat(flags);
-      const shown = { ...agent, scopes: agent.scopes.join(' ') };
+      const egress = agent.egress?.join(' ') ?? 'any';
+      const shown = { ...agent, scopes: agent.scopes.join(' '), egress };
       await print(context.environment, renderObject(format === 'table' ? shown : agent, format));
     });
 }
@@ -137,16 +144,25 @@ export function agentRequest(id: string, flags: CreateFlags): CreateAgent {
   return { kind: kind as CreateAgent['kind'], name, role: flags.role ?? '', ...rightsOf(flags) };
 }
 
-function rightsOf({ scope, owner, displayName }: CreateFlags) {
+function rightsOf({ scope, owner, displayName, egress }: CreateFlags) {
   const known: readonly string[] = scopes;
   const unknown = scope?.find((each) => !known.includes(each));
   if (unknown !== undefined)
     throw new UsageFailure(`There is no scope "${unknown}"`, `The scopes are: ${scopes.join(', ')}`);
   return {
     ...(scope === undefined ? {} : { scopes: scope as GrantableScope[] }),
+    ...(egress === undefined ? {} : { egress: keptEgress(egress) }),
     ...(owner === undefined ? {} : { owner: owner as `user:${string}` }),
     ...(displayName === undefined ? {} : { displayName }),
   };
+}
+
+/** Null for any. */
+function keptEgress(names: string[]): string[] | null {
+  const [first] = names;
+  if (first !== 'any' && first !== 'none') return names;
+  if (names.length > 1) throw new UsageFailure(`--egress ${first} does not go with another --egress`);
+  return first === 'any' ? null : [];
 }
 
 async function show(context: Context, agent: AgentView, { json }: { json?: boolean }): Promise<void> {
@@ -169,6 +185,7 @@ async function list(context: Context, flags: ListFlags): Promise<void> {
     { title: 'OWNER', of: ({ owner }) => owner },
     { title: 'ROLE', of: ({ role }) => role },
     { title: 'PHASE', of: ({ phase }) => phase },
+    { title: 'EGRESS', of: ({ egress }) => (egress === null ? 'any' : egress.join(' ') || 'none') },
     { title: 'AGE', of: ({ createdAt }) => age(createdAt, clock) },
     { title: 'SCOPES', of: (agent) => agent.scopes.join(' ') || '-' },
   ];

@@ -11,6 +11,7 @@ export function fakeAgents(calls: string[]): Api['agents'] {
     owner: 'user:t',
     role: 'worker',
     scopes: ['run:read'],
+    egress: null,
     phase: 'active',
     createdAt: at,
   });

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { type ActorId, parseActorId } from '../model/actor.ts';
 import { scopes } from '../model/scopes.ts';
-import { id, name, pageQuery, time } from './schemas.ts';
+import { egressNames, id, name, pageQuery, time } from './schemas.ts';
 import { userPhases } from './user-schemas.ts';
 
 /** What administrators see and change of agents and services, and what these prove themselves with. */
@@ -39,6 +39,9 @@ const ownerId = z
   });
 
 const roleName = z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, 'is not the name of a role');
+const keptEgress = egressNames
+  .nullable()
+  .meta({ description: 'The presets and policies that alone its runs may name; null for any' });
 const ownScopes = z
   .array(z.enum(scopes))
   .max(scopes.length)
@@ -54,6 +57,7 @@ export const createAgent = z.strictObject({
     example: 'worker',
   }),
   scopes: ownScopes.optional(),
+  egress: keptEgress.optional(),
 });
 
 export const updateAgent = z
@@ -62,6 +66,7 @@ export const updateAgent = z
     owner: ownerId.optional(),
     role: roleName.optional(),
     scopes: ownScopes.optional(),
+    egress: keptEgress.optional(),
   })
   .refine((change) => Object.keys(change).length > 0, { message: 'changes nothing' });
 
@@ -71,6 +76,7 @@ export const agent = z.object({
   owner: z.string(),
   role: z.string(),
   scopes: z.array(z.string()),
+  egress: z.array(z.string()).nullable(),
   phase: z.enum(userPhases),
   createdAt: time,
 });

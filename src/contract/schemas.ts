@@ -63,7 +63,7 @@ export const egressFull = 'full';
 /** Whether there is one is for control to say. */
 const egressName = z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, 'is not the name of a preset or policy');
 
-const egressNames = z
+export const egressNames = z
   .array(egressName)
   .max(apiLimits.egressNamesMax)
   .refine((names) => new Set(names).size === names.length, { message: 'names one twice' })

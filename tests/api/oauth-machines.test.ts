@@ -20,7 +20,16 @@ const basic = (id: string, password: string) => ({
 
 async function addAgent(site: OAuthSite, id: ActorId, role: string): Promise<void> {
   await site.test.store.identity.agents.create({
-    ...{ id, displayName: null, owner: 'user:ann', role, scopes: [], phase: 'active', createdAt: 1 },
+    ...{
+      id,
+      displayName: null,
+      owner: 'user:ann',
+      role,
+      scopes: [],
+      egress: null,
+      phase: 'active',
+      createdAt: 1,
+    },
   });
 }
 

@@ -132,6 +132,12 @@ function notFaked<T extends object>(): T {
 
 export const ownerActor: Actor = { id: 'user:owner', scopes: new Set(['*']), reach: 'all' };
 
+const ok = { ok: true } as const;
+const allReady: Readiness = {
+  ready: true,
+  checks: { store: ok, audit: ok, access: ok, runner: ok, flags: ok },
+};
+
 export function openFakeControl(): FakeControl {
   const state = new FakeState();
   const uploadsKept = new Map<string, Buffer>();
@@ -142,16 +148,7 @@ export function openFakeControl(): FakeControl {
     flows: state.flows,
     logsOf: (run) => state.logsOf(run),
     finish: (run, ending) => state.finish(run, ending),
-    ready: {
-      ready: true,
-      checks: {
-        store: { ok: true },
-        audit: { ok: true },
-        access: { ok: true },
-        runner: { ok: true },
-        flags: { ok: true },
-      },
-    },
+    ready: allReady,
     get failure() {
       return state.failure;
     },

@@ -45,6 +45,7 @@ describe('an agent', () => {
         owner: 'user:lead',
         role: 'agent',
         scopes: ['run:read'],
+        egress: null,
         phase: 'active',
         createdAt: null,
       },
@@ -81,6 +82,18 @@ describe('an agent', () => {
     await make(test, lead, { name: 'p', role: 'planner' });
     await make(test, admin, { name: 'w', role: 'writer' });
     await make(test, admin, { name: 'f', role: 'far' });
+  });
+
+  it('never asks for more of the network than its maker may', async () => {
+    await using test = await TestControl.open();
+    const kept: typeof lead = { ...lead, actor: { ...lead.actor, egress: new Set(['npm']) } };
+    await assert.rejects(make(test, kept, { egress: ['npm', 'github'] }), denied);
+    await assert.rejects(make(test, kept), denied, 'anything is more');
+    const id = await make(test, kept, { egress: ['npm'] });
+    assert.deepEqual((await test.control.agents.get(kept, id)).view.egress, ['npm']);
+    await assert.rejects(test.control.agents.update(kept, id, { egress: null }, 1), denied);
+    await test.control.agents.update(lead, id, { egress: null }, 1);
+    await assert.rejects(test.control.agents.update(kept, id, { displayName: 'mine' }, 2), denied);
   });
 
   it('has a role that there is, and none that is for people', async () => {

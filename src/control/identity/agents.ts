@@ -78,8 +78,13 @@ export function agentUseCases(parts: AgentParts): AgentUseCases {
 }
 
 export function agentView(record: AgentRecord): AgentView {
-  const { id, displayName, owner, role, scopes, phase, createdAt } = record;
-  return { id, displayName, owner, role, scopes: [...scopes], phase, createdAt: timeText(createdAt) };
+  const { id, displayName, owner, role, scopes, egress, phase, createdAt } = record;
+  return {
+    ...{ id, displayName, owner, role, phase },
+    scopes: [...scopes],
+    egress: egress === null ? null : [...egress],
+    createdAt: timeText(createdAt),
+  };
 }
 
 /** What is done to an agent, with its owner, so that foreign ones look absent. */
@@ -127,7 +132,7 @@ export async function refuseWider(
   parts: AgentParts,
   caller: Caller,
   act: Act,
-  agent: Pick<AgentRecord, 'role' | 'scopes'>,
+  agent: Pick<AgentRecord, 'role' | 'scopes' | 'egress'>,
 ): Promise<void> {
   const lacking = agent.scopes.find((scope) => !agentScopes.has(scope) && !holds(caller.actor.scopes, scope));
   if (lacking !== undefined)
@@ -135,6 +140,12 @@ export async function refuseWider(
       rule: `scope:${lacking}:missing`,
       detail: `The agent holds the scope ${lacking}, which you do not hold yourself.`,
       required: lacking,
+    });
+  const { egress } = caller.actor;
+  if (egress !== undefined && !(agent.egress?.every((name) => egress.has(name)) ?? false))
+    throw await parts.gate.refuse(caller, act, {
+      rule: 'egress:beyond',
+      detail: `The agent may ask for more egress than you may: ${[...egress].join(', ') || 'none'}.`,
     });
   const rights = await rightsOf(parts.store, agent.role);
   if (rights === null) return;
@@ -151,18 +162,20 @@ async function create(
   const { kind, name, displayName = null, role } = request;
   const id: ActorId = `${kind}:${name}`;
   const scopes = [...new Set(request.scopes ?? [])];
+  const egress = request.egress ?? null;
   const owner = (request.owner ?? caller.actor.id) as ActorId;
   const act: Act = {
     action: 'agent.create',
     resource: { kind: 'agent', id },
-    data: { owner, role, scopes },
+    data: { owner, role, scopes, ...(egress === null ? {} : { egress }) },
   };
   await gate.read(caller, act);
   await refuseForeignOwner(parts, caller, act, request.owner);
   await requireAgentRole(parts, role);
-  await refuseWider(parts, caller, act, { role, scopes });
+  await refuseWider(parts, caller, act, { role, scopes, egress });
   return await gate.act(caller, act, async () => {
-    const fresh = { id, displayName, owner, role, scopes, phase: 'active', createdAt: clock.now() } as const;
+    const rights = { role, scopes, egress } as const;
+    const fresh = { id, displayName, owner, ...rights, phase: 'active', createdAt: clock.now() } as const;
     const made = await store.identity.agents.create(fresh);
     if (made.outcome === 'taken')
       throw new Fault('state.conflict', { detail: `${id} exists, or did. Names are never given again.` });
@@ -177,13 +190,14 @@ async function update(
   id: ActorId,
   { change, ifMatch }: { change: UpdateAgent; ifMatch: number },
 ): Promise<Versioned<AgentView>> {
-  const { displayName, owner, role, scopes } = change;
+  const { displayName, owner, role, scopes, egress } = change;
   const record = await touchable(parts, caller, id, 'agent.update');
   const wanted = {
     ...(displayName === undefined ? {} : { displayName }),
     ...(owner === undefined ? {} : { owner: owner as ActorId }),
     ...(role === undefined ? {} : { role }),
     ...(scopes === undefined ? {} : { scopes: [...new Set(scopes)] }),
+    ...(egress === undefined ? {} : { egress }),
   };
   const { displayName: _, ...rights } = wanted;
   const act = agentAct('agent.update', record, { fields: Object.keys(wanted).sort(), ...rights });
