@@ -7,6 +7,7 @@ import { systemClock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { ProviderSettings } from '../contract/providers.ts';
 import { openAccessSet } from '../control/identity/access-set.ts';
+import type { Logger } from '../control/logger.ts';
 import { openControl } from '../control/open.ts';
 import { localOwner } from '../identity/local-owner.ts';
 import { openIdentityDirectory } from '../identity/open.ts';
@@ -52,41 +53,14 @@ async function main(): Promise<void> {
   const { configuration, tls } = await configured(end);
   const { folder, settings } = configuration;
   const logger = openProcessLog('control', settings.logLevel);
-  const audit = await openAudit(configuration);
   const listen = await withFreePort(settings.listen);
-  const store = await openSqliteStore({ file: join(folder, 'store.sqlite') });
-  const sealing = openSealing(readFileSync(join(folder, 'identity.key')));
-  const directory = await openIdentityDirectory({
-    store,
-    clock: systemClock,
-    ...identitySettings(settings, listen.port),
-    sealing,
-    bootstrap: { secret: configuration.bootstrapToken },
-    onError: (error) => logger.warn({ error: String(error) }, 'identity is not up to date'),
-  });
-  const flags = await openFeatureFlags({
-    store: store.identity.flags,
-    changes: directory.changes,
-    flagsFile: settings.flagsFile,
-    homeFolder: configuration.homeFolder,
-    logger,
-  });
-  const access = await openAccessSet({
-    engine: openAccessEngine({ networks: clientNetworks(settings) }),
-    store: store.identity.accessPolicies,
-    changes: directory.changes,
-    logger,
-  });
+  const kept = await openKept(configuration, listen, logger);
   const control = await openControl({
-    ...directory,
-    store,
-    audit,
+    ...kept.directory,
+    ...kept,
     trail: { folder: configuration.auditFolder },
-    sealing,
     signIn: signInConfig(settings, publicUrlOf(settings, listen.port)),
-    access,
     providers: openProviders(configuration.providers, systemClock),
-    flags,
     runner: { socketPath: configuration.runnerSocket, key: readFileSync(join(folder, 'channel.key')) },
     clock: systemClock,
     logger,
@@ -98,7 +72,7 @@ async function main(): Promise<void> {
     ...serverOptions(configuration, listen),
     tls,
     sharedCounts: {
-      add: (counts, endsAt) => store.identity.attempts.addAll(counts, endsAt, systemClock.now()),
+      add: (counts, endsAt) => kept.store.identity.attempts.addAll(counts, endsAt, systemClock.now()),
     },
     control,
     logger,
@@ -107,14 +81,45 @@ async function main(): Promise<void> {
   close = async () => {
     await server.close();
     await control.close();
+    await kept.close();
+  };
+  logger.info({ address: server.address }, 'control is ready');
+  reportReady({ address: server.address });
+}
+
+/** What lasts, the record and the store, and what is kept in memory of it and follows its changes. */
+async function openKept(configuration: ControlConfiguration, listen: Settings['listen'], logger: Logger) {
+  const { folder, homeFolder, settings } = configuration;
+  const audit = await openAudit(configuration);
+  const store = await openSqliteStore({ file: join(folder, 'store.sqlite') });
+  const sealing = openSealing(readFileSync(join(folder, 'identity.key')));
+  const directory = await openIdentityDirectory({
+    store,
+    clock: systemClock,
+    ...identitySettings(settings, listen.port),
+    sealing,
+    bootstrap: { secret: configuration.bootstrapToken },
+    onError: (error) => logger.warn({ error: String(error) }, 'identity is not up to date'),
+  });
+  const { changes } = directory;
+  const { flagsFile } = settings;
+  const flags = await openFeatureFlags({
+    store: store.identity.flags,
+    changes,
+    flagsFile,
+    homeFolder,
+    logger,
+  });
+  const engine = openAccessEngine({ networks: clientNetworks(settings) });
+  const access = await openAccessSet({ engine, store: store.identity.accessPolicies, changes, logger });
+  const close = async () => {
     access.close();
     await flags.close();
     await directory.close();
     await store.close();
     await audit.close();
   };
-  logger.info({ address: server.address }, 'control is ready');
-  reportReady({ address: server.address });
+  return { audit, store, sealing, directory, flags, access, close };
 }
 
 function serverOptions({ settings, version }: ControlConfiguration, listen: Settings['listen']) {
