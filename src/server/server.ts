@@ -12,9 +12,9 @@ import { openCrossSite } from './cross-site.ts';
 import { openInFlight } from './in-flight.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 import { createListener, type Listener, listenLocal, listenTcp } from './listeners.ts';
-import { openMetrics } from './metrics.ts';
+import { type Metrics, openMetrics } from './metrics.ts';
 import { knownProxies } from './proxies.ts';
-import { openRates, type SharedCounts } from './rates.ts';
+import { openRates, type Rates, type SharedCounts } from './rates.ts';
 import { requestIds } from './request-id.ts';
 import { openStreams } from './streams.ts';
 import type { TlsSource } from './tls.ts';
@@ -58,13 +58,7 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
   const limits = checkedLimits({ ...apiLimits, ...options.limits });
   const streams = openStreams({ control, clock, logger });
   const metrics = openMetrics(() => streams.count, version);
-  const rates = openRates({
-    perMinute: options.rateLimits ?? {},
-    clock,
-    shared: options.sharedCounts ?? null,
-    onRefused: metrics.rateRefused,
-    onError: (error) => logger.warn({ err: error }, 'requests are counted by this process alone'),
-  });
+  const rates = ratesOf(options, clock, metrics);
   const proxies = knownProxies(options.trustedProxies ?? []);
   const context: ServerContext = { control, limits, streams, metrics, logger, version, proxies };
   const requestId = requestIds(clock.now());
@@ -113,6 +107,16 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
     routes,
     close: () => (closing ??= close()),
   };
+}
+
+function ratesOf(options: ServerOptions, clock: Clock, metrics: Metrics): Rates {
+  return openRates({
+    perMinute: options.rateLimits ?? {},
+    clock,
+    shared: options.sharedCounts ?? null,
+    onRefused: metrics.rateRefused,
+    onError: (error) => options.logger.warn({ err: error }, 'requests are counted by this process alone'),
+  });
 }
 
 async function listenAll([tcp, local]: Listener[], options: ServerOptions): Promise<number> {
