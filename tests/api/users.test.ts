@@ -198,6 +198,19 @@ test('a change of role counts from the next request on, and one that demands mor
   assert.equal((await people.browser().password('ada')).body.next, 'enroll');
 });
 
+test('an administrator ends all that a user is signed in to, and nobody else’s', async (t) => {
+  const people = await openTestPeople(t);
+  await people.user('ada');
+  await people.user('eve');
+  await people.totpUser('root', 'admin');
+  const [one, two] = [await people.signedIn('ada'), await people.signedIn('ada')];
+  const [eve, root] = [await people.signedIn('eve'), await people.signedIn('root')];
+  await root.ok('POST', '/api/v1/users/ada/sign-out');
+  for (const ended of [one, two]) assert.equal((await ended.call('GET', '/api/v1/account')).status, 401);
+  for (const kept of [eve, root]) assert.equal((await kept.call('GET', '/api/v1/account')).status, 200);
+  assert.equal((await people.browser().password('ada')).body.state, 'signed-in');
+});
+
 test('the last active administrator stays, also where two end each other at once', async (t) => {
   const people = await openTestPeople(t);
   await people.totpUser('one', 'admin');
