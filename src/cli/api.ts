@@ -16,6 +16,8 @@ export type Api = {
   readonly whoami: Client['whoami'];
   readonly policies: Pick<Client['policies'], 'put' | 'get' | 'list' | 'remove' | 'simulate'>;
   readonly flags: Client['flags'];
+  readonly users: Client['users'];
+  readonly invitations: Client['invitations'];
   readonly agents: Omit<Client['agents'], 'all'>;
   readonly authority: Client['authority'];
   readonly roles: Client['roles'];

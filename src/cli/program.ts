@@ -27,6 +27,7 @@ import { defineStatus } from './status.ts';
 import { defineStop } from './stop.ts';
 import { defineTeams } from './teams.ts';
 import { defineTokens } from './tokens.ts';
+import { defineUsers } from './users.ts';
 import { defineWhoami } from './whoami.ts';
 
 /** Programs of their own that the command line hands over to before it reads another word. */
@@ -58,6 +59,7 @@ export function buildProgram(context: Context, onFlags: (flags: ProgramFlags) =>
   defineEgress(program, context);
   defineLogin(program, context);
   defineWhoami(program, context);
+  defineUsers(program, context);
   defineTokens(program, context);
   defineRoles(program, context);
   defineTeams(program, context);

@@ -19,6 +19,7 @@ import type { Context } from './context.ts';
 import { testAccessApi } from './test-access-api.ts';
 import { fakeAgents, fakeAuthority } from './test-agents.ts';
 import type { TestEnvironment } from './test-environment.ts';
+import { fakeInvitations, fakeUsers } from './test-users.ts';
 
 /** For tests: a server in memory. `calls` tells what was asked of it, in order. */
 export class TestServer {
@@ -243,6 +244,8 @@ export class TestServer {
         return { name, actor, on: rule === 'on', by: String(rule), rule, source, problem };
       },
     },
+    users: fakeUsers(this.calls),
+    invitations: fakeInvitations(this.calls),
     agents: fakeAgents(this.calls),
     authority: fakeAuthority(this.calls),
     ...testAccessApi(this.calls),

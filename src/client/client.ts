@@ -45,6 +45,7 @@ import { type Fetch, fetchTransport } from './fetch-transport.ts';
 import { type FlowEvent, type FlowOptions, followFlows } from './flow-events.ts';
 import { followEvents, type LogEvent, type LogOptions } from './log-events.ts';
 import { nodeTransport } from './node-transport.ts';
+import { type InvitationCalls, invitationCalls, type UserCalls, userCalls } from './people-calls.ts';
 import { allOf, part, patchVersion, putVersion, queryText, rename } from './requests.ts';
 
 export type Page<T> = { readonly items: readonly T[]; readonly nextCursor: string | null };
@@ -132,6 +133,8 @@ export type Client = AccessCalls & {
     remove(name: string): Promise<void>;
     explain(name: string, query: { actor: string }): Promise<FlagExplanation>;
   };
+  readonly users: UserCalls;
+  readonly invitations: InvitationCalls;
   readonly agents: {
     create(request: CreateAgent): Promise<AgentView>;
     list(query?: Query): Promise<Page<AgentView>>;
@@ -223,6 +226,8 @@ export function createClient(options: ClientOptions): Client {
     whoami: () => connection.json('GET', '/api/v1/whoami'),
     policies: policyCalls(connection),
     flags: flagCalls(connection),
+    users: userCalls(connection),
+    invitations: invitationCalls(connection),
     agents: agentCalls(connection),
     authority: {
       get: () => connection.json('GET', '/api/v1/authority'),
