@@ -73,7 +73,10 @@ export async function resolveSession(api: Api, word: string): Promise<string> {
   });
 }
 
-export async function resolveToken(api: Api, word: string): Promise<string> {
+export async function resolveToken(
+  api: { readonly tokens: Pick<Api['tokens'], 'list'> },
+  word: string,
+): Promise<string> {
   const all = () => collect(api.tokens.list, {}, lookupItemsMax);
   return await resolveId<TokenView>('token', word, {
     named: all,

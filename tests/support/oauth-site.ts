@@ -3,6 +3,7 @@ import type { TestContext } from 'node:test';
 import { pino } from 'pino';
 import type { TokenAnswer } from '../../src/contract/oauth.ts';
 import { localOwner } from '../../src/identity/local-owner.ts';
+import { withFreePort } from '../../src/main/free-port.ts';
 import { type OpenServer, openServer } from '../../src/server/server.ts';
 import { addUser, programOf } from './identity-processes.ts';
 import { deadline, TestControl, testOrigin } from './test-control.ts';
@@ -26,18 +27,24 @@ export class OAuthSite {
     this.log = log;
   }
 
-  static async open(context: Pick<TestContext, 'after'>): Promise<OAuthSite> {
-    const test = await TestControl.open({ withRunner: false });
+  /** With `isReachable` it is called what it listens at, so that programs can follow its redirects. */
+  static async open(
+    context: Pick<TestContext, 'after'>,
+    { isReachable = false }: { isReachable?: boolean } = {},
+  ): Promise<OAuthSite> {
+    const listen = await withFreePort({ host: '127.0.0.1', port: 0 });
+    const publicUrl = isReachable ? `http://localhost:${listen.port}` : testOrigin;
+    const test = await TestControl.open({ withRunner: false, publicUrl });
     const log: string[] = [];
     const server = await openServer({
       control: test.control,
       logger: pino({ level: 'debug' }, { write: (line: string) => log.push(line) }),
-      listen: { host: '127.0.0.1', port: 0 },
+      listen,
       localSocketPath: null,
       identity: { localOwner },
       version: '0.0.0-test',
       rateLimits: wideRates,
-      origins: [testOrigin],
+      origins: [publicUrl],
     });
     context.after(async () => {
       await server.close();

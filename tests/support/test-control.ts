@@ -99,6 +99,7 @@ export class TestControl {
   readonly signIn: SignInConfig;
   readonly #key: Buffer;
   readonly #storeFile: string;
+  readonly #publicUrl: string;
   /** Stands in front of the audit log; a test makes it fail by setting `auditFails`. */
   auditFails = false;
   access!: AccessEngine;
@@ -112,6 +113,7 @@ export class TestControl {
   private constructor(folder: string, options: TestControlOptions) {
     this.folder = folder;
     this.#key = randomBytes(32);
+    this.#publicUrl = options.publicUrl ?? testOrigin;
     this.#storeFile = options.storeFile ?? join(folder, 'store.db');
     this.clock = options.clock ?? systemClock;
     this.config = { ...testConfig, ...options.config };
@@ -145,7 +147,7 @@ export class TestControl {
       store: this.store,
       clock,
       sealing: testSealing,
-      publicUrl: testOrigin,
+      publicUrl: this.#publicUrl,
       bootstrap: { secret: bootstrapSecret },
       lives: testLives,
       trustDomain: 'sealwright.test',
@@ -238,6 +240,8 @@ export type TestControlOptions = {
   readonly withRunner?: boolean;
   /** A store that several share; one in the folder where absent. */
   readonly storeFile?: string;
+  /** `testOrigin` where absent. */
+  readonly publicUrl?: string;
 };
 
 function failing(log: AuditLog, fails: () => boolean): AuditLog {
