@@ -499,6 +499,10 @@ describe('other commands', () => {
       'stop',
       'resume',
       'tokens',
+      'keys',
+      'login',
+      'logout',
+      'whoami',
       'audit',
       'status',
       'up',
@@ -514,6 +518,27 @@ describe('other commands', () => {
     assert.equal((await sealwright()).status, 2);
     assert.equal((await sealwright('logs')).status, 2);
     assert.doesNotMatch((await sealwright('\x1b[2J')).err, /\x1b/);
+  });
+
+  it('keys are listed and rotated, and the compromised ones end at once', async () => {
+    assert.match((await sealwright('keys')).out, new RegExp(`${server.key.id}\\s+EdDSA`));
+    assert.equal((await sealwright('keys', 'rotate')).out, `${server.key.id}\n`);
+    await sealwright('keys', 'rotate', '--compromised');
+    assert.deepEqual(
+      server.calls.filter((call) => call.startsWith('keys.')),
+      ['keys.rotate false', 'keys.rotate true'],
+    );
+  });
+
+  it('what needs a fresh proof says how to give it', async () => {
+    const detail = 'Prove again who you are.';
+    const stale = new ApiError({ status: 401, code: 'auth.step-up', detail });
+    const api = { ...server.api, keys: { ...server.api.keys, rotate: () => Promise.reject(stale) } };
+    const context = { ...testContext(environment, server), connect: async () => api };
+    environment.stderr.chunks.length = 0;
+    const program = buildProgram(context, () => {});
+    assert.equal(await runProgram(program, ['keys', 'rotate'], context), 1);
+    assert.match(environment.stderr.text, /Prove again who you are\.\n {2}Run 'sealwright login' again/);
   });
 
   it('a bug is said to be one', async () => {
