@@ -40,6 +40,8 @@ export type RunSpec = {
   readonly diff: boolean;
   /** What it may reach. */
   readonly egress: EgressPolicy;
+  /** The token by which it proves who it is; secret, and out of date within minutes. */
+  readonly identity: string;
 };
 
 export type ArtifactInfo = {
@@ -96,6 +98,8 @@ export type RunnerOrder =
   | { readonly order: 'kept'; readonly batches: readonly number[] }
   /** What a live run may reach from now on. Unknown runs are answered all the same. */
   | { readonly order: 'egress'; readonly run: RunId; readonly egress: EgressPolicy }
+  /** The token that takes the place of a live run's. Unknown runs are answered all the same. */
+  | { readonly order: 'identity'; readonly run: RunId; readonly token: string }
   /** Removes logs and artifacts of finished runs. */
   | { readonly order: 'forget'; readonly runs: readonly RunId[] }
   /** Removes a session's workspace; its live runs are stopped first. */
@@ -125,6 +129,7 @@ export type OrderAnswers = {
   recorded: null;
   kept: null;
   egress: null;
+  identity: null;
   forget: null;
   'remove-session': null;
   'remove-upload': null;

@@ -12,6 +12,7 @@ import type { Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
 import type { LiveRun, LiveRuns, StartSource } from './live-runs.ts';
 import type { Logger } from './logger.ts';
+import type { RunIdentities } from './run-identities.ts';
 import { runnerStatus } from './runner-frames.ts';
 import { LinkLost, type RunnerLink } from './runner-link.ts';
 import type { Scheduler } from './scheduler.ts';
@@ -25,6 +26,7 @@ export type DispatcherParts = {
   readonly link: RunnerLink;
   readonly egressOrders: EgressOrders;
   readonly egressRecords: EgressRecords;
+  readonly identities: RunIdentities;
   readonly writer: StateWriter;
   readonly gate: Gate;
   readonly clock: Clock;
@@ -122,6 +124,7 @@ export class Dispatcher {
     const status = runnerStatus.parse(await link.order({ order: 'status' }));
     const hosted = new Map(status.live.map((run) => [run.run, run]));
     for (const run of hosted.values()) this.#meet(run);
+    this.#parts.identities.renew();
     const missing = live
       .all()
       .filter((run) => run.record.state.phase !== 'queued' && !run.ending && !hosted.has(run.record.id));
@@ -213,8 +216,9 @@ export class Dispatcher {
     const { policy: egress, unenforced } = await this.#parts.egressPolicies.compile(asked);
     if (unenforced[0] !== undefined)
       return { phase: 'failed', cause: 'policy', reason: unenforced[0], exit: neverRan };
+    const identity = await this.#parts.identities.first(live);
     const { command, cwd, limits, strict, diff } = spec;
-    return { run: id, session, repo, command, env, cwd, limits, strict, diff, egress };
+    return { run: id, session, repo, command, env, cwd, limits, strict, diff, egress, identity };
   }
 
   async #sourceOf(run: RunId, session: SessionId): Promise<StartSource> {

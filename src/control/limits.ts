@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { auditLimits } from '../audit/limits.ts';
 import { egressBatchMax } from '../contract/gateway.ts';
+import { identityLimits } from '../identity/limits.ts';
 
 /** Bounds of control. Counts, bytes and milliseconds as the names say. */
 export const controlLimits = {
@@ -60,6 +61,9 @@ export const controlLimits = {
   simulateSinceMs: 7 * 24 * 3600 * 1000,
   /** Valid ones of one agent at a time; certificates that live an hour come and go. */
   agentCredentialsMax: 64,
+  /** How often control looks whose token is to be renewed, and how old one is then; it lives longer by far. */
+  identityLookMs: 15_000,
+  identityRenewMs: 2 * 60_000,
   uploadChunkBytes: 1024 * 1024,
   idempotencyKeptMs: 24 * 3600 * 1000,
   /** How long a sign-in that ended is still known by its refresh tokens, and what changed to whoever was away. */
@@ -77,5 +81,6 @@ export const controlLimits = {
 
 assert(controlLimits.reconnectMinMs <= controlLimits.reconnectMaxMs);
 assert(controlLimits.owedRetryMinMs <= controlLimits.owedRetryMaxMs);
+assert(controlLimits.identityLookMs + controlLimits.identityRenewMs <= identityLimits.runTokenLifeMs / 2);
 assert(controlLimits.statusTimeoutMs <= controlLimits.orderTimeoutMs);
 assert(controlLimits.egressFlowsPerCommit + egressBatchMax <= auditLimits.pendingEventsMax);

@@ -21,6 +21,8 @@ export type LiveRun = {
   delivery: Delivery;
   /** Of what it may reach, with every change that the store holds; the record may be older. */
   egressGeneration: number;
+  /** When the token that it proves itself with was made; before all times where this process made none. */
+  identityAt: number;
   /** How often verdicts of it were recorded, for those who wait for more. */
   flowsTold: number;
   stopRequested: boolean;
@@ -42,6 +44,7 @@ export class LiveRuns {
       source,
       delivery,
       egressGeneration: record.egress.generation,
+      identityAt: Number.NEGATIVE_INFINITY,
       flowsTold: 0,
       stopRequested: record.stopRequestedAt !== null,
       ending: false,

@@ -8,6 +8,7 @@ import type { ChangeFeed } from '../identity/change-feed.ts';
 import type { ClientAssertions } from '../identity/client-assertions.ts';
 import type { Identity } from '../identity/identity.ts';
 import type { Principals } from '../identity/principals.ts';
+import type { RunIdentity } from '../identity/run-identity.ts';
 import type { SignIns } from '../identity/sign-ins.ts';
 import type { SigningKeys } from '../identity/signing-keys.ts';
 import type { Tokens } from '../identity/tokens.ts';
@@ -39,6 +40,7 @@ import type { Logger } from './logger.ts';
 import { openMetrics } from './metrics.ts';
 import { policyUseCases } from './policies.ts';
 import { Readings } from './readiness.ts';
+import { RunIdentities } from './run-identities.ts';
 import { RunnerLink } from './runner-link.ts';
 import { runUseCases } from './runs.ts';
 import { Scheduler, type SchedulerConfig } from './scheduler.ts';
@@ -81,6 +83,7 @@ export type ControlOptions = PeopleOptions & {
   readonly principals: Principals;
   readonly flags: Flags;
   readonly authority: Authority;
+  readonly runIdentity: RunIdentity;
   readonly runner: { readonly socketPath: string; readonly key: Buffer };
   readonly clock: Clock;
   readonly config: ControlConfig;
@@ -100,6 +103,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   await dispatcher.recover();
   link.open();
   sweeper.start();
+  parts.identities.start();
   return {
     sessions: sessionUseCases({ ...parts, sessionsPerOwnerMax: config.sessionsPerOwnerMax }),
     runs: runUseCases({
@@ -148,13 +152,14 @@ export async function openControl(options: ControlOptions): Promise<Control> {
       // At once: a sweep may wait for an answer of the runner, and a closing session for the end of a run.
       await Promise.all([sweeper.close(), closer.close(), link.close()]);
       await Promise.all([dispatcher.close(), parts.egressOrders.close(), parts.egressRecords.close()]);
+      await parts.identities.close();
       await gate.close();
     },
   };
 }
 
 function assemble(options: ControlOptions) {
-  const { store, audit, access, flags, runner, clock, config, logger } = options;
+  const { store, audit, access, flags, runIdentity, runner, clock, config, logger } = options;
   const gate = openGate({ audit, access: access.engine, clock, logger });
   const live = new LiveRuns();
   const presets = presetRulesWith({ github: config.githubNetworks });
@@ -175,6 +180,7 @@ function assemble(options: ControlOptions) {
   });
   const egressOrders = new EgressOrders({ egressPolicies, live, link, logger });
   const egressRecords = new EgressRecords({ store, live, link, gate, logger });
+  const identities = new RunIdentities({ identity: runIdentity, live, link, clock, logger });
   const simulations = new EgressSimulations({ store, egressPolicies, gate, live, clock });
   const dispatcher: Dispatcher = new Dispatcher({
     store,
@@ -184,6 +190,7 @@ function assemble(options: ControlOptions) {
     link,
     egressOrders,
     egressRecords,
+    identities,
     writer,
     gate,
     clock,
@@ -204,6 +211,7 @@ function assemble(options: ControlOptions) {
     egressPolicies,
     egressOrders,
     egressRecords,
+    identities,
     simulations,
     closer,
     sweeper,

@@ -11,6 +11,7 @@ import { type ChangeFeed, openChangeFeed } from './change-feed.ts';
 import { type ClientAssertions, openClientAssertions } from './client-assertions.ts';
 import { type Identity, openIdentity } from './identity.ts';
 import { openPrincipals, type Principals } from './principals.ts';
+import { openRunIdentity, type RunIdentity } from './run-identity.ts';
 import type { Sealing } from './sealing.ts';
 import { openSignIns, type SignInLives, type SignIns } from './sign-ins.ts';
 import { openSigningKeys, type SigningKeys } from './signing-keys.ts';
@@ -27,6 +28,7 @@ export type IdentityDirectory = {
   readonly assertions: ClientAssertions;
   readonly identity: Identity;
   readonly authority: Authority;
+  readonly runIdentity: RunIdentity;
   /** Writes what is still to be written about last uses. The store stays open. */
   close(): Promise<void>;
 };
@@ -42,6 +44,8 @@ export type IdentityDirectoryOptions = {
   readonly lives: SignInLives;
   /** The host part of every `spiffe://` name. */
   readonly trustDomain: string;
+  /** Whom the tokens of runs are for; `publicUrl` with `/runs` where absent. */
+  readonly runAudiences?: readonly string[];
   /** A last use that could not be written, or a look for changes that failed. */
   readonly onError: (error: unknown) => void;
 };
@@ -75,6 +79,10 @@ export async function openIdentityDirectory(options: IdentityDirectoryOptions): 
     onError,
   });
   const identity = openIdentity({ tokens, signIns, changes, accessTokens, certificates });
+  const runIdentity = openRunIdentity({
+    ...{ keys: signingKeys, runs: store.runs, issuer, trustDomain, clock },
+    audiences: options.runAudiences ?? [`${issuer}/runs`],
+  });
   return {
     changes,
     principals,
@@ -85,6 +93,7 @@ export async function openIdentityDirectory(options: IdentityDirectoryOptions): 
     assertions,
     identity,
     authority,
+    runIdentity,
     close: async () => {
       await changes.close();
       await Promise.all([tokens.close(), signIns.close(), certificates.close()]);

@@ -57,6 +57,8 @@ const clientNetworks = (about: string): Setting<readonly string[]> => ({
 
 export type Listen = { readonly host: string; readonly port: number };
 
+const audiencesMax = 16;
+
 /** More would not leave a run room for rules of its own. */
 const networksMax = 256;
 
@@ -96,6 +98,13 @@ export const settingTable = {
       'What the names of agents and runs in certificates and tokens begin with: spiffe://<this>/. The host of publicUrl where absent.',
     read: (text: string) => (/^[a-z0-9._-]{1,255}$/.test(text) ? text : null),
   } satisfies Setting<string | null>,
+  runIdentityAudiences: {
+    fallback: [] as readonly string[],
+    shape: `a comma-separated list of at most ${audiencesMax} names without white space, such as https://vault.example`,
+    about:
+      'The services that the tokens of runs are for: each must find itself among them. publicUrl and /runs where absent.',
+    read: readAudiences,
+  } satisfies Setting<readonly string[]>,
   env: choice(['dev', 'prod'], 'dev', 'In prod the bootstrap token is refused altogether.', 'CP_ENV'),
   trustedProxies: {
     fallback: [] as readonly string[],
@@ -327,6 +336,15 @@ function readResolvers(text: string): readonly string[] | null {
     return isIP(item) !== 0 || (isIP(inner ?? bare ?? '') !== 0 && Number(port ?? 53) <= 65_535);
   });
   return fits ? items : null;
+}
+
+function readAudiences(text: string): readonly string[] | null {
+  const items = text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+  const fits = items.length <= audiencesMax && items.every((item) => /^[\x21-\x7e]{1,255}$/.test(item));
+  return fits ? [...new Set(items)] : null;
 }
 
 function readAddresses(text: string): readonly string[] | null {

@@ -14,11 +14,18 @@ import {
   timeoutSeconds,
   uploadId,
 } from '../contract/schemas.ts';
+import { runnerLimits } from './limits.ts';
 
 /**
  * What control sends, parsed: whoever takes control over is nobody on this host and must stay that, so an id is
  * an id before it becomes part of a path.
  */
+
+/** A JWT in its compact form (RFC 7515 §7.1). Says nothing about its signature: others verify it. */
+const identityToken = z
+  .string()
+  .max(runnerLimits.identityCharactersMax)
+  .regex(/^[\w-]+\.[\w-]+\.[\w-]+$/);
 
 const runSpec = z.strictObject({
   run: runId,
@@ -36,6 +43,7 @@ const runSpec = z.strictObject({
   strict: z.boolean(),
   diff: z.boolean(),
   egress: egressPolicy,
+  identity: identityToken,
 });
 
 const order: z.ZodType<RunnerOrder> = z.discriminatedUnion('order', [
@@ -45,6 +53,7 @@ const order: z.ZodType<RunnerOrder> = z.discriminatedUnion('order', [
   z.strictObject({ order: z.literal('recorded'), batches: z.array(z.int().min(0)) }),
   z.strictObject({ order: z.literal('kept'), batches: z.array(z.int().min(0)) }),
   z.strictObject({ order: z.literal('egress'), run: runId, egress: egressPolicy }),
+  z.strictObject({ order: z.literal('identity'), run: runId, token: identityToken }),
   z.strictObject({ order: z.literal('forget'), runs: z.array(runId) }),
   z.strictObject({ order: z.literal('remove-session'), session: sessionId }),
   z.strictObject({ order: z.literal('remove-upload'), upload: uploadId }),

@@ -20,6 +20,8 @@ export function runnerFolders(root: string) {
     runs: join(root, 'runs'),
     uploads: join(root, 'uploads'),
     upload: (id: UploadId) => join(root, 'uploads', id),
+    identities: join(root, 'identities'),
+    identity: (id: RunId) => join(root, 'identities', id),
     run,
     log: (id: RunId) => join(run(id), 'log'),
     /** A finished run's result, until control has it; then it is called `acknowledged`. */

@@ -23,6 +23,7 @@ import { trustEnvironment } from '../sandbox/trust.ts';
 import { CloneWatch, cloneFailure } from './clone-failure.ts';
 import type { EgressRelay } from './egress-relay.ts';
 import type { Folders } from './folders.ts';
+import { type IdentityFiles, identityFile } from './identity-files.ts';
 import { runnerLimits } from './limits.ts';
 import { firstBytes, lastBytes, spoolOutput } from './output.ts';
 import { cloneTask, diffTask, importTask, remoteUrl, runMounts, type Task } from './repository.ts';
@@ -33,6 +34,7 @@ export type RunHost = {
   readonly backend: Backend;
   readonly folders: Folders;
   readonly sessions: SessionFolders;
+  readonly identities: IdentityFiles;
   readonly verdicts: EgressRelay;
   readonly clock: Clock;
   readonly emit: (event: RunnerEvent) => void;
@@ -67,6 +69,9 @@ export class HostedRun {
   #interrupted: Interruption | null = null;
   readonly #interruption = Promise.withResolvers<void>();
   #egress: EgressPolicy;
+  /** The newest token, and for whom it stands in a file; null before and after the command. */
+  #identity: string;
+  #identityFile: { readonly uid: number | null } | null = null;
   #current: Sandbox | null = null;
 
   constructor(host: RunHost, spec: RunSpec, spool: Spool) {
@@ -74,6 +79,7 @@ export class HostedRun {
     this.spec = spec;
     this.spool = spool;
     this.#egress = spec.egress;
+    this.#identity = spec.identity;
   }
 
   /** What it may reach from now on; resolves when that is in force. */
@@ -81,6 +87,13 @@ export class HostedRun {
     if (policy.generation <= this.#egress.generation) return;
     this.#egress = policy;
     await this.#current?.changeEgress(policy);
+  }
+
+  /** What it proves with from now on who it is. */
+  changeIdentity(token: string): void {
+    this.#identity = token;
+    if (this.#identityFile !== null)
+      this.#host.identities.write(this.spec.run, this.#identityFile.uid, token);
   }
 
   /** Asks the processes to end, then ends them; before the command runs it never starts. */
@@ -101,6 +114,7 @@ export class HostedRun {
       result = { ending: this.#failure(error), usage: null, artifacts: [] };
     } finally {
       clearTimeout(timer);
+      this.#dropIdentity();
       this.spool.close();
     }
     const { run } = this.spec;
@@ -117,7 +131,7 @@ export class HostedRun {
   async #perform(): Promise<Pick<RunFinished, 'ending' | 'usage' | 'artifacts'>> {
     const uid = await this.#workspace();
     this.#step('sandbox');
-    const sandbox = await this.#create(uid, this.#commandRequest(), {
+    const sandbox = await this.#create(uid, this.#commandRequest(uid), {
       strict: this.spec.strict,
       egress: true,
     });
@@ -131,6 +145,7 @@ export class HostedRun {
     });
     const end = await sandbox.ended;
     this.#current = null;
+    this.#dropIdentity();
     const outputBytes = await spooled;
     const usage: Usage = { ...end.usage, outputBytes: typeof outputBytes === 'number' ? outputBytes : 0 };
     const ending = typeof outputBytes === 'number' ? this.#ending(end) : spoolFailure(end, outputBytes);
@@ -250,8 +265,10 @@ export class HostedRun {
     }
   }
 
-  #commandRequest(): Task {
-    const { folders } = this.#host;
+  #commandRequest(uid: number | null): Task {
+    const { folders, identities } = this.#host;
+    this.#identityFile = { uid };
+    const identity = identities.make(this.spec.run, uid, this.#identity);
     const { session, repo, command, cwd } = this.spec;
     return {
       command,
@@ -259,14 +276,18 @@ export class HostedRun {
         ...commandEnvironment,
         SEALWRIGHT_RUN: this.spec.run,
         SEALWRIGHT_SESSION: session,
+        SEALWRIGHT_IDENTITY_FILE: identityFile,
         ...this.spec.env,
       },
       cwd: posix.resolve('/workspace', cwd ?? '.'),
-      mounts: runMounts({
-        workspace: folders.workspace(session),
-        home: folders.home(session),
-        base: repo === null ? null : folders.base(session),
-      }),
+      mounts: [
+        ...runMounts({
+          workspace: folders.workspace(session),
+          home: folders.home(session),
+          base: repo === null ? null : folders.base(session),
+        }),
+        identity,
+      ],
     };
   }
 
@@ -301,6 +322,12 @@ export class HostedRun {
   #refuseWhenInterrupted(): void {
     if (this.#interrupted !== null)
       throw new RunFailure('provisioning', 'The run was ended before its command started.');
+  }
+
+  #dropIdentity(): void {
+    if (this.#identityFile === null) return;
+    this.#identityFile = null;
+    this.#host.identities.remove(this.spec.run);
   }
 
   #step(step: RunStep): void {

@@ -12,6 +12,8 @@ export const runnerLimits = {
   complaintBytesMax: 4_096,
   /** Share of a run's kept output that is its beginning; the rest is its end. */
   headShare: 0.25,
+  /** A run's token is some 700 characters. */
+  identityCharactersMax: 8_192,
   segmentsPerLog: 16,
   /** What is still read of an upload after it was refused. */
   drainBytesMax: 64 * 1024 ** 2,

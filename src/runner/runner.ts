@@ -17,6 +17,7 @@ import type { Backend } from '../sandbox/backend.ts';
 import type { EgressRelay } from './egress-relay.ts';
 import { type Folders, runnerFolders } from './folders.ts';
 import { HostedRun, type RunHost } from './hosted-run.ts';
+import { IdentityFiles } from './identity-files.ts';
 import { Results } from './results.ts';
 import { removeTree, SessionFolders } from './sessions.ts';
 import { Spool } from './spool.ts';
@@ -62,6 +63,7 @@ export class Runner {
       backend: options.backend,
       folders: this.folders,
       sessions: this.#sessions,
+      identities: new IdentityFiles(this.folders),
       verdicts: options.egress,
       clock: options.clock,
       emit,
@@ -94,6 +96,9 @@ export class Runner {
         return null;
       case 'egress':
         await this.#live.get(order.run)?.hosted.changeEgress(order.egress);
+        return null;
+      case 'identity':
+        this.#live.get(order.run)?.hosted.changeIdentity(order.token);
         return null;
       case 'forget':
         await removeTree(

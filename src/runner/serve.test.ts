@@ -105,6 +105,7 @@ function spec(): RunSpec {
     cwd: null,
     strict: false,
     diff: true,
+    identity: 'e30.e30.AA',
     egress: noEgress,
   };
   return { run, session, ...given, limits: defaultRunLimits };

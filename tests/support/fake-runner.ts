@@ -32,6 +32,8 @@ type FakeRun = {
   readonly spec: RunSpec;
   /** What it may reach, by the last order. */
   egress: EgressPolicy;
+  /** By which it proves who it is, by the last order. */
+  identity: string;
   phase: 'starting' | 'running';
   runningAt: number | null;
   starts: number;
@@ -249,6 +251,11 @@ export class FakeRunner {
         if (hosted !== undefined) hosted.egress = order.egress;
         return { ok: null };
       }
+      case 'identity': {
+        const hosted = this.live.get(order.run);
+        if (hosted !== undefined) hosted.identity = order.token;
+        return { ok: null };
+      }
       case 'remove-session':
         for (const [run, { spec }] of this.live)
           if (spec.session === order.session) this.finish(run, cancelled);
@@ -270,6 +277,7 @@ export class FakeRunner {
     this.live.set(spec.run, {
       spec,
       egress: spec.egress,
+      identity: spec.identity,
       phase: 'starting',
       runningAt: null,
       starts: 1,

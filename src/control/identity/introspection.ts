@@ -1,5 +1,6 @@
 import { type Introspection, OAuthFault } from '../../contract/oauth.ts';
 import type { AccessTokenClaims } from '../../identity/access-tokens.ts';
+import type { VerifiedRun } from '../../identity/run-identity.ts';
 import { secretHash } from '../../identity/token-secret.ts';
 import { parseId } from '../../model/ids.ts';
 import { type Asked, provedClient } from './oauth-clients.ts';
@@ -8,7 +9,7 @@ import type { OAuthParts } from './oauth-parts.ts';
 
 /**
  * `/oauth2/introspect` (RFC 7662): whether a token works now, and what it is. For agents and services that proved
- * themselves, and for whoever holds `identity:read`. Of refresh tokens and of what is not valid it says nothing else
+ * themselves, and for whoever holds `identity:read`. The token of a run is active while its run is live. Of refresh tokens and of what is not valid it says nothing else
  * than that it is not active.
  */
 export async function introspect(parts: OAuthParts, asked: Asked): Promise<Introspection> {
@@ -16,6 +17,8 @@ export async function introspect(parts: OAuthParts, asked: Asked): Promise<Intro
   const token = required(asked.form, 'token');
   const signed = await parts.accessTokens.inspect(token);
   if (signed !== null) return signedView(signed.claims, parts.accessTokens.issuer, signed.actor.scopes);
+  const run = await parts.runIdentity.verify(token);
+  if (run !== null) return runView(run, parts.accessTokens.issuer);
   const actor = await parts.identity.ofBearer(token);
   const id = parseId('token', actor?.credential ?? '');
   const record = id === null ? null : await parts.tokens.get(id);
@@ -76,6 +79,25 @@ async function admitted(parts: OAuthParts, asked: Asked): Promise<void> {
     { actor, request: asked.request },
     { action: 'token.list', resource: { kind: 'token' } },
   );
+}
+
+function runView(
+  { id, subject, run, session, owner, audiences, ...times }: VerifiedRun,
+  iss: string,
+): Introspection {
+  return {
+    active: true,
+    token_type: 'Bearer',
+    sub: subject,
+    iss,
+    aud: [...audiences],
+    iat: times.issuedAt / 1000,
+    exp: times.expiresAt / 1000,
+    jti: id,
+    run,
+    session,
+    owner,
+  };
 }
 
 function signedView(claims: AccessTokenClaims, issuer: string, scopes: Iterable<string>): Introspection {

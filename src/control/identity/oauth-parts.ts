@@ -3,6 +3,7 @@ import type { AccessTokens } from '../../identity/access-tokens.ts';
 import type { ClientAssertions } from '../../identity/client-assertions.ts';
 import type { Identity } from '../../identity/identity.ts';
 import type { Principals } from '../../identity/principals.ts';
+import type { RunIdentity } from '../../identity/run-identity.ts';
 import type { SignIns } from '../../identity/sign-ins.ts';
 import type { SigningKeys } from '../../identity/signing-keys.ts';
 import type { Tokens } from '../../identity/tokens.ts';
@@ -18,6 +19,7 @@ export type OAuthParts = {
   readonly assertions: ClientAssertions;
   readonly signIns: SignIns;
   readonly signingKeys: SigningKeys;
+  readonly runIdentity: Pick<RunIdentity, 'verify'>;
   readonly principals: Principals;
   readonly gate: Gate;
   readonly clock: Clock;

@@ -1,0 +1,93 @@
+import type { Clock } from '../base/clock.ts';
+import { Fault } from '../contract/faults.ts';
+import type { RunIdentity } from '../identity/run-identity.ts';
+import type { RunRecord } from '../store/store.ts';
+import { controlLimits } from './limits.ts';
+import type { LiveRun, LiveRuns } from './live-runs.ts';
+import type { Logger } from './logger.ts';
+import { LinkLost, type RunnerLink } from './runner-link.ts';
+
+export type RunIdentityParts = {
+  readonly identity: Pick<RunIdentity, 'mint'>;
+  readonly live: LiveRuns;
+  readonly link: RunnerLink;
+  readonly clock: Clock;
+  readonly logger: Logger;
+};
+
+/** Keeps the tokens of live runs young: each starts with one, and gets another long before it is over. */
+export class RunIdentities {
+  readonly #parts: RunIdentityParts;
+  #timer: NodeJS.Timeout | null = null;
+  #renewing: Promise<void> | null = null;
+  #closed = false;
+
+  constructor(parts: RunIdentityParts) {
+    this.#parts = parts;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.renew(), controlLimits.identityLookMs);
+    this.#timer.unref();
+  }
+
+  /** The token that a run starts with. Throws Fault `store.unavailable`. */
+  async first(live: LiveRun): Promise<string> {
+    const at = this.#parts.clock.now();
+    const token = await this.#mint(live.record);
+    live.identityAt = at;
+    return token;
+  }
+
+  /** Orders another token for every hosted run whose own is not young, or was made by an earlier process. */
+  renew(): void {
+    if (this.#closed) return;
+    this.#renewing ??= this.#renew().finally(() => {
+      this.#renewing = null;
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#timer !== null) clearInterval(this.#timer);
+    await this.#renewing;
+  }
+
+  /** One after another: nothing waits for this, and orders that somebody waits for go between. */
+  async #renew(): Promise<void> {
+    const { live, clock, logger } = this.#parts;
+    for (const run of live.all()) {
+      if (this.#closed) return;
+      const ageMs = clock.now() - run.identityAt;
+      const isYoung = ageMs >= 0 && ageMs < controlLimits.identityRenewMs;
+      if (run.delivery !== 'accepted' || run.ending || isYoung) continue;
+      try {
+        await this.#send(run);
+      } catch (error) {
+        // After a connection every run is looked at again.
+        if (error instanceof LinkLost) return;
+        logger.warn({ run: run.record.id, error: String(error) }, 'the token of a run could not be renewed');
+      }
+    }
+  }
+
+  async #send(live: LiveRun): Promise<void> {
+    const at = this.#parts.clock.now();
+    const token = await this.#mint(live.record);
+    if (live.ending) return;
+    await this.#parts.link.order({ order: 'identity', run: live.record.id, token });
+    live.identityAt = at;
+  }
+
+  async #mint({ id: run, session, owner }: RunRecord): Promise<string> {
+    try {
+      return await this.#parts.identity.mint({ run, session, owner });
+    } catch (error) {
+      if (error instanceof Fault) throw error;
+      throw new Fault('store.unavailable', {
+        detail: 'The run could not be given its identity: the keys that sign it cannot be read.',
+        cause: error,
+      });
+    }
+  }
+}
