@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { isActorName } from '../model/actor.ts';
 
 /** Bounds of `providers.yaml`. Counts and characters as the names say. */
 export const providerFileLimits = {
@@ -30,8 +29,14 @@ const yesNo = z
   .union([z.boolean(), z.enum(['yes', 'no'])], { error: 'is neither yes nor no' })
   .transform((value) => value === true || value === 'yes');
 
-/** Names as the product gives them to teams and roles. */
-const ownName = z.string().refine(isActorName, { message: 'is not a name: lower case, digits and . _ @ -' });
+const roleName = z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, 'is not the name of a role');
+
+/** Whether a team can be called so. */
+export function isTeamName(text: string): boolean {
+  return /^[a-z0-9][a-z0-9-]{0,62}$/.test(text);
+}
+
+const teamName = z.string().refine(isTeamName, { message: 'is not the name of a team' });
 
 /** Plain http is for loopback alone: whoever can read or change the way there can sign in as anybody. */
 export function isProviderUrl(text: string): boolean {
@@ -46,7 +51,7 @@ const url = z.string().max(2048).refine(isProviderUrl, {
   message: 'is no https URL without query and user (http is for loopback alone)',
 });
 
-const roleRule = z.strictObject({ claim: word, value: word, role: ownName });
+const roleRule = z.strictObject({ claim: word, value: word, role: roleName });
 
 const teamRule = z
   .strictObject({
@@ -54,10 +59,10 @@ const teamRule = z
     /** Stands before the value; the teams that begin with it are those that the provider decides about. */
     prefix: z
       .string()
-      .regex(/^[a-z0-9][a-z0-9._-]{0,31}$/)
+      .regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'is not how the name of a team can begin')
       .optional(),
     map: z
-      .record(word, ownName)
+      .record(word, teamName)
       .refine((map) => Object.keys(map).length <= teamsMax, { message: `has more than ${teamsMax} teams` })
       .optional(),
   })
@@ -68,7 +73,7 @@ const teamRule = z
 const mapping = z.strictObject({
   userName: word.optional(),
   roles: z.array(roleRule).max(roleRulesMax).default([]),
-  defaultRole: ownName.optional(),
+  defaultRole: roleName.optional(),
   teams: teamRule.optional(),
 });
 

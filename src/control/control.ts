@@ -38,6 +38,7 @@ import type { RoleUseCases } from './identity/roles.ts';
 import type { SignInUseCases } from './identity/sign-in.ts';
 import type { StepUpUseCases } from './identity/step-up.ts';
 import type { TeamUseCases } from './identity/teams.ts';
+import type { UserIdentityUseCases } from './identity/user-identities.ts';
 import type { UserUseCases } from './identity/users.ts';
 
 /** Who asks, and through which request; every use case takes one. */
@@ -220,6 +221,7 @@ export type Control = {
   readonly stepUp: StepUpUseCases;
   readonly account: AccountUseCases;
   readonly users: UserUseCases;
+  readonly userIdentities: UserIdentityUseCases;
   readonly invitations: InvitationUseCases;
   readonly roles: RoleUseCases;
   readonly teams: TeamUseCases;

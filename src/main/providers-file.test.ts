@@ -77,7 +77,11 @@ describe('providers.yaml', () => {
       ['kind: oidc', 'kind: saml', /:3: providers\[0\]\.kind: /],
       ['issuer: https://idp.example', 'issuer: http://idp.example', /:4: providers\[0\]\.issuer: .*loopback/],
       ['issuer: https://idp.example', 'issuer: https://a:b@idp.example', /:4: providers\[0\]\.issuer: /],
-      ['role: admin', 'role: "Ad min"', /:10: providers\[0\]\.mapping\.roles\[0\]\.role: is not a name/],
+      [
+        'role: admin',
+        'role: "Ad min"',
+        /:10: providers\[0\]\.mapping\.roles\[0\]\.role: is not the name of a role/,
+      ],
       ['allowSignUp: yes', 'allowSignUp: maybe', /:7: providers\[0\]\.allowSignUp: is neither yes nor no/],
       ['allowSignUp: yes', 'alowSignUp: yes', /:2: providers\[0\]: there is no field alowSignUp/],
       ['id: hub', 'id: company', /:14: providers\[1\]\.id: is the id of another provider/],

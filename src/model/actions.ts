@@ -72,6 +72,8 @@ export const actions = {
   'user.sign-out': { needs: 'identity:write', on: 'user' },
   'user.disable': { needs: 'identity:write', on: 'user' },
   'user.remove': { needs: 'identity:write', on: 'user', stepUp: true },
+  'user.link': { needs: 'identity:write', on: 'user', stepUp: true },
+  'user.unlink': { needs: 'identity:write', on: 'user' },
   'user.ticket': { needs: 'identity:write', on: 'user', stepUp: true },
   'invitation.list': { needs: 'identity:read', on: 'invitation' },
   'invitation.create': { needs: 'identity:write', on: 'invitation', stepUp: true },

@@ -35,6 +35,7 @@ import { stepUpRoutes } from './sign-in/step-up.ts';
 import { teamRoutes } from './teams/routes.ts';
 import { tokenRoutes } from './tokens/routes.ts';
 import { uploadRoutes } from './uploads/routes.ts';
+import { userIdentityRoutes } from './users/identities.ts';
 import { invitationRoutes } from './users/invitations.ts';
 import { userRoutes } from './users/routes.ts';
 
@@ -159,6 +160,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   stepUpRoutes(app, context);
   accountRoutes(app, context);
   userRoutes(app, context);
+  userIdentityRoutes(app, context);
   invitationRoutes(app, context);
   await app.register(async (scope) => oauthRoutes(scope as App, context));
   await app.register(async (scope) => uploadRoutes(scope as App, context));

@@ -97,6 +97,8 @@ export type UserStore = {
   externalsOf(name: string): Promise<readonly ExternalIdentity[]>;
   /** False where somebody has it already. */
   link(name: string, identity: ExternalIdentity): Promise<boolean>;
+  /** False where it is not this user's. */
+  unlink(name: string, identity: ExternalIdentity): Promise<boolean>;
   list(
     filter: { role?: string | undefined; phase?: UserPhase | undefined },
     page: Page,

@@ -113,6 +113,10 @@ function userPromises(using: Using): void {
     assert.deepEqual(await users.externalsOf('bob'), [{ ...external, subject: 'b1' }]);
     assert.equal(await users.byExternal({ ...external, subject: 'zz' }), null);
     assert(!(await users.link('nobody', { ...external, subject: 'n1' })));
+    assert(!(await users.unlink('ann', { ...external, subject: 'b1' })), 'of another user');
+    assert(await users.unlink('bob', { ...external, subject: 'b1' }));
+    assert(!(await users.unlink('bob', { ...external, subject: 'b1' })));
+    assert.equal(await users.byExternal({ ...external, subject: 'b1' }), null);
   });
 
   it('changes a user whose version is what the writer read, and no other', async () => {

@@ -558,6 +558,7 @@ function elsewhere() {
     stepUp: notFaked<Control['stepUp']>(),
     account: notFaked<Control['account']>(),
     users: notFaked<Control['users']>(),
+    userIdentities: notFaked<Control['userIdentities']>(),
     invitations: notFaked<Control['invitations']>(),
     roles: notFaked<Control['roles']>(),
     teams: notFaked<Control['teams']>(),

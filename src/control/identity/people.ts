@@ -16,6 +16,7 @@ import { signInUseCases } from './sign-in.ts';
 import type { SignInConfig } from './sign-in-parts.ts';
 import { stepUpUseCases } from './step-up.ts';
 import type { TicketParts } from './tickets.ts';
+import { userIdentityUseCases } from './user-identities.ts';
 import { userUseCases } from './users.ts';
 
 export type PeopleOptions = {
@@ -34,9 +35,10 @@ export type PeopleOptions = {
 export function peopleUseCases(
   options: PeopleOptions,
   gate: Gate,
-): Pick<Control, 'signIn' | 'providers' | 'stepUp' | 'account' | 'users' | 'invitations'> {
+): Pick<Control, 'signIn' | 'providers' | 'stepUp' | 'account' | 'users' | 'userIdentities' | 'invitations'> {
   const { store, clock, signIns, changes, sealing, flags, signIn } = options;
-  const providers = providerSignInUseCases({ ...options, gate, signInConfig: signIn });
+  const providerParts = { ...options, gate, signInConfig: signIn };
+  const providers = providerSignInUseCases(providerParts);
   const parts: TicketParts = {
     store,
     gate,
@@ -60,6 +62,7 @@ export function peopleUseCases(
     stepUp: stepUpUseCases(parts),
     account: accountUseCases(parts),
     users: userUseCases(parts),
+    userIdentities: userIdentityUseCases(providerParts),
     invitations: invitationUseCases(parts),
   };
 }

@@ -74,11 +74,11 @@ export function userUseCases(parts: TicketParts): UserUseCases {
   };
 }
 
-function userAct(action: ActionName, name: string, data?: Act['data']): Act {
+export function userAct(action: ActionName, name: string, data?: Act['data']): Act {
   return { action, resource: { kind: 'user', id: name }, ...(data === undefined ? {} : { data }) };
 }
 
-async function known({ store }: SignInParts, name: string): Promise<UserRecord> {
+async function known({ store }: Pick<SignInParts, 'store'>, name: string): Promise<UserRecord> {
   const user = await store.identity.users.get(name);
   if (user === null) throw absent('user');
   return user;
@@ -95,7 +95,12 @@ async function versioned(parts: SignInParts, record: UserRecord): Promise<Versio
 }
 
 /** Decided first, then whether the user is the caller's to touch; the record is made by whoever acts. */
-async function touchable(parts: SignInParts, caller: Caller, act: Act, name: string): Promise<UserRecord> {
+export async function touchable(
+  parts: Pick<SignInParts, 'gate' | 'store'>,
+  caller: Caller,
+  act: Act,
+  name: string,
+): Promise<UserRecord> {
   const { gate, store } = parts;
   await gate.read(caller, act);
   const user = await known(parts, name);

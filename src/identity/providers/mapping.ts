@@ -1,4 +1,4 @@
-import type { ClaimMapping } from '../../contract/providers.ts';
+import { type ClaimMapping, isTeamName } from '../../contract/providers.ts';
 import { isActorName } from '../../model/actor.ts';
 import { providerLimits } from './limits.ts';
 
@@ -85,7 +85,7 @@ function teamsOf({ teams }: ClaimMapping, claims: Claims): readonly string[] | n
   const { claim, map, prefix = '' } = teams;
   const given = claimValues(claims, claim).flatMap((value) => {
     if (map !== undefined) return Object.hasOwn(map, value) ? [map[value]!] : [];
-    return isActorName(value) && isActorName(`${prefix}${value}`) ? [`${prefix}${value}`] : [];
+    return isTeamName(value) && isTeamName(`${prefix}${value}`) ? [`${prefix}${value}`] : [];
   });
   return [...new Set(given)].slice(0, providerLimits.teamsMax);
 }

@@ -60,6 +60,7 @@ export function userQueries(
         .orderBy('subject')
         .execute(),
     link: (name, identity) => writer.do((db) => link(db, name, identity)),
+    unlink: (name, identity) => writer.do((db) => unlink(db, name, identity)),
     list: (filter, page) => list(reader, filter, page),
     update: (name, change, version) => writer.do((db) => update(db, note, [name, change, version])),
     rehash: (name, from, to) => writer.do((db) => rehash(db, name, from, to)),
@@ -142,6 +143,20 @@ async function link(
     .insertInto('user_externals')
     .values({ provider, subject, user: name })
     .onConflict((conflict) => conflict.columns(['provider', 'subject']).doNothing())
+    .returning('user')
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+async function unlink(
+  db: Database,
+  ...[name, { provider, subject }]: Parameters<UserStore['unlink']>
+): ReturnType<UserStore['unlink']> {
+  const row = await db
+    .deleteFrom('user_externals')
+    .where('user', '=', name)
+    .where('provider', '=', provider)
+    .where('subject', '=', subject)
     .returning('user')
     .executeTakeFirst();
   return row !== undefined;
