@@ -3,11 +3,20 @@ import { benchAudit } from './audit.ts';
 import { benchEgress } from './egress.ts';
 import { benchIdentity } from './identity.ts';
 import { benchMemory } from './memory.ts';
+import { benchRevocation } from './revocation.ts';
 import { printRows, type Row } from './row.ts';
 import { benchRunLatency } from './run-latency.ts';
 
 /** `npm run bench`: every figure beside its yardstick, in one table; `--json` for programs. */
-const benches = [benchRunLatency, benchApiReads, benchIdentity, benchAudit, benchMemory, benchEgress];
+const benches = [
+  benchRunLatency,
+  benchApiReads,
+  benchIdentity,
+  benchAudit,
+  benchMemory,
+  benchEgress,
+  benchRevocation,
+];
 const rows: Row[] = [];
 for (const bench of benches) {
   process.stderr.write(`${bench.name} …\n`);
