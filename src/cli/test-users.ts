@@ -36,6 +36,14 @@ export function fakeUsers(calls: string[]): Api['users'] {
       said(name, 'ticket');
       return { ticket: 'swt_secret', expiresAt: at };
     },
+    identities: async () => ({
+      items: [{ provider: null, issuer: 'https://idp.example', subject: 'a\x1b[2J' }],
+    }),
+    link: async (name, identity) => {
+      said(name, `link ${JSON.stringify(identity)}`);
+      return { ...identity, issuer: 'https://idp.example' };
+    },
+    unlink: async (name, identity) => void said(name, `unlink ${JSON.stringify(identity)}`),
   };
 }
 

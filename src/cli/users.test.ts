@@ -53,6 +53,17 @@ describe('sealwright users', () => {
     assert.equal((await sealwright('users', 'update', 'ada')).status, 2);
   });
 
+  it('link and unlink say which person of which provider, and identities shows it as text', async () => {
+    for (const word of ['link', 'unlink']) {
+      server.calls.length = 0;
+      assert.equal((await sealwright('users', word, 'ada', 'company', 'a|1')).out, 'ada\n');
+      assert.deepEqual(server.calls, [`users.${word} {"provider":"company","subject":"a|1"} ada`]);
+      assert.equal((await sealwright('users', word, 'ada', 'company')).status, 2);
+    }
+    const { out } = await sealwright('users', 'identities', 'ada');
+    assert.match(out, /^PROVIDER +SUBJECT +ISSUER\n- +a\\e\[2J +https:\/\/idp\.example/);
+  });
+
   it('each act is done to every name, and says to which', async () => {
     for (const word of ['disable', 'enable', 'reset-mfa', 'sign-out', 'rm']) {
       server.calls.length = 0;

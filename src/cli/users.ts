@@ -9,6 +9,7 @@ import { askedLimit, collect } from './listing.ts';
 import { parseDuration } from './quantities.ts';
 import { age } from './runs.ts';
 import { type Column, listFormat, renderList, renderObject } from './table.ts';
+import { defineUserIdentities } from './user-identities.ts';
 
 type Local = { local?: boolean };
 type Format = Local & { output?: string; json?: boolean };
@@ -27,6 +28,7 @@ export function defineUsers(program: Command, context: Context): void {
   defineInvite(users, context);
   defineUpdate(users, context);
   defineActs(users, context);
+  defineUserIdentities(users, context);
 }
 
 function withFormat(command: Command): Command {

@@ -1,3 +1,4 @@
+import type { LinkedIdentityView, LinkIdentity } from '../contract/identity-schemas.ts';
 import type {
   CreatedInvitation,
   CreateInvitation,
@@ -21,6 +22,10 @@ export type UserCalls = {
   signOut(name: string): Promise<{ readonly ended: number }>;
   remove(name: string): Promise<void>;
   ticket(name: string): Promise<TicketView>;
+  /** Which persons of other providers the user is. */
+  identities(name: string): Promise<{ readonly items: readonly LinkedIdentityView[] }>;
+  link(name: string, identity: LinkIdentity): Promise<LinkedIdentityView>;
+  unlink(name: string, identity: LinkIdentity): Promise<void>;
 };
 
 export type InvitationCalls = {
@@ -42,6 +47,10 @@ export function userCalls(connection: Connection): UserCalls {
     signOut: async (name) => connection.json('POST', `${of(name)}/sign-out`),
     remove: async (name) => connection.empty('DELETE', of(name)),
     ticket: async (name) => connection.json('POST', `${of(name)}/tickets`),
+    identities: async (name) => connection.json('GET', `${of(name)}/identities`),
+    link: async (name, identity) => connection.json('POST', `${of(name)}/identities`, { body: identity }),
+    unlink: async (name, { provider, subject }) =>
+      connection.empty('DELETE', `${of(name)}/identities/${part(provider)}/${part(subject)}`),
   };
 }
 

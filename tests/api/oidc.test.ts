@@ -12,7 +12,7 @@ import {
   idTokenForgeries,
   logoutForgeries,
 } from '../support/hostile-provider.ts';
-import { type Instance, startInstance } from '../support/instance.ts';
+import { cli, type Instance, startInstance } from '../support/instance.ts';
 import { RealProvider } from '../support/real-provider.ts';
 import { StubGithub } from '../support/stub-github.ts';
 
@@ -339,6 +339,31 @@ describe('with a hostile provider', () => {
     back.searchParams.set('code', injected.searchParams.get('code')!);
     assert.equal((await finish(mine, back)).error, 'answer-refused');
     assert.equal(await whoIs(mine), 401);
+  });
+
+  it('a name that is taken is nobody else’s until an administrator links the two, and no longer than that', async () => {
+    assert.equal((await signInAt('hostile')).error, null);
+    hostile.person = { ...hostile.person, sub: 'h|9' };
+    assert.equal((await signInAt('hostile')).error, 'name-taken');
+    const change = async (word: string) => {
+      const { status, stderr } = await cli(instance.home, [
+        'users',
+        word,
+        'hal',
+        'hostile',
+        'h|9',
+        '--local',
+      ]);
+      assert.equal(status, 0, stderr);
+    };
+    await change('link');
+    const { visit } = await signInAt('hostile');
+    assert.equal(await whoIs(visit), 200);
+    const { stdout } = await cli(instance.home, ['users', 'identities', 'hal', '--local']);
+    assert.match(stdout.toString(), /hostile +h\|9 +http:/);
+    await change('unlink');
+    assert.equal(await whoIs(visit), 401);
+    assert.equal((await signInAt('hostile')).error, 'name-taken');
   });
 
   it('nobody is led to another site', async () => {
