@@ -98,7 +98,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   const parts = assemble(options);
   const { dispatcher, link, sweeper, metrics, closer, gate, readings } = parts;
   const { identity, config } = options;
-  const machine = { ...options, gate, store: options.store.identity };
+  const machine = { ...options, gate, store: options.store.identity, signInConfig: options.signIn };
   const tokenParts = { ...parts, tokens: options.tokens };
   await dispatcher.recover();
   link.open();

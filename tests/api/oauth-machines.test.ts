@@ -289,6 +289,40 @@ test('without an actor a token only narrows, and one of an API token ends with i
   assert.equal((await agents.call('GET', '/api/v1/runs', body.access_token)).status, 401);
 });
 
+test('a run exchanges its token for what agents do among themselves, until it ends, and for nothing of its owner', async (t) => {
+  const agents = await site(t);
+  await addAgent(agents, 'agent:worker', 'worker');
+  const { runIdentity } = agents.test.directory;
+  const phases = new Map<string, string>();
+  const runOf = async (owner: ActorId) => {
+    const [run, session] = [newId('run', Date.now()), newId('session', Date.now())];
+    phases.set(run, 'running');
+    owners.set(run, { owner, session });
+    return { run, token: await runIdentity.mint({ run, session, owner }) };
+  };
+  const owners = new Map<string, { owner: ActorId; session: string }>();
+  const get = async (id: string) => ({ ...owners.get(id), state: { phase: phases.get(id) } });
+  Object.assign(agents.test.store.runs, { get });
+  const exchange = (subject_token: string, scope?: string) =>
+    agents.post('/oauth2/token', {
+      ...{ grant_type: exchangeGrant, subject_token, ...(scope === undefined ? {} : { scope }) },
+      subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+    });
+  const { run, token } = await runOf('agent:worker');
+  assert.equal((await agents.call('GET', '/api/v1/whoami', token)).status, 401, 'it opens nothing by itself');
+  const { status, body } = await exchange(token);
+  assert.deepEqual([status, body.scope], [200, 'execute:task']);
+  const who = (await agents.call('GET', '/api/v1/whoami', body.access_token)).body;
+  assert.deepEqual([who.actor, who.reach, who.scopes], ['agent:worker', 'own', ['execute:task']]);
+  assert.equal((await exchange(token, 'run:read')).body.error, 'invalid_scope');
+  phases.set(run, 'succeeded');
+  assert.equal((await exchange(token)).body.error, 'invalid_grant');
+  assert.equal((await agents.call('GET', '/api/v1/whoami', body.access_token)).status, 401);
+  const ofAnn = await runOf('user:ann');
+  assert.equal((await exchange(ofAnn.token)).body.error, 'invalid_scope');
+  assert.equal((await exchange(ofAnn.token, 'run:read')).body.error, 'invalid_scope');
+});
+
 test('introspection is for agents and holders of identity:read, and says nothing of what does not work', async (t) => {
   const agents = await site(t);
   await agents.user('bea', 'auditor');

@@ -214,6 +214,30 @@ test('a refresh token is worth nothing to another client, or once its person is 
   assert.equal(body.error, 'invalid_grant');
 });
 
+test('a role that is kept to a network gets no tokens elsewhere, nor does it refresh those it has', async (t) => {
+  let isInside = true;
+  const mayComeFrom = (role: string) => isInside || role !== 'admin';
+  const ann = await OAuthSite.open(t, { signIn: { mayComeFrom } });
+  await ann.user('ann', 'admin');
+  await ann.user('bob');
+  const [admin, developer] = [await ann.signedIn('ann'), await ann.signedIn('bob')];
+  const { code, verifier } = await ann.code('ann');
+  isInside = false;
+  const refresh = (refresh_token: string) =>
+    ann.post('/oauth2/token', { grant_type: 'refresh_token', ...cli, refresh_token });
+  assert.equal((await refresh(admin.refresh_token)).body.error, 'access_denied');
+  assert.equal((await refresh(developer.refresh_token)).status, 200);
+  const redeemed = await ann.post('/oauth2/token', {
+    ...{ grant_type: 'authorization_code', ...cli, redirect_uri: redirectUri },
+    ...{ code, code_verifier: verifier },
+  });
+  assert.equal(redeemed.body.error, 'access_denied');
+  const [event] = await ann.recorded('token.issue');
+  assert.deepEqual([event?.outcome, event?.decision.rule], ['denied', 'network:sign-in']);
+  isInside = true;
+  assert.equal((await refresh(admin.refresh_token)).status, 200, 'it was not used up');
+});
+
 test('nothing is handed out that is not on record, and a refresh token is not used up for it', async (t) => {
   const ann = await site(t);
   const { refresh_token: token } = await ann.signedIn('ann');

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { pino } from 'pino';
 import type { TokenAnswer } from '../../src/contract/oauth.ts';
+import type { SignInConfig } from '../../src/control/identity/sign-in-parts.ts';
 import { localOwner } from '../../src/identity/local-owner.ts';
 import { withFreePort } from '../../src/main/free-port.ts';
 import { type OpenServer, openServer } from '../../src/server/server.ts';
@@ -13,6 +14,11 @@ import { wideRates } from './test-server.ts';
 export type Answer = { readonly status: number; readonly headers: Headers; readonly body: any };
 
 export const redirectUri = 'http://127.0.0.1:49152/callback';
+
+export type OAuthSiteOptions = {
+  readonly isReachable?: boolean;
+  readonly signIn?: Partial<SignInConfig>;
+};
 
 /** A real control behind a real server, whose people sign in without typing anything. */
 export class OAuthSite {
@@ -30,11 +36,11 @@ export class OAuthSite {
   /** With `isReachable` it is called what it listens at, so that programs can follow its redirects. */
   static async open(
     context: Pick<TestContext, 'after'>,
-    { isReachable = false }: { isReachable?: boolean } = {},
+    { isReachable = false, signIn = {} }: OAuthSiteOptions = {},
   ): Promise<OAuthSite> {
     const listen = await withFreePort({ host: '127.0.0.1', port: 0 });
     const publicUrl = isReachable ? `http://localhost:${listen.port}` : testOrigin;
-    const test = await TestControl.open({ withRunner: false, publicUrl });
+    const test = await TestControl.open({ withRunner: false, publicUrl, signIn });
     const log: string[] = [];
     const server = await openServer({
       control: test.control,

@@ -8,9 +8,10 @@ import {
 import type { ActClaim } from '../../identity/access-tokens.ts';
 import { identityLimits } from '../../identity/limits.ts';
 import { common } from '../../identity/principals.ts';
+import type { VerifiedRun } from '../../identity/run-identity.ts';
 import { type Actor, type ActorId, narrowerEgress, narrowerReach, type Reach } from '../../model/actor.ts';
 import { parseId } from '../../model/ids.ts';
-import type { GrantableScope, Scope } from '../../model/scopes.ts';
+import { agentScopes, type GrantableScope, type Scope } from '../../model/scopes.ts';
 import type { Caller } from '../control.ts';
 import { openAndIssue } from './issuing.ts';
 import { oauthLimits } from './limits.ts';
@@ -132,18 +133,35 @@ async function presented(
 }
 
 async function verified(parts: OAuthParts, token: string): Promise<Presented | null> {
-  const { accessTokens, identity, tokens } = parts;
+  const { accessTokens, identity, runIdentity, tokens } = parts;
   const signed = await accessTokens.inspect(token);
   if (signed !== null) {
     const { actor, claims } = signed;
     return { actor, act: claims.act, credential: claims.signIn, expiresAt: claims.expiresAt * 1000 };
   }
+  const run = await runIdentity.verify(token);
+  if (run !== null) return await runPresented(parts, run);
   const actor = await identity.ofBearer(token);
   // The bootstrap token is nobody's and ends with nothing, so nothing comes of it.
   if (actor === null || actor.credential === undefined) return null;
   const id = parseId('token', actor.credential);
   const expiresAt = id === null ? null : ((await tokens.get(id))?.expiresAt ?? null);
   return { actor, act: null, credential: actor.credential, expiresAt };
+}
+
+/**
+ * A run is its owner with what agents do among themselves and nothing else: a program that nobody trusts cannot read
+ * its owner's sessions with its token, nor begin runs that reach what it may not.
+ */
+async function runPresented(
+  { principals }: OAuthParts,
+  { run, owner, expiresAt }: VerifiedRun,
+): Promise<Presented | null> {
+  const principal = await principals.of(owner);
+  if (typeof principal === 'string') return null;
+  const scopes = common(principal.scopes, agentScopes);
+  const actor: Actor = { id: owner, scopes, reach: 'own', narrowed: true, credential: run };
+  return { actor, act: null, credential: run, expiresAt };
 }
 
 function narrowedScopes(

@@ -2,12 +2,14 @@ import type { JsonObject } from '../../base/canonical-json.ts';
 import { OAuthFault, type TokenAnswer } from '../../contract/oauth.ts';
 import type { ActClaim, IssuedAccessToken } from '../../identity/access-tokens.ts';
 import type { NewProgramSignIn } from '../../identity/sign-ins.ts';
+import type { Actor } from '../../model/actor.ts';
+import type { SignInId } from '../../model/ids.ts';
 import type { GrantableScope } from '../../model/scopes.ts';
 import type { SignInRecord } from '../../store/identity-store.ts';
 import type { Caller } from '../control.ts';
 import type { OAuthParts } from './oauth-parts.ts';
 
-type IssuingParts = Pick<OAuthParts, 'signIns' | 'accessTokens' | 'gate'>;
+type IssuingParts = Pick<OAuthParts, 'signIns' | 'accessTokens' | 'gate' | 'signInConfig'>;
 
 export type Issue = {
   /** What the record calls it, such as `token.issue`. */
@@ -27,8 +29,7 @@ export async function openAndIssue(
   const { signIns, accessTokens, gate } = parts;
   const { record, refreshToken } = await signIns.openProgram(signIn);
   try {
-    if ((await signIns.actorOf(record.id)) === null)
-      throw new OAuthFault('invalid_grant', 'Who it would be given to may not sign in any more.');
+    await admittedActor(parts, record.id, request);
     const issued = await accessTokens.issue(record, { act });
     const scopes = record.scopes === null ? null : [...record.scopes];
     const { client, onBehalfOf } = record;
@@ -46,6 +47,30 @@ export async function openAndIssue(
     await signIns.end(record.id, 'not handed out').catch(() => undefined);
     throw error;
   }
+}
+
+/**
+ * Whose a live sign-in is, where its role may come from there. Throws OAuthFault `invalid_grant` where it has ended, and
+ * `access_denied`, which is on record, for another network.
+ */
+export async function admittedActor(
+  { signIns, gate, signInConfig }: Pick<IssuingParts, 'signIns' | 'gate' | 'signInConfig'>,
+  id: SignInId,
+  request: Caller['request'],
+): Promise<Actor> {
+  const actor = await signIns.actorOf(id);
+  if (actor === null) throw new OAuthFault('invalid_grant', 'The sign-in has ended. Sign in once more.');
+  if (signInConfig.mayComeFrom(actor.role ?? '', request.address)) return actor;
+  gate.note({
+    action: 'token.issue',
+    actor,
+    resource: { kind: 'token', id },
+    outcome: 'denied',
+    rule: 'network:sign-in',
+    request,
+    countAs: `network:sign-in ${request.address ?? 'local'}`,
+  });
+  throw new OAuthFault('access_denied', 'Your role gets no tokens from this network.');
 }
 
 /** `scope` is said where it narrows: without it the token may do all that its bearer may. */

@@ -9,6 +9,7 @@ import type { SigningKeys } from '../../identity/signing-keys.ts';
 import type { Tokens } from '../../identity/tokens.ts';
 import type { IdentityStore } from '../../store/identity-store.ts';
 import type { Gate } from '../gate.ts';
+import type { SignInConfig } from './sign-in-parts.ts';
 
 /** What the authorization server is made of. */
 export type OAuthParts = {
@@ -20,6 +21,8 @@ export type OAuthParts = {
   readonly signIns: SignIns;
   readonly signingKeys: SigningKeys;
   readonly runIdentity: Pick<RunIdentity, 'verify'>;
+  /** Of how people sign in, what holds for programs too: where each role may come from. */
+  readonly signInConfig: Pick<SignInConfig, 'mayComeFrom'>;
   readonly principals: Principals;
   readonly gate: Gate;
   readonly clock: Clock;

@@ -1,7 +1,7 @@
 import { grantTypes, OAuthFault, type TokenAnswer } from '../../contract/oauth.ts';
 import { secretHash } from '../../identity/token-secret.ts';
 import { within } from '../../model/scopes.ts';
-import { tokenAnswer } from './issuing.ts';
+import { admittedActor, tokenAnswer } from './issuing.ts';
 import type { Asked, OAuthClient } from './oauth-clients.ts';
 import { askedScopes, required } from './oauth-form.ts';
 import type { OAuthParts } from './oauth-parts.ts';
@@ -21,7 +21,7 @@ export async function refresh(
   const asked = askedScopes(form);
   const owner = await store.signIns.byRefresh(secretHash(token));
   if (owner === null || owner.client !== client.id) throw refused();
-  if ((await signIns.actorOf(owner.id)) === null) throw refused();
+  await admittedActor(parts, owner.id, request);
   if (asked !== null && owner.scopes !== null && !within(new Set(owner.scopes), asked))
     throw new OAuthFault('invalid_scope', 'A refresh asks for no scope beyond those that were granted.');
   const event = {
