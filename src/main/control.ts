@@ -15,6 +15,7 @@ import { openProviders } from '../identity/providers/open.ts';
 import { openSealing } from '../identity/sealing.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
+import type { MachineAuthority } from '../server/machines.ts';
 import { openServer } from '../server/server.ts';
 import { openTlsSource, type TlsPair, type TlsSource } from '../server/tls.ts';
 import { openSqliteStore } from '../store/sqlite/open.ts';
@@ -69,7 +70,7 @@ async function main(): Promise<void> {
   const localSocketPath = join(folder, 'local.sock');
   rmSync(localSocketPath, { force: true });
   const server = await openServer({
-    ...serverOptions(configuration, listen),
+    ...serverOptions(configuration, { listen, authority: kept.directory.authority }),
     tls,
     sharedCounts: {
       add: (counts, endsAt) => kept.store.identity.attempts.addAll(counts, endsAt, systemClock.now()),
@@ -84,7 +85,7 @@ async function main(): Promise<void> {
     await kept.close();
   };
   logger.info({ address: server.address }, 'control is ready');
-  reportReady({ address: server.address });
+  reportReady({ address: server.address, machinesAddress: server.machinesAddress });
 }
 
 /** What lasts, the record and the store, and what is kept in memory of it and follows its changes. */
@@ -122,8 +123,13 @@ async function openKept(configuration: ControlConfiguration, listen: Settings['l
   return { audit, store, sealing, directory, flags, access, close };
 }
 
-function serverOptions({ settings, version }: ControlConfiguration, listen: Settings['listen']) {
+function serverOptions(
+  { settings, version }: ControlConfiguration,
+  { listen, authority }: { listen: Settings['listen']; authority: MachineAuthority },
+) {
+  const { mtlsListen } = settings;
   return {
+    machines: mtlsListen === null ? null : { listen: mtlsListen, authority, names: namesOf(settings) },
     listen,
     identity: { localOwner },
     version,
@@ -163,6 +169,13 @@ function publicKeys(folder: string): Record<string, string> {
       format: 'pem',
     }) as string;
   return { auditKey: publicKey('audit-ed25519.pem') };
+}
+
+/** Where machines may look for the listener that is theirs. */
+function namesOf({ mtlsListen, publicUrl }: Settings): readonly string[] {
+  const outside = publicUrl === null ? [] : [new URL(publicUrl).hostname.replace(/^\[|\]$/g, '')];
+  const own = [mtlsListen?.host ?? ''].filter((host) => !['', '0.0.0.0', '::'].includes(host));
+  return [...new Set(['localhost', '127.0.0.1', '::1', ...own, ...outside])];
 }
 
 function rateLimits(settings: Settings) {

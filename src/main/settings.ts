@@ -84,6 +84,13 @@ export const settingTable = {
       'The private key of tlsCert, without a passphrase. Whoever starts the server must be able to read it.',
     read: readPath,
   } satisfies Setting<string | null>,
+  mtlsListen: {
+    fallback: null as Listen | null,
+    shape: 'an address and a port, such as 127.0.0.1:7718',
+    about:
+      'Where agents and services that prove who they are by a certificate of the built-in authority find the API; nowhere where absent. It always speaks TLS.',
+    read: readListen,
+  } satisfies Setting<Listen | null>,
   publicUrl: {
     fallback: null as string | null,
     shape: 'an http or https URL without a path, such as https://sealwright.example',

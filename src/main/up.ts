@@ -389,12 +389,14 @@ async function accepted(home: Home, url: string, token: string): Promise<boolean
 
 function announce(home: Home, facts: Facts, tookMs: number, withBootstrapToken: boolean): void {
   const { heldBy, mode } = facts.runner as { heldBy: Record<string, string>; mode: string };
+  const machines = facts.control.machinesAddress;
   const limits = Object.entries(heldBy)
     .map(([limit, means]) => `${limit} by ${means}`)
     .join(', ');
   console.log(
     [
       `Sealwright ${version} is ready at ${facts.control.address} (${(tookMs / 1000).toFixed(1)} s)`,
+      ...(typeof machines === 'string' ? [`  machines   with a certificate at ${machines}`] : []),
       `  data       ${home.path}`,
       `  sandboxes  ${mode === 'root' ? 'each session is a user of its own' : 'as this user'}; limits: ${limits}`,
       ...(withBootstrapToken

@@ -5,6 +5,7 @@ import type { Actor } from '../model/actor.ts';
 import { askedOf } from './context.ts';
 import { sessionCookie } from './cookies.ts';
 import { type CrossSite, safeMethods } from './cross-site.ts';
+import type { Doors } from './doors.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 import type { Proxies } from './proxies.ts';
 import type { Rates } from './rates.ts';
@@ -26,23 +27,24 @@ export function admission(options: {
   limits: ApiLimits;
   rates: Rates;
   localOwner: Actor;
-  isLocal: (request: FastifyRequest) => boolean;
+  doors: Pick<Doors, 'isLocal' | 'certificateOf' | 'admitted'>;
   proxies: Proxies;
   crossSite: CrossSite;
 }): Admission {
-  const { limits, rates, proxies, isLocal, crossSite } = options;
+  const { limits, rates, proxies, doors, crossSite } = options;
   return async (request, reply, config) => {
     reply.headers(answerHeaders(proxies.isSecure(request.raw))).header('x-request-id', request.id);
     refuseBadHost(request);
     const asked = askedOf(request, { proxies });
     refuseUrlCredentials(request);
     if (config.open === true) {
-      if (!isLocal(request)) await rates.ofAddress(config.rate ?? 'default', asked.address);
+      if (!doors.isLocal(request)) await rates.ofAddress(config.rate ?? 'default', asked.address);
       if (!safeMethods.has(request.method)) presentedCookie(request, options);
     } else {
       const actor = await identify(request, asked, options);
       await rates.ofActor(config.rate ?? 'default', actor.id, asked.address);
       request.caller = { actor, request: asked };
+      doors.admitted(request, request.caller);
     }
     refuseBadTarget(request, limits.urlCharactersMax);
     if (!safeMethods.has(request.method)) crossSite.refuseForeignChange(request.raw);
@@ -52,19 +54,24 @@ export function admission(options: {
 
 /**
  * The actor of the bearer token, or else of the cookie; of the machine's own socket the owner, unless a token says
- * otherwise. Where there is an Authorization header it alone counts. Failures count against the address, not
- * successes: guessing is slowed and those who hold a credential are not.
+ * otherwise; on the listener for machines of the certificate alone. Where there is an Authorization header, no cookie
+ * counts. Failures count against the address, not successes: guessing is slowed and those who hold a credential are not.
  */
 async function identify(
   request: FastifyRequest,
   asked: Caller['request'],
   options: Parameters<typeof admission>[0],
 ): Promise<Actor> {
-  const { control, rates, localOwner, isLocal } = options;
+  const { control, rates, localOwner, doors } = options;
   const { authorization } = request.headers;
-  if (authorization === undefined && isLocal(request)) return localOwner;
+  if (authorization === undefined && doors.isLocal(request)) return localOwner;
+  const certificate = doors.certificateOf(request);
   const presented =
-    authorization === undefined ? presentedCookie(request, options) : presentedBearer(authorization);
+    certificate !== null
+      ? presentedCertificate(request, certificate, options)
+      : authorization === undefined
+        ? presentedCookie(request, options)
+        : presentedBearer(authorization);
   if (presented === null) {
     await rates.ofAddress('default', asked.address);
     throw new Fault('auth.missing', { detail: 'Send an API token as `Authorization: Bearer TOKEN`.' });
@@ -73,8 +80,21 @@ async function identify(
   if (actor !== null) return actor;
   await rates.ofAddress('signIn', asked.address);
   throw new Fault('auth.invalid', {
-    detail: 'The token or sign-in is not valid here: it is unknown, expired, revoked or malformed.',
+    detail: 'The credential is not valid here: it is unknown, expired, revoked or malformed.',
   });
+}
+
+function presentedCertificate(
+  { raw, headers }: FastifyRequest,
+  certificate: string,
+  { crossSite }: Pick<Parameters<typeof admission>[0], 'crossSite'>,
+): Presented {
+  if (headers.authorization !== undefined)
+    throw new Fault('request.malformed', {
+      detail: 'Here the certificate says who asks: send no Authorization header, or use the other listener.',
+    });
+  crossSite.refusePages(raw);
+  return { certificate };
 }
 
 function presentedBearer(authorization: string): Presented | 'malformed' {

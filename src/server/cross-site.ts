@@ -15,6 +15,8 @@ export type CrossSite = {
    * comes from elsewhere, and for a change something must say that it comes from here.
    */
   refuseForeignUse(request: Request): void;
+  /** Where a certificate says who asks, nothing is taken from pages: a browser would show it to any of them. */
+  refusePages(request: Request): void;
 };
 
 export const safeMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
@@ -34,6 +36,10 @@ export function openCrossSite(options: {
         origin !== undefined && !origins.has(origin) && origin !== proxies.originOf(request);
       if (foreignOrigin || !isOwnSite(site, { byUser: true }))
         throw denied('Changes are not taken from pages of another origin.');
+    },
+    refusePages({ headers }) {
+      if (headers.origin !== undefined || headers['sec-fetch-site'] !== undefined)
+        throw denied('This listener is for machines: nothing is taken from pages here.');
     },
     refuseForeignUse(request) {
       const { origin, 'sec-fetch-site': site } = request.headers;

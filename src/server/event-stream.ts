@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { ServerContext } from './context.ts';
 import { serverLimits } from './limits.ts';
 import { exemptFromTimeouts, type Stream } from './streams.ts';
@@ -8,7 +9,7 @@ import { exemptFromTimeouts, type Stream } from './streams.ts';
  * resumed: that is what a close of the server looks like.
  */
 export function openEventStream(
-  { response, caller, still }: Omit<Stream, 'end'>,
+  { response, caller, still }: Pick<Stream, 'caller' | 'still'> & { readonly response: ServerResponse },
   headers: Readonly<Record<string, string>>,
   { streams, limits }: Pick<ServerContext, 'streams' | 'limits'>,
 ): { readonly gone: AbortSignal; close(): void } {
@@ -18,7 +19,7 @@ export function openEventStream(
   exemptFromTimeouts(response);
   response.writeHead(200, { ...headers, 'x-accel-buffering': 'no' });
   response.write(`retry: ${serverLimits.reconnectMs}\n\n`);
-  streams.add({ response, caller, still, end: () => response.end() });
+  streams.add({ answer: response, caller, still, end: () => response.end() });
   const beat = setInterval(() => {
     if (!response.writableNeedDrain && !response.writableEnded) response.write(': still here\n\n');
   }, limits.heartbeatMs);

@@ -14,6 +14,7 @@ export const serverLimits = {
   closeSweepMs: 20,
   /** How often streams are authorized again without a change that asks for it, such as when a token expires. */
   streamCheckMs: 250,
+  machineRenewCheckMs: 3_600_000,
   /** After a change, streams are decided about again for this long. */
   streamSettleMs: 750,
   streamChecksAtOnce: 16,

@@ -159,7 +159,10 @@ function lingerOnClose(socket: Socket, onLinger: () => void): void {
   };
 }
 
-export async function listenTcp(server: Server, host: string, port: number): Promise<number> {
+/** Port 0 takes a free one. */
+export type Place = { readonly host: string; readonly port: number };
+
+export async function listenTcp(server: Server, { host, port }: Place): Promise<number> {
   await listening(server, () => server.listen({ host, port }));
   const address = server.address();
   return typeof address === 'object' && address !== null ? address.port : port;

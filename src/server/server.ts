@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { apiLimits, type RateClass } from '../contract/limits.ts';
@@ -9,9 +8,10 @@ import { admission } from './admission.ts';
 import { buildApp, type RouteLine } from './app.ts';
 import type { ServerContext } from './context.ts';
 import { openCrossSite } from './cross-site.ts';
+import { type Doors, openDoors } from './doors.ts';
 import { openInFlight } from './in-flight.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
-import { createListener, type Listener, listenLocal, listenTcp } from './listeners.ts';
+import { type MachineOptions, openMachineSource } from './machines.ts';
 import { type Metrics, openMetrics } from './metrics.ts';
 import { knownProxies } from './proxies.ts';
 import { openRates, type Rates, type SharedCounts } from './rates.ts';
@@ -39,6 +39,8 @@ export type ServerOptions = {
   readonly trustedProxies?: readonly string[];
   /** What `listen` speaks TLS with; plain HTTP where absent. */
   readonly tls?: TlsSource | null;
+  /** A listener for machines, who prove by a certificate of the built-in authority who they are; none where absent. */
+  readonly machines?: MachineOptions | null;
   readonly clock?: Clock;
 };
 
@@ -46,12 +48,17 @@ export type OpenServer = {
   /** `http://host:port`, or `https://…` with TLS, and the port that was taken. */
   readonly address: string;
   readonly port: number;
+  /** Of the listener for machines; null without one. */
+  readonly machinesAddress: string | null;
   readonly routes: readonly RouteLine[];
   /** Takes less than two seconds: streams are told to come back, idle connections end, others get a moment. */
   close(): Promise<void>;
 };
 
-/** Starts the API on TCP, where a bearer token says who asks, and on the machine's own socket, where none is needed. */
+/**
+ * Starts the API on TCP, where a token or a cookie says who asks, on the machine's own socket, where nothing has to, and
+ * on the listener for machines, where their certificate does.
+ */
 export async function openServer(options: ServerOptions): Promise<OpenServer> {
   const { control, logger, listen, version, tls = null } = options;
   const clock = options.clock ?? systemClock;
@@ -62,10 +69,8 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
   const proxies = knownProxies(options.trustedProxies ?? []);
   const context: ServerContext = { control, limits, streams, metrics, logger, version, proxies };
   const requestId = requestIds(clock.now());
-  const newRequestId = () => requestId({ headers: {} });
-  const localSockets = new WeakSet<Socket>();
   const origins = new Set(options.origins);
-  const listeners: Listener[] = [];
+  const doors = await doorsOf(options, { limits, clock, newRequestId: () => requestId({ headers: {} }) });
   const inFlight = openInFlight();
   const { routes, app } = await buildApp({
     context,
@@ -77,19 +82,13 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
       limits,
       rates,
       localOwner: options.identity.localOwner,
-      isLocal: (request) => localSockets.has(request.raw.socket),
+      doors,
       proxies,
       crossSite: openCrossSite({ origins, proxies }),
     }),
-    makeServer: (handler) => {
-      const tcp = createListener(handler, { limits, newRequestId, tls });
-      const local = createListener(handler, { limits, newRequestId, tls: null });
-      local.server.on('connection', (socket) => localSockets.add(socket));
-      listeners.push(tcp, local);
-      return tcp.server;
-    },
+    makeServer: (handler) => doors.make(handler),
   });
-  const port = await listenAll(listeners, options);
+  const { port, machinesPort } = await doors.open();
   const scheme = tls === null ? 'http' : 'https';
   for (const origin of ownOrigins(scheme, listen.host, port)) origins.add(origin);
   let closing: Promise<void> | null = null;
@@ -97,16 +96,37 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
     rates.close();
     streams.close();
     streams.endAll();
-    await Promise.all(listeners.map((listener) => listener.close()));
+    await doors.close();
     await inFlight.settled(serverLimits.settleMs);
     await app.close();
   };
+  const { machines } = options;
   return {
-    address: `${scheme}://${bracketed(listen.host)}:${port}`,
+    address: addressOf(scheme, listen.host, port),
     port,
+    machinesAddress:
+      machinesPort === null ? null : addressOf('https', machines?.listen.host ?? '', machinesPort),
     routes,
     close: () => (closing ??= close()),
   };
+}
+
+async function doorsOf(
+  options: ServerOptions,
+  { limits, clock, newRequestId }: { limits: ApiLimits; clock: Clock; newRequestId: () => string },
+): Promise<Doors> {
+  const { control, logger, listen, localSocketPath, tls = null, machines = null } = options;
+  return openDoors({
+    ...{ limits, newRequestId, tls, listen, localSocketPath },
+    machines:
+      machines === null
+        ? null
+        : {
+            listen: machines.listen,
+            source: await openMachineSource(machines, { control, clock, logger }),
+          },
+    connections: openStreams({ control, clock, logger }),
+  });
 }
 
 function ratesOf(options: ServerOptions, clock: Clock, metrics: Metrics): Rates {
@@ -117,19 +137,6 @@ function ratesOf(options: ServerOptions, clock: Clock, metrics: Metrics): Rates 
     onRefused: metrics.rateRefused,
     onError: (error) => options.logger.warn({ err: error }, 'requests are counted by this process alone'),
   });
-}
-
-async function listenAll([tcp, local]: Listener[], options: ServerOptions): Promise<number> {
-  assert(tcp !== undefined && local !== undefined);
-  const port = await listenTcp(tcp.server, options.listen.host, options.listen.port);
-  if (options.localSocketPath === null) return port;
-  try {
-    await listenLocal(local.server, options.localSocketPath);
-  } catch (error) {
-    await tcp.close();
-    throw error;
-  }
-  return port;
 }
 
 function checkedLimits(limits: ApiLimits): ApiLimits {
@@ -144,6 +151,10 @@ function ownOrigins(scheme: string, host: string, port: number): string[] {
   return ['127.0.0.1', 'localhost', '[::1]', bracketed(host)].map(
     (name) => new URL(`${scheme}://${name}:${port}`).origin,
   );
+}
+
+function addressOf(scheme: string, host: string, port: number): string {
+  return `${scheme}://${bracketed(host)}:${port}`;
 }
 
 function bracketed(host: string): string {

@@ -5,9 +5,13 @@ import type { Caller, Control } from '../control/control.ts';
 import type { Actor } from '../model/actor.ts';
 import { serverLimits } from './limits.ts';
 
-/** An answer, or a request's body, that goes on after its caller was let in. */
+/** An answer, a request's body or a connection that goes on after its caller was let in. */
 export type Stream = {
-  readonly response: ServerResponse;
+  readonly answer: {
+    readonly destroyed: boolean;
+    destroy(): unknown;
+    once(event: 'close', listener: () => void): unknown;
+  };
   readonly caller: Caller;
   /** Decides again, for the caller as it is now, what the stream was let in for; rejects where that is denied. */
   readonly still: (caller: Caller) => Promise<void>;
@@ -66,7 +70,7 @@ class OpenStreams implements Streams {
   add(stream: Stream): void {
     const open = { ...stream, rights: stream.caller.actor };
     this.#open.add(open);
-    stream.response.once('close', () => this.#open.delete(open));
+    stream.answer.once('close', () => this.#open.delete(open));
     void this.#check(open, true);
   }
 
@@ -107,7 +111,7 @@ class OpenStreams implements Streams {
 
   async #check(open: Open, isFull: boolean): Promise<void> {
     const { control, logger } = this.#options;
-    const { response, caller, still } = open;
+    const { answer, caller, still } = open;
     try {
       const now = await control.renew(caller);
       if (now === null) throw new Error('the credential has ended');
@@ -115,8 +119,8 @@ class OpenStreams implements Streams {
       open.rights = now.actor;
     } catch (error) {
       // Whatever keeps it from being authorized ends it: rights that nobody can confirm are none.
-      if (response.destroyed || !this.#open.delete(open)) return;
-      response.destroy();
+      if (answer.destroyed || !this.#open.delete(open)) return;
+      answer.destroy();
       const line = { requestId: caller.request.id, actor: caller.actor.id, why: String(error) };
       logger.info(line, 'a stream was cut');
     }

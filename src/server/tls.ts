@@ -3,7 +3,12 @@ import type { ServerOptions as HttpsOptions } from 'node:https';
 import type { Socket } from 'node:net';
 
 /** A certificate with its chain, and its private key; both PEM. */
-export type TlsPair = { readonly certificate: string; readonly key: string };
+export type TlsPair = {
+  readonly certificate: string;
+  readonly key: string;
+  /** Certificates in PEM, one of which must have issued the client's; clients are asked for none where absent. */
+  readonly clientAuthorities?: readonly string[];
+};
 
 /** What a listener speaks TLS with: pairs that fit and are valid, each of which takes the place of the one before. */
 export type TlsSource = {
@@ -45,20 +50,23 @@ const suites = [
 ].join(':');
 
 /** TLS 1.2 and 1.3 without renegotiation. A connection that was made stays as it is when the pair changes. */
-export function contextOf({ certificate, key }: TlsPair) {
+export function contextOf({ certificate, key, clientAuthorities }: TlsPair) {
+  const options = { cert: certificate, key, ciphers: suites, minVersion: 'TLSv1.2' } as const;
+  const secureOptions = constants.SSL_OP_NO_RENEGOTIATION;
+  if (clientAuthorities === undefined) return { ...options, secureOptions };
+  // A session that could be resumed would go around the authorities that are taken by then.
   return {
-    cert: certificate,
-    key,
-    ciphers: suites,
-    minVersion: 'TLSv1.2',
-    secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
-  } as const;
+    ...options,
+    ca: [...clientAuthorities],
+    secureOptions: secureOptions | constants.SSL_OP_NO_TICKET,
+  };
 }
 
 /** HTTP/1.1 alone, so that no client takes the server to speak something whose limits are not kept here. */
 export function tlsOptions(pair: TlsPair, timeoutMs: number): HttpsOptions {
   return {
     ...contextOf(pair),
+    ...(pair.clientAuthorities === undefined ? {} : { requestCert: true, rejectUnauthorized: true }),
     ALPNProtocols: ['http/1.1'],
     handshakeTimeout: timeoutMs,
   };

@@ -109,7 +109,7 @@ function sendBytes(
   });
   response.on('error', () => undefined).once('close', () => reader.cancel());
   context.streams.add({
-    response,
+    answer: response,
     caller,
     still: (now) => context.control.runs.mayStill(now, run, 'run.artifact'),
     end: () => response.destroy(),

@@ -14,7 +14,7 @@ export async function streamPlain(log: LogStream, context: ServerContext): Promi
   response.flushHeaders();
   response.on('error', () => undefined);
   context.streams.add({
-    response,
+    answer: response,
     caller,
     still: (now) => context.control.runs.mayStill(now, run, 'run.logs'),
     end: () => response.destroy(),

@@ -32,7 +32,7 @@ export function waitRoutes(app: App, { control, streams }: ServerContext): void 
       const timer = setTimeout(() => over.resolve(null), seconds * 1000);
       exemptFromTimeouts(reply.raw);
       streams.add({
-        response: reply.raw,
+        answer: reply.raw,
         caller,
         still: (now) => control.runs.mayStill(now, id, 'run.read'),
         end: () => over.resolve(null),

@@ -43,7 +43,7 @@ export function uploadRoutes(app: App, { control, limits, streams }: ServerConte
       const caller = callerOf(request);
       // A close of the server leaves it a moment to come to its end.
       const still = (now: Caller) => control.uploads.mayStill(now);
-      streams.add({ response: reply.raw, caller, still, end: () => undefined });
+      streams.add({ answer: reply.raw, caller, still, end: () => undefined });
       const stored = await control.uploads.store(caller, bytes);
       reply.code(201).header('location', `${url}/${stored.id}`);
       return stored;
