@@ -224,7 +224,7 @@ export class Dispatcher {
   async #sourceOf(run: RunId, session: SessionId): Promise<StartSource> {
     const { store } = this.#parts;
     const [env, record] = await Promise.all([store.runs.envOf(run), store.sessions.get(session)]);
-    return { env: env ?? {}, repo: record?.repo ?? null };
+    return { env: env ?? {}, repo: record?.repo ?? null, identity: null };
   }
 
   #orderStop(live: LiveRun): void {

@@ -6,10 +6,15 @@ import { controlLimits } from './limits.ts';
 /** How far the order to start a run has come. `unknown`: a control process before this one may have sent it. */
 export type Delivery = 'none' | 'unknown' | 'sent' | 'accepted';
 
+/** A token that is being signed for a run that is about to be; when that began. */
+export type EarlyIdentity = { readonly at: number; readonly token: Promise<string> };
+
 /** What a start needs beside the record. */
 export type StartSource = {
   readonly env: Readonly<Record<string, string>>;
   readonly repo: RepoSource | null;
+  /** Null where it is made when the start is ordered. */
+  readonly identity: EarlyIdentity | null;
 };
 
 /** What this process knows of a run that has not finished. */

@@ -1,9 +1,9 @@
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
-import type { RunIdentity } from '../identity/run-identity.ts';
+import type { RunIdentity, RunSubject } from '../identity/run-identity.ts';
 import type { RunRecord } from '../store/store.ts';
 import { controlLimits } from './limits.ts';
-import type { LiveRun, LiveRuns } from './live-runs.ts';
+import type { EarlyIdentity, LiveRun, LiveRuns } from './live-runs.ts';
 import type { Logger } from './logger.ts';
 import { LinkLost, type RunnerLink } from './runner-link.ts';
 
@@ -31,12 +31,21 @@ export class RunIdentities {
     this.#timer.unref();
   }
 
+  /** Signs for a run while it is being stored, so that its start does not wait; nobody has it before that. */
+  early(subject: RunSubject): EarlyIdentity {
+    const token = this.#mint(subject);
+    // Of a run that comes to nothing nobody asks.
+    token.catch(() => undefined);
+    return { at: this.#parts.clock.now(), token };
+  }
+
   /** The token that a run starts with. Throws Fault `store.unavailable`. */
   async first(live: LiveRun): Promise<string> {
-    const at = this.#parts.clock.now();
-    const token = await this.#mint(live.record);
+    const early = live.source?.identity ?? null;
+    const isUsable = early !== null && this.#isYoung(early.at);
+    const { at, token } = isUsable ? early : this.early(subjectOf(live.record));
     live.identityAt = at;
-    return token;
+    return await token;
   }
 
   /** Orders another token for every hosted run whose own is not young, or was made by an earlier process. */
@@ -55,12 +64,10 @@ export class RunIdentities {
 
   /** One after another: nothing waits for this, and orders that somebody waits for go between. */
   async #renew(): Promise<void> {
-    const { live, clock, logger } = this.#parts;
+    const { live, logger } = this.#parts;
     for (const run of live.all()) {
       if (this.#closed) return;
-      const ageMs = clock.now() - run.identityAt;
-      const isYoung = ageMs >= 0 && ageMs < controlLimits.identityRenewMs;
-      if (run.delivery !== 'accepted' || run.ending || isYoung) continue;
+      if (run.delivery !== 'accepted' || run.ending || this.#isYoung(run.identityAt)) continue;
       try {
         await this.#send(run);
       } catch (error) {
@@ -73,15 +80,21 @@ export class RunIdentities {
 
   async #send(live: LiveRun): Promise<void> {
     const at = this.#parts.clock.now();
-    const token = await this.#mint(live.record);
+    const token = await this.#mint(subjectOf(live.record));
     if (live.ending) return;
     await this.#parts.link.order({ order: 'identity', run: live.record.id, token });
     live.identityAt = at;
   }
 
-  async #mint({ id: run, session, owner }: RunRecord): Promise<string> {
+  /** False for what a clock that was set back says is of the future. */
+  #isYoung(at: number): boolean {
+    const ageMs = this.#parts.clock.now() - at;
+    return ageMs >= 0 && ageMs < controlLimits.identityRenewMs;
+  }
+
+  async #mint(subject: RunSubject): Promise<string> {
     try {
-      return await this.#parts.identity.mint({ run, session, owner });
+      return await this.#parts.identity.mint(subject);
     } catch (error) {
       if (error instanceof Fault) throw error;
       throw new Fault('store.unavailable', {
@@ -90,4 +103,8 @@ export class RunIdentities {
       });
     }
   }
+}
+
+function subjectOf({ id: run, session, owner }: RunRecord): RunSubject {
+  return { run, session, owner };
 }

@@ -18,6 +18,7 @@ import type { LiveRuns } from './live-runs.ts';
 import { openLogs } from './log-stream.ts';
 import { positionCursor, storePage, storePosition, viewPage } from './paging.ts';
 import { findRun, readableRun, runAct } from './run-access.ts';
+import type { RunIdentities } from './run-identities.ts';
 import type { RunnerLink } from './runner-link.ts';
 import type { Scheduler } from './scheduler.ts';
 import { withinOf } from './team-access.ts';
@@ -30,6 +31,7 @@ export type RunParts = {
   readonly clock: Clock;
   readonly live: LiveRuns;
   readonly dispatcher: Dispatcher;
+  readonly identities: RunIdentities;
   readonly scheduler: Scheduler;
   readonly link: RunnerLink;
   readonly livePerOwnerMax: number;
@@ -217,7 +219,7 @@ async function commit(
   claim: Claim | null,
   made: NewRun,
 ): Promise<Versioned<RunView>> {
-  const { store, scheduler, dispatcher, clock, livePerOwnerMax } = parts;
+  const { store, scheduler, dispatcher, identities, clock, livePerOwnerMax } = parts;
   const { parent, name, priority, spec, env, egress } = made;
   const now = clock.now();
   const reserved = scheduler.tryReserve(id, session.id);
@@ -225,11 +227,12 @@ async function commit(
     ? { phase: 'starting', queuedAt: now, startingAt: now }
     : { phase: 'queued', queuedAt: now };
   const owner = caller.actor.id;
+  const identity = reserved ? identities.early({ run: id, session: session.id, owner }) : null;
   const run = { id, session: session.id, parent, name, owner, spec, egress, priority, state };
   try {
     const created = await store.runs.create(run, { env, claim, livePerOwnerMax });
     if (created.outcome === 'created') {
-      dispatcher.adopt(created.record, { env, repo: session.repo });
+      dispatcher.adopt(created.record, { env, repo: session.repo, identity });
       return runView(created.record);
     }
     if (reserved) scheduler.release(id);

@@ -93,7 +93,7 @@ export class HostedRun {
   changeIdentity(token: string): void {
     this.#identity = token;
     if (this.#identityFile !== null)
-      this.#host.identities.write(this.spec.run, this.#identityFile.uid, token);
+      this.#host.identities.replace(this.spec.run, this.#identityFile.uid, token);
   }
 
   /** Asks the processes to end, then ends them; before the command runs it never starts. */

@@ -41,26 +41,30 @@ export class IdentityFiles {
     const folder = this.#folders.identity(run);
     mkdirSync(folder, { mode: uid === null ? 0o700 : 0o750 });
     if (uid !== null) chownSync(folder, 0, uid);
-    this.write(run, uid, token);
+    write(join(folder, name), uid, token);
     return { source: folder, target: identityFolder, writable: false };
   }
 
   /** Puts another token in its place: who reads gets one or the other, whole. */
-  write(run: RunId, uid: number | null, token: string): void {
+  replace(run: RunId, uid: number | null, token: string): void {
     const folder = this.#folders.identity(run);
     const made = join(folder, `${name}.new`);
     rmSync(made, { force: true });
-    const fd = openSync(made, 'wx', 0o400);
-    try {
-      writeSync(fd, token);
-      if (uid !== null) fchownSync(fd, uid, uid);
-    } finally {
-      closeSync(fd);
-    }
+    write(made, uid, token);
     renameSync(made, join(folder, name));
   }
 
   remove(run: RunId): void {
     rmSync(this.#folders.identity(run), { recursive: true, force: true });
+  }
+}
+
+function write(file: string, uid: number | null, token: string): void {
+  const fd = openSync(file, 'wx', 0o400);
+  try {
+    writeSync(fd, token);
+    if (uid !== null) fchownSync(fd, uid, uid);
+  } finally {
+    closeSync(fd);
   }
 }
