@@ -57,6 +57,7 @@ describe('a browser at a provider', { skip: withoutChromium }, () => {
       const led = page.waitForResponse((response) => response.url() === own + next);
       await page.click('button');
       assert.equal((await led).status(), 200);
+      await page.waitForURL(own + next);
       const cookies = await context.cookies(own);
       assert.deepEqual(
         cookies.map(({ name, httpOnly, sameSite, path }) => ({ name, httpOnly, sameSite, path })),
@@ -72,6 +73,7 @@ describe('a browser at a provider', { skip: withoutChromium }, () => {
       const led = page.waitForResponse((response) => response.url() === own + next);
       await page.click('button');
       assert.equal((await led).status(), 200);
+      await page.waitForURL(own + next);
       // A page of the provider's, which is another site.
       await page.goto(`${provider.issuer}/interaction/none`);
       await page.setContent(`<a href="${own}${next}">go</a>`);

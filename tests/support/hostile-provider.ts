@@ -318,6 +318,10 @@ export const callbackForgeries: Readonly<Record<string, Record<string, string | 
 export const logoutForgeries: Readonly<Record<string, { readonly at: RegExp; readonly forgery: Forgery }>> = {
   'another issuer': { at: /^iss$/, forgery: { claims: { iss: 'https://evil.example' } } },
   'another audience': { at: /^aud$/, forgery: { claims: { aud: 'somebody-else' } } },
+  'another audience beside ours': {
+    at: /^azp$/,
+    forgery: { claims: { aud: ['sealwright', 'other'] } },
+  },
   'no time of issue': { at: /^iat$/, forgery: { claims: { iat: undefined } } },
   'issued long ago': { at: /^iat$/, forgery: { claims: withTimes({ iat: -3600, exp: 300 }) } },
   'issued in the future': { at: /^iat$/, forgery: { claims: withTimes({ iat: 3600, exp: 7200 }) } },

@@ -4,16 +4,10 @@ import { StubGithub } from '../../../tests/support/stub-github.ts';
 import { systemClock } from '../../base/clock.ts';
 import type { GithubSettings } from '../../contract/providers.ts';
 import { openGithub } from './github.ts';
+import { providerConformance, testRound } from './provider.conformance.ts';
 import { type ExternalProfile, type Provider, ProviderRefusal, type Round } from './provider.ts';
 
-const round: Round = {
-  state: 'the-state-of-this-round',
-  nonce: 'not-used-here',
-  verifier: 'v'.repeat(43),
-  redirectUri: 'http://localhost:7717/auth/providers/hub/callback',
-  startedAt: Date.now(),
-  fresh: false,
-};
+const round = testRound;
 
 describe('GitHub as a provider', () => {
   let github: StubGithub;
@@ -62,6 +56,16 @@ describe('GitHub as a provider', () => {
     return true;
   };
 
+  providerConformance(() => ({
+    provider,
+    subject: '42',
+    answer: (url, callback = {}) => {
+      github.callback = callback;
+      return github.answer(url);
+    },
+    absent: open({ baseUrl: 'http://127.0.0.1:1' }),
+  }));
+
   it('tells who signed in there, with organisations and teams', async () => {
     const { authAt, ...profile } = await signIn();
     assert(authAt >= round.startedAt);
@@ -77,14 +81,6 @@ describe('GitHub as a provider', () => {
       mfa: false,
       providerSession: null,
     });
-  });
-
-  it('is asked with state and a challenge', async () => {
-    const { searchParams, pathname } = await provider.authorizationUrl(round);
-    assert.equal(pathname, '/login/oauth/authorize');
-    assert.equal(searchParams.get('state'), round.state);
-    assert.equal(searchParams.get('code_challenge_method'), 'S256');
-    assert.equal(searchParams.get('scope'), 'read:user user:email read:org');
   });
 
   it('counts a second factor only where the configuration says so', async () => {
@@ -107,28 +103,6 @@ describe('GitHub as a provider', () => {
     github.asked.clear();
     await signIn(open({ scopes: ['read:user'], mapping: { roles: [], defaultRole: 'developer' } }));
     assert.deepEqual([...github.asked.keys()], ['/login/oauth/access_token', '/api/v3/user']);
-  });
-
-  it('redeems a code once, with our state, and for nobody without the verifier', async () => {
-    const back = github.answer(await provider.authorizationUrl(round)).searchParams;
-    assert(await provider.profileOf(back, round));
-    await assert.rejects(provider.profileOf(back, round), refused('answer', /./));
-    const other = github.answer(await provider.authorizationUrl(round)).searchParams;
-    const thief = { ...round, verifier: 'w'.repeat(43) };
-    await assert.rejects(provider.profileOf(other, thief), refused('answer', /./));
-    for (const state of [undefined, 'of-another-round']) {
-      github.callback = { state };
-      await assert.rejects(signIn(), refused('answer', /./));
-    }
-  });
-
-  it('is not believed where the browser comes back from elsewhere, or with a refusal', async () => {
-    github.callback = { iss: 'https://evil.example' };
-    await assert.rejects(signIn(), refused('answer', /./));
-    github.callback = { code: undefined, error: 'access_denied' };
-    await assert.rejects(signIn(), refused('denied', /^access_denied$/));
-    github.callback = { iss: `${github.baseUrl}/login/oauth` };
-    assert(await signIn());
   });
 
   it('is not believed where it does not say who somebody is', async () => {

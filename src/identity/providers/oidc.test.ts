@@ -8,17 +8,14 @@ import {
 } from '../../../tests/support/hostile-provider.ts';
 import { type Clock, systemClock } from '../../base/clock.ts';
 import type { OidcSettings } from '../../contract/providers.ts';
+import { KeySet } from './key-set.ts';
 import { openOidc } from './oidc.ts';
-import { type ExternalProfile, type Provider, ProviderRefusal, type Round } from './provider.ts';
+import { openOutbound } from './outbound.ts';
+import { providerConformance, refusalOf, testRound } from './provider.conformance.ts';
+import type { ExternalProfile, Provider, Round } from './provider.ts';
+import { verifyIdToken } from './verify.ts';
 
-const round: Round = {
-  state: 'the-state-of-this-round',
-  nonce: 'the-nonce-of-this-round',
-  verifier: 'v'.repeat(43),
-  redirectUri: 'http://localhost:7717/auth/providers/company/callback',
-  startedAt: Date.now(),
-  fresh: false,
-};
+const round = testRound;
 
 describe('a provider of OpenID Connect', () => {
   let idp: HostileProvider;
@@ -66,15 +63,17 @@ describe('a provider of OpenID Connect', () => {
     return await at.profileOf(back.searchParams, how);
   }
 
-  async function refusal(work: () => Promise<unknown>): Promise<string> {
-    const error = await work().then(
-      () => assert.fail('it was taken'),
-      (caught: unknown) => caught,
-    );
-    assert(error instanceof ProviderRefusal, String(error));
-    assert.doesNotMatch(`${error.message} ${error.at}`, /the-secret|eyJ/);
-    return `${error.reason}:${error.at}`;
-  }
+  const refusal = refusalOf;
+
+  providerConformance(() => ({
+    provider,
+    subject: 'person-1',
+    answer: (url, callback = {}) => {
+      idp.forgery = { callback };
+      return idp.answer(url);
+    },
+    absent: open({ issuer: 'http://127.0.0.1:1' }),
+  }));
 
   it('tells who signed in there', async () => {
     assert.deepEqual(await signIn(), {
@@ -126,31 +125,14 @@ describe('a provider of OpenID Connect', () => {
       assert.match(await refusal(() => signIn()), /^answer:/);
     });
 
-  it('is not believed without our state, with another, or with two', async () => {
-    for (const state of [undefined, 'of-another-round']) {
-      idp.forgery = { callback: { state } };
-      assert.match(await refusal(() => signIn()), /^answer:/);
-    }
-    idp.forgery = {};
-    const back = idp.answer(await provider.authorizationUrl(round));
-    back.searchParams.append('state', round.state);
-    assert.match(await refusal(() => provider.profileOf(back.searchParams, round)), /^answer:/);
-  });
-
-  it('redeems a code once, and for nobody without the verifier', async () => {
-    const back = idp.answer(await provider.authorizationUrl(round));
-    assert(await provider.profileOf(back.searchParams, round));
-    assert.equal(await refusal(() => provider.profileOf(back.searchParams, round)), 'answer:invalid_grant');
-    const other = idp.answer(await provider.authorizationUrl(round));
-    const thief = { ...round, verifier: 'w'.repeat(43) };
-    assert.equal(await refusal(() => provider.profileOf(other.searchParams, thief)), 'answer:invalid_grant');
-  });
-
-  it('says why it signed nobody in, in a word of its own', async () => {
-    idp.forgery = { callback: { code: undefined, error: 'access_denied', error_description: '<script>' } };
-    assert.equal(await refusal(() => signIn()), 'denied:access_denied');
-    idp.forgery = { callback: { code: undefined, error: '<script>alert(1)</script>' } };
-    assert.equal(await refusal(() => signIn()), 'denied:other');
+  it('is not believed for another round, also by whoever checks the ID token alone', async () => {
+    const outbound = openOutbound({ authorities: [], loopback: true });
+    const keys = new KeySet(`${idp.issuer}/jwks`, { outbound, clock: systemClock });
+    const relation = { issuer: idp.issuer, clientId: idp.clientId, algorithms: ['RS256'], keys };
+    const check = (nonce: string) =>
+      verifyIdToken(idp.idToken('n', 'a'), relation, { nonce, accessToken: 'a', now: Date.now() });
+    assert.equal((await check('n')).sub, 'person-1');
+    for (const nonce of ['', 'N', 'n ']) assert.equal(await refusal(() => check(nonce)), 'id-token:nonce');
   });
 
   it('may rotate its key just before signing', async () => {

@@ -126,7 +126,8 @@ function logoutRoute(app: App, context: ServerContext): void {
   app.route({
     method: 'POST',
     url: `${url}/backchannel-logout`,
-    config: open,
+    // A provider says it for many people from one address, and may not say it again.
+    config: { open: true },
     schema: {
       operationId: 'providerLogout',
       summary: 'A provider says that somebody signed out there (OpenID Connect Back-Channel Logout 1.0)',
