@@ -121,19 +121,19 @@ export function parseBearer(header: string): string | null {
 }
 
 const credentialNames = /[?&](access_token|token|bearer|authorization|auth|api_?key|id_token|secret)=/i;
-/** The form of this product's own tokens (`identity/token-secret.ts`), wherever in a URL they stand. */
-const tokenForm = /sw_[0-9A-Za-z]{36}/;
+/** The form of this product's own secrets (`identity/token-secret.ts`) of every kind, wherever in a URL they stand. */
+const secretForm = /sw[a-z]?_[0-9A-Za-z]{36}/;
 
 /** A token in a URL ends up in logs, histories and Referer headers, so it is refused even where it is valid. */
 function refuseUrlCredentials(request: FastifyRequest): void {
   let url = request.raw.url ?? '';
-  if (!url.includes('?') && !url.includes('sw_')) return;
+  if (!url.includes('?') && !/sw[a-z]?_/.test(url)) return;
   try {
     url = decodeURIComponent(url);
   } catch {
     // Refused as malformed once the caller is known.
   }
-  if (credentialNames.test(url) || tokenForm.test(url))
+  if (credentialNames.test(url) || secretForm.test(url))
     throw new Fault('request.malformed', {
       detail: 'Credentials are never taken from a URL: send `Authorization: Bearer TOKEN`.',
     });

@@ -116,6 +116,12 @@ test('a token in the URL is refused with and without a good header, and is not l
       assert.equal(answer.body.code, 'request.malformed');
     }
   assert.equal((await server.call('GET', `/api/v1/runs/${ours}`)).status, 400);
+  for (const kind of ['b', 'r', 's', 'i', 't'])
+    assert.equal(
+      (await server.call('GET', `/api/v1/runs?name=sw${kind}_${'a'.repeat(36)}`)).status,
+      400,
+      kind,
+    );
   assert.doesNotMatch(JSON.stringify(server.log), /owner-token|sw_aaa/);
 });
 
