@@ -54,6 +54,33 @@ const shared: BuildOptions = {
   logLevel: 'warning',
 };
 
+/** What people open in a browser: its parts have names that change with them, so that browsers may keep them. */
+async function buildPages(): Promise<void> {
+  const folder = join(staging, 'web');
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: ['web/app.ts', 'web/style.css', 'web/seal.svg'],
+    outdir: join(folder, 'assets'),
+    entryNames: '[name]-[hash]',
+    loader: { '.svg': 'copy' },
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    legalComments: 'none',
+    metafile: true,
+    logLevel: 'warning',
+  });
+  let document = readFileSync(join(root, 'web/index.html'), 'utf8');
+  for (const made of Object.keys(metafile.outputs)) {
+    const name = basename(made);
+    const entry = name.replace(/-[A-Z0-9]{8}(?=\.)/, '');
+    document = document.replaceAll(`/assets/${entry}`, `/assets/${name}`);
+  }
+  writeFileSync(join(folder, 'index.html'), document);
+}
+
 function present(entries: readonly string[]): string[] {
   return entries.filter((entry) => {
     if (existsSync(join(root, entry))) return true;
@@ -80,24 +107,34 @@ function describeBuild(): string {
   return `${JSON.stringify({ version, commit: commit() })}\n`;
 }
 
-/** Moves each new file over its predecessor, the description last, and removes what no longer belongs. */
+/** Moves each new file over its predecessor and removes what no longer belongs. */
+function moveOver(from: string, to: string, kept: readonly string[] = []): void {
+  mkdirSync(to, { recursive: true });
+  const entries = readdirSync(from, { withFileTypes: true });
+  for (const entry of entries) {
+    const [source, target] = [join(from, entry.name), join(to, entry.name)];
+    if (entry.isDirectory()) moveOver(source, target);
+    else renameSync(source, target);
+  }
+  const current = new Set([...entries.map(({ name }) => name), ...kept]);
+  for (const name of readdirSync(to)) if (!current.has(name)) rmSync(join(to, name), { recursive: true });
+}
+
+/** The description comes last: it says that all the others are there. */
 function publish(): void {
-  mkdirSync(dist, { recursive: true });
-  const files = readdirSync(staging);
-  for (const file of files) renameSync(join(staging, file), join(dist, file));
   const description = join(dist, 'build.json');
+  moveOver(staging, dist, [basename(description)]);
   const asOf = new Date(started - fileTimeSlackMs);
   writeFileSync(`${description}.new`, describeBuild());
   utimesSync(`${description}.new`, asOf, asOf);
   renameSync(`${description}.new`, description);
-  const current = new Set([...files, basename(description)]);
-  for (const file of readdirSync(dist)) if (!current.has(file)) rmSync(join(dist, file), { recursive: true });
 }
 
 rmSync(staging, { recursive: true, force: true });
 try {
   await build({ ...shared, entryPoints: present(programs) });
   await build({ ...shared, entryPoints: present([commandLine]), splitting: true });
+  await buildPages();
   mkdirSync(staging, { recursive: true });
   writeFileSync(join(staging, 'package.json'), '{ "type": "module" }\n');
   publish();

@@ -21,7 +21,7 @@ const pipeGraceMs = 2_000;
 const outputCharactersMax = 20_000;
 
 const suites = [
-  { name: 'unit', files: 'src/**/*.test.ts', atOnce: 2 },
+  { name: 'unit', files: '{src,web}/**/*.test.ts', atOnce: 2 },
   { name: 'tidy', files: 'tests/tidy/**/*.test.ts', atOnce: 2 },
   { name: 'api', files: 'tests/api/**/*.test.ts', atOnce: 2 },
   { name: 'escape', files: 'tests/escape/**/*.test.ts', atOnce: 1 },
@@ -31,6 +31,7 @@ const suites = [
 const checks = [
   { name: 'biome check', program: 'biome', args: ['check', '--colors=off', '.'] },
   { name: 'tsc --noEmit', program: 'tsc', args: ['--noEmit', '--pretty', 'false'] },
+  { name: 'tsc --noEmit -p web', program: 'tsc', args: ['--noEmit', '--pretty', 'false', '-p', 'web'] },
 ] as const;
 
 type Ran = { readonly records: TestRecord[]; readonly output: string; readonly problem: string | null };

@@ -16,6 +16,7 @@ import { openSealing } from '../identity/sealing.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import type { MachineAuthority } from '../server/machines.ts';
+import { readPages } from '../server/pages.ts';
 import { openServer } from '../server/server.ts';
 import { openTlsSource, type TlsPair, type TlsSource } from '../server/tls.ts';
 import { openSqliteStore } from '../store/sqlite/open.ts';
@@ -71,6 +72,7 @@ async function main(): Promise<void> {
   rmSync(localSocketPath, { force: true });
   const server = await openServer({
     ...serverOptions(configuration, { listen, authority: kept.directory.authority }),
+    pages: readPages(join(import.meta.dirname, 'web')),
     tls,
     sharedCounts: {
       add: (counts, endsAt) => kept.store.identity.attempts.addAll(counts, endsAt, systemClock.now()),

@@ -20,6 +20,7 @@ import { basename, join } from 'node:path';
 export function stageProgram(options: Program & { readonly app: string }): { node: string; dist: string } {
   const hash = createHash('sha256').update(process.version);
   for (const name of stagedPrograms) hash.update(readFileSync(join(options.dist, name)));
+  hash.update(readFileSync(join(options.dist, pages, 'index.html')));
   const version = hash.digest('hex').slice(0, 16);
   const target = join(options.app, version);
   if (!existsSync(target)) {
@@ -46,6 +47,7 @@ function copyProgram({ dist, modules, node }: Program, target: string): void {
   for (const folder of ['dist', 'node_modules']) mkdirSync(join(target, folder), { recursive: true });
   cpSync(node, join(target, 'node'), { dereference: true });
   for (const name of stagedPrograms) cpSync(join(dist, name), join(target, 'dist', name));
+  cpSync(join(dist, pages), join(target, 'dist', pages), { recursive: true });
   writeFileSync(join(target, 'package.json'), '{"type":"module"}\n');
   for (const name of nativeModules) {
     const source = join(modules, name);
@@ -57,6 +59,9 @@ function copyProgram({ dist, modules, node }: Program, target: string): void {
 }
 
 const stagedPrograms = ['control.js', 'runner.js', 'namespace-worker.js', 'gateway.js'] as const;
+
+/** What people open in a browser. Its document names its parts by their hashes. */
+const pages = 'web';
 
 /** Dependencies with native parts, which a bundle cannot hold. */
 const nativeModules = [

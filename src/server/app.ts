@@ -24,6 +24,7 @@ import { metricsRoutes } from './metrics.ts';
 import { oauthRoutes } from './oauth/routes.ts';
 import { wellKnownRoutes } from './oauth/well-known.ts';
 import { describeApi, openapiRoutes } from './openapi.ts';
+import { type Pages, pageRoutes } from './pages.ts';
 import { policyRoutes } from './policies/routes.ts';
 import { InvalidInput, problemMediaType, problemOf } from './problem.ts';
 import { roleRoutes } from './roles/routes.ts';
@@ -53,6 +54,8 @@ export type BuiltApp = { readonly app: App; readonly routes: readonly RouteLine[
 
 export type AppOptions = {
   readonly context: ServerContext;
+  /** What people open in a browser; null for none. */
+  readonly pages: Pages | null;
   readonly admit: Admission;
   readonly inFlight: InFlight;
   readonly clock: Clock;
@@ -101,6 +104,7 @@ export async function buildApp(options: AppOptions): Promise<BuiltApp> {
   });
   await describeApi(app, context.version);
   await addRoutes(app, context);
+  if (options.pages !== null) pageRoutes(app, options.pages);
   await app.ready();
   return { app, routes };
 }

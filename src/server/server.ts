@@ -13,6 +13,7 @@ import { openInFlight } from './in-flight.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 import { type MachineOptions, openMachineSource } from './machines.ts';
 import { type Metrics, openMetrics } from './metrics.ts';
+import type { Pages } from './pages.ts';
 import { knownProxies } from './proxies.ts';
 import { openRates, type Rates, type SharedCounts } from './rates.ts';
 import { requestIds } from './request-id.ts';
@@ -41,6 +42,8 @@ export type ServerOptions = {
   readonly tls?: TlsSource | null;
   /** A listener for machines, who prove by a certificate of the built-in authority who they are; none where absent. */
   readonly machines?: MachineOptions | null;
+  /** What people open in a browser; none where absent. */
+  readonly pages?: Pages;
   readonly clock?: Clock;
 };
 
@@ -74,6 +77,7 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
   const inFlight = openInFlight();
   const { routes, app } = await buildApp({
     context,
+    pages: options.pages ?? null,
     inFlight,
     clock,
     requestId,

@@ -51,8 +51,8 @@ test('no import of the product hides its target from the walls', () => {
   assert.deepEqual(sources.filter(({ path }) => isProduct(path)).flatMap(hiddenImports), []);
 });
 
-test('every folder of src has a wall and every wall a folder', () => {
-  const folders = new Set(sources.flatMap(({ path }) => /^src\/[^/]+/.exec(path)?.[0] ?? []));
+test('every folder of src, and web, has a wall and every wall a folder', () => {
+  const folders = new Set(sources.flatMap(({ path }) => /^(src\/[^/]+|web)(?=\/)/.exec(path)?.[0] ?? []));
   assert.deepEqual([...folders].sort(), walls.map(({ folder }) => folder).sort());
 });
 
@@ -69,6 +69,7 @@ test('every kind of forbidden import is caught', () => {
     'src/client/i.ts': "export type S = import('../store/store.ts').Store;",
     'src/newcomer/j.ts': "import { systemClock } from '../base/clock.ts';",
     'src/base/k.ts': "import { walls } from '../../tests/tidy/walls.ts';",
+    'web/m.ts': "import { createClient } from '../src/client/client.ts';",
     'src/base/l.ts': "import packageFile from '../../package.json' with { type: 'json' };",
   });
   const caught = new Set(breaches(fixtures).map((breach) => breach.split(/[: ]/)[0]));

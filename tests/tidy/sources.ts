@@ -43,7 +43,7 @@ export function parseSources(texts: Readonly<Record<string, string>>): Source[] 
 
 /** Every TypeScript file of the project, parsed. */
 export function readSources(): Source[] {
-  const paths = globSync('{src,tests,tools,bench}/**/*.ts', { cwd: root }).sort();
+  const paths = globSync('{src,web,tests,tools,bench}/**/*.ts', { cwd: root }).sort();
   return parseSources(Object.fromEntries(paths.map((path) => [path, readText(path)])));
 }
 
@@ -64,7 +64,7 @@ export function isTest(path: string): boolean {
   return /(\.test|\.conformance)\.ts$/.test(path) || posix.basename(path).startsWith('test-');
 }
 
-export const isProduct = (path: string): boolean => path.startsWith('src/') && !isTest(path);
+export const isProduct = (path: string): boolean => /^(src|web)\//.test(path) && !isTest(path);
 
 /** Whether a path is the file or lies in the folder that `place` names without an ending. */
 export function isIn(path: string, place: string): boolean {

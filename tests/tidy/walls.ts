@@ -1,5 +1,5 @@
 /**
- * Who may import whom inside src/. A wall names files or folders, without an ending; everything that is not
+ * Who may import whom inside src/ and web/. A wall names files or folders, without an ending; everything that is not
  * named is out of reach. Tests import what they test and are not listed. ARCHITECTURE.md shows this table.
  */
 export type Wall = { readonly folder: string; readonly mayImport: readonly string[]; readonly why: string };
@@ -83,6 +83,11 @@ export const walls: readonly Wall[] = [
     why: 'reaches the server only through the client; verifying the record works offline, without a server',
   },
   {
+    folder: 'web',
+    mayImport: ['src/contract'],
+    why: 'runs in browsers, where everybody reads it; reaches the server only by its documented routes',
+  },
+  {
     folder: 'src/main',
     mayImport: ['src', 'package.json'],
     why: 'one file per program: reads the configuration and picks implementations; nothing imports it',
@@ -101,6 +106,7 @@ export const nodeWalls: readonly Wall[] = [
     mayImport: ['node:assert/strict'],
     why: 'schemas and tables do no I/O',
   },
+  { folder: 'web', mayImport: [], why: 'there is no Node in a browser' },
 ];
 
 /** The import table as ARCHITECTURE.md shows it. */

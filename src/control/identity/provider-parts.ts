@@ -1,4 +1,4 @@
-import type { SignInError } from '../../contract/providers.ts';
+import type { SignInError } from '../../contract/sign-in-page.ts';
 import type { Provider } from '../../identity/providers/provider.ts';
 import type { SignInParts } from './sign-in-parts.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { absent, Fault } from '../../contract/faults.ts';
-import { type SignInError, signInErrors } from '../../contract/providers.ts';
+import { type SignInError, signInErrors } from '../../contract/sign-in-page.ts';
 import { providerLimits } from '../../identity/providers/limits.ts';
 import {
   type ExternalProfile,

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { isOwnPath } from '../../contract/providers.ts';
+import { isOwnPath } from '../../contract/sign-in-page.ts';
 import { signInErrorPath } from '../../control/identity/provider-sign-ins.ts';
 import { type App, askedOf, type ServerContext } from '../context.ts';
 import { setSessionCookie } from '../cookies.ts';
