@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { localOwner } from '../../src/identity/local-owner.ts';
+import { totpCode } from '../../src/identity/totp.ts';
 import { callerOf } from '../support/test-control.ts';
 import { goodPassword, openTestPeople, type TestPeople } from '../support/test-people.ts';
 
@@ -295,6 +296,15 @@ test('a second factor is enrolled, proved and removed by its owner, and a role t
   assert.match(secret, /^[A-Z2-7]{32}$/);
   assert.equal((await ada.call('POST', '/api/v1/account/totp/confirm', { code: '000000' })).status, 409);
   assert.equal((await ada.ok('GET', '/api/v1/account')).totp, false);
+  const { recoveryCodes } = await ada.ok('POST', '/api/v1/account/totp/confirm', {
+    code: totpCode(secret, people.test.clock.now()),
+  });
+  assert.equal(recoveryCodes.length, 10);
+  assert.equal((await people.browser().password('ada')).body.next, 'second-factor');
+  await ada.ok('DELETE', '/api/v1/account/totp');
+  const after = await ada.ok('GET', '/api/v1/account');
+  assert.deepEqual([after.totp, after.recoveryCodesLeft], [false, 0], 'the codes stood in for what is gone');
+  assert.equal((await people.browser().password('ada')).body.state, 'signed-in');
   await people.totpUser('op', 'operator');
   const op = await people.signedIn('op');
   const kept = await op.call('DELETE', '/api/v1/account/totp');
