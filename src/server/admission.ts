@@ -65,13 +65,7 @@ async function identify(
   const { control, rates, localOwner, doors } = options;
   const { authorization } = request.headers;
   if (authorization === undefined && doors.isLocal(request)) return localOwner;
-  const certificate = doors.certificateOf(request);
-  const presented =
-    certificate !== null
-      ? presentedCertificate(request, certificate, options)
-      : authorization === undefined
-        ? presentedCookie(request, options)
-        : presentedBearer(authorization);
+  const presented = await counted(() => presentedBy(request, options), rates, asked);
   if (presented === null) {
     await rates.ofAddress('default', asked.address);
     throw new Fault('auth.missing', { detail: 'Send an API token as `Authorization: Bearer TOKEN`.' });
@@ -82,6 +76,26 @@ async function identify(
   throw new Fault('auth.invalid', {
     detail: 'The credential is not valid here: it is unknown, expired, revoked or malformed.',
   });
+}
+
+/** Whoever presents something that is not even looked up is counted like nobody. */
+async function counted<T>(read: () => T, rates: Rates, asked: Caller['request']): Promise<T> {
+  try {
+    return read();
+  } catch (refusal) {
+    await rates.ofAddress('default', asked.address);
+    throw refusal;
+  }
+}
+
+function presentedBy(
+  request: FastifyRequest,
+  options: Parameters<typeof admission>[0],
+): Presented | 'malformed' | null {
+  const { authorization } = request.headers;
+  const certificate = options.doors.certificateOf(request);
+  if (certificate !== null) return presentedCertificate(request, certificate, options);
+  return authorization === undefined ? presentedCookie(request, options) : presentedBearer(authorization);
 }
 
 function presentedCertificate(

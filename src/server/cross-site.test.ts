@@ -220,3 +220,12 @@ test('many and odd cookies are read as they are, and cost nothing', async (t) =>
   assert(performance.now() - startedAt < 2_000);
   assert.equal(await status('GET', { cookie: `${'a'.repeat(20_000)}` }), 431);
 });
+
+test('pages of other origins are counted like nobody, with a cookie that is good too', async (t) => {
+  const { status } = await openSite(t, { rateLimits: { default: 3, signIn: 1e6, write: 1e6, admin: 1e6 } });
+  const foreign = { ...cookie, origin: 'https://evil.example' };
+  const statuses: number[] = [];
+  for (let attempt = 0; attempt < 4; attempt++) statuses.push(await status('GET', foreign));
+  assert.deepEqual(statuses, [403, 403, 403, 429]);
+  assert.equal(await status('GET', cookie), 200);
+});

@@ -139,7 +139,7 @@ function changeRoutes(app: App, { control }: ServerContext): void {
   });
 }
 
-function simulateRoute(app: App, { control }: ServerContext): void {
+function simulateRoute(app: App, { control, streams }: ServerContext): void {
   app.route({
     method: 'POST',
     url: '/api/v1/egress/simulations',
@@ -156,7 +156,11 @@ function simulateRoute(app: App, { control }: ServerContext): void {
     handler: async (request, reply) => {
       const gone = new AbortController();
       reply.raw.once('close', () => gone.abort());
-      return await control.policies.simulate(callerOf(request), request.body, gone.signal);
+      const caller = callerOf(request);
+      // It decides about every flow by itself; what it needs besides is that the caller still is somebody.
+      const end = () => gone.abort();
+      streams.add({ answer: reply.raw, caller, still: async () => undefined, end });
+      return await control.policies.simulate(caller, request.body, gone.signal);
     },
   });
 }
