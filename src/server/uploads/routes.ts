@@ -41,8 +41,9 @@ export function uploadRoutes(app: App, { control, limits, streams }: ServerConte
         throw new Fault('request.media-type', { detail: `Send the bytes as ${mediaTypes.join(' or ')}.` });
       const bytes = receive(request.raw, { bytesMax: limits.uploadBytesMax, stallMs: limits.uploadStallMs });
       const caller = callerOf(request);
-      // A close of the server leaves it a moment to come to its end.
       const still = (now: Caller) => control.uploads.mayStill(now);
+      // Whoever may not is told so; only what was let in is cut later.
+      await still(caller);
       streams.add({ answer: reply.raw, caller, still, end: () => undefined });
       const stored = await control.uploads.store(caller, bytes);
       reply.code(201).header('location', `${url}/${stored.id}`);
