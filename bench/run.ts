@@ -1,3 +1,4 @@
+import { benchAccess } from './access.ts';
 import { benchApiReads } from './api-reads.ts';
 import { benchAudit } from './audit.ts';
 import { benchEgress } from './egress.ts';
@@ -11,6 +12,7 @@ import { benchRunLatency } from './run-latency.ts';
 const benches = [
   benchRunLatency,
   benchApiReads,
+  benchAccess,
   benchIdentity,
   benchAudit,
   benchMemory,

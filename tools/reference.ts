@@ -5,6 +5,7 @@ import { actionSpec } from '../src/model/actions.ts';
 import type { RouteLine } from '../src/server/app.ts';
 import { openServer } from '../src/server/server.ts';
 import { openFakeControl, ownerActor } from '../tests/support/fake-control.ts';
+import { accessFile, accessReference } from './access-reference.ts';
 
 export const endpointsFile = new URL('../docs/reference/endpoints.md', import.meta.url);
 
@@ -39,8 +40,8 @@ export function configurationReference(): string {
   ].join('\n');
 }
 
-/** The page that lists every route, from the table that the server itself answers by. */
-export async function endpointsReference(): Promise<string> {
+/** Every route, from the table that the server itself answers by. */
+export async function allRoutes(): Promise<readonly RouteLine[]> {
   const server = await openServer({
     control: openFakeControl(),
     logger: pino({ level: 'silent' }),
@@ -50,6 +51,11 @@ export async function endpointsReference(): Promise<string> {
     version: 'reference',
   });
   await server.close();
+  return server.routes;
+}
+
+/** The page that lists every route. */
+export async function endpointsReference(): Promise<string> {
   return [
     '# Endpoints',
     '',
@@ -57,7 +63,7 @@ export async function endpointsReference(): Promise<string> {
     '',
     '| method | path | scope | what it does |',
     '|---|---|---|---|',
-    ...[...server.routes].sort(byPath).map(row),
+    ...[...(await allRoutes())].sort(byPath).map(row),
     '',
   ].join('\n');
 }
@@ -82,5 +88,6 @@ function scopeOf(action: RouteLine['action']): string {
 
 if (import.meta.main) {
   writeFileSync(endpointsFile, await endpointsReference());
+  writeFileSync(accessFile, accessReference(await allRoutes()));
   writeFileSync(configurationFile, configurationReference());
 }

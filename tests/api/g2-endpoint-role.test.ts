@@ -43,7 +43,7 @@ const samples: Readonly<Record<string, Sample>> = {
   answerDevice: { body: { ...device, decision: 'deny' }, taken: [404] },
   rotateKeys: { body: {} },
   putPolicy: { body: { document: { rules: [] } }, headers: ifMatch },
-  simulateEgress: { body: { policies: [{ preset: 'npm' }] } },
+  simulateEgress: { body: { policies: [{ document: { rules: [] } }] } },
   getFlag: { params: { name: 'sso-tickets' }, object: 'none' },
   explainFlag: { params: { name: 'sso-tickets' }, object: 'none', query: '?actor=user:somebody' },
   putFlag: { params: { name: 'sso-tickets' }, object: 'none', body: { rule: 'off' }, taken: [428] },

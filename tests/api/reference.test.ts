@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
+import { accessFile, accessReference } from '../../tools/access-reference.ts';
 import {
+  allRoutes,
   configurationFile,
   configurationReference,
   endpointsFile,
@@ -14,4 +16,8 @@ test('the page of endpoints lists what the server answers; `node tools/reference
 
 test('the page of settings lists what `up` reads; `node tools/reference.ts` renews it', () => {
   assert.equal(readFileSync(configurationFile, 'utf8'), configurationReference());
+});
+
+test('the page of access says what each role may; `node tools/reference.ts` renews it', async () => {
+  assert.equal(readFileSync(accessFile, 'utf8'), accessReference(await allRoutes()));
 });
