@@ -1,5 +1,6 @@
 import { accountPage } from './account.ts';
 import { isSignedOut } from './api.ts';
+import { authorizePage } from './authorize.ts';
 import { devicePage } from './device.ts';
 import { element } from './elements.ts';
 import { invitationPage } from './invitation.ts';
@@ -10,6 +11,7 @@ const pages: Readonly<Record<string, () => Promise<void>>> = {
   '/': async () => location.replace('/account'),
   '/login': loginPage,
   '/invitation': invitationPage,
+  '/authorize': authorizePage,
   '/device': devicePage,
   '/account': accountPage,
 };

@@ -35,6 +35,14 @@ const userCode = z
 export const findDevice = z.strictObject({ userCode });
 export const answerDevice = z.strictObject({ userCode, decision: z.enum(['approve', 'deny']) });
 
+export const answerProgram = z.strictObject({
+  query: z.string().min(1).max(4_096).meta({ description: 'The query of the request at /oauth2/authorize' }),
+  decision: z.enum(['approve', 'deny']),
+});
+
+/** Where the browser goes: back to the program, on this machine. */
+export const programAnswered = z.object({ location: z.url() });
+
 /** A device that waits for a person to let it in, as it described itself and as it was seen. */
 export const device = z.object({
   client: z.string(),

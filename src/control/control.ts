@@ -203,6 +203,13 @@ export type Control = {
     find(caller: Caller, userCode: string): Promise<DeviceView>;
     answer(caller: Caller, request: AnswerDevice): Promise<void>;
   };
+  /** A program whose authorization request the person has looked at. */
+  readonly programs: {
+    answer(
+      caller: Caller,
+      answered: { query: ReadonlyMap<string, string>; decision: 'approve' | 'deny' },
+    ): Promise<{ readonly location: string }>;
+  };
   readonly keys: KeyUseCases;
   /** Who the caller is; anybody may ask. */
   whoami(caller: Caller): Promise<WhoamiView>;

@@ -26,6 +26,7 @@ import { EgressRecords } from './egress-records.ts';
 import { EgressSimulations } from './egress-simulations.ts';
 import { type Gate, openGate } from './gate.ts';
 import type { AccessSet } from './identity/access-set.ts';
+import { answerAuthorization } from './identity/authorization.ts';
 import { answerDevice, findDevice } from './identity/devices.ts';
 import { flagUseCases } from './identity/flags.ts';
 import { keyUseCases } from './identity/keys.ts';
@@ -126,6 +127,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
       find: (caller, userCode) => findDevice(machine, caller, userCode),
       answer: (caller, request) => answerDevice(machine, caller, request),
     },
+    programs: { answer: (caller, answered) => answerAuthorization(machine, caller, answered) },
     keys: keyUseCases(machine),
     whoami: (caller) => whoami(machine, caller),
     policies: policyUseCases(parts),

@@ -120,6 +120,7 @@ export const actions = {
   'account.token.rotate': { needs: null, on: 'account', stepUp: true },
   'account.token.revoke': { needs: null, on: 'account' },
   'account.device.approve': { needs: null, on: 'account' },
+  'account.program.approve': { needs: null, on: 'account' },
   'account.elevation.request': { needs: null, on: 'account', stepUp: true },
   'account.elevation.end': { needs: null, on: 'account' },
 } as const satisfies Record<string, ActionSpec>;

@@ -15,7 +15,7 @@ import type { Mount } from '../sandbox/backend.ts';
 import type { Folders } from './folders.ts';
 
 /** Where a run finds who it is. The folder is mounted, not the file: a file that takes another's place would not be seen. */
-export const identityFolder = '/run/sealwright';
+export const identityFolder = '/run/secrets/sealwright';
 export const identityFile = `${identityFolder}/identity.jwt`;
 
 const name = 'identity.jwt';

@@ -6,7 +6,7 @@ import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
 import type { ActionName } from '../model/actions.ts';
 import { accessRoutes } from './access/routes.ts';
-import { deviceRoutes } from './account/devices.ts';
+import { deviceRoutes, programRoutes } from './account/devices.ts';
 import { accountRoutes } from './account/routes.ts';
 import { ownTokenRoutes } from './account/tokens.ts';
 import { whoamiRoute } from './account/whoami.ts';
@@ -148,6 +148,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   tokenRoutes(app, context);
   ownTokenRoutes(app, context);
   deviceRoutes(app, context);
+  programRoutes(app, context);
   whoamiRoute(app, context);
   keyRoutes(app, context);
   wellKnownRoutes(app, context);

@@ -15,12 +15,18 @@ import { OAuthSite } from '../support/oauth-site.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 
-/** A browser that is signed in as the person whose cookie it has, and follows where it is sent. */
+/** A browser that is signed in as the person whose cookie it has, who says yes to the program that asks. */
 const browser = `
 import { readFileSync } from 'node:fs';
 const cookie = readFileSync(process.env.HOME + '/cookie', 'utf8');
-const there = await fetch(process.argv[2], { headers: { cookie }, redirect: 'manual' });
-await fetch(there.headers.get('location'));
+const asked = await fetch(process.argv[2], { redirect: 'manual' });
+const page = new URL(asked.headers.get('location'), process.argv[2]);
+const answered = await fetch(new URL('/api/v1/account/programs/approve', page), {
+  method: 'POST',
+  headers: { cookie, 'content-type': 'application/json', 'sec-fetch-site': 'same-origin' },
+  body: JSON.stringify({ query: page.search.slice(1), decision: 'approve' }),
+});
+await fetch((await answered.json()).location);
 `;
 
 type Desk = { readonly environment: TestEnvironment; readonly site: OAuthSite };

@@ -38,22 +38,38 @@ test('what was asked for with scopes is a machine that may do those alone', asyn
   assert.equal((await ann.call('GET', '/api/v1/sessions', token)).status, 403);
 });
 
-test('the answer goes back with its state and the name of the server (RFC 9207)', async (t) => {
+test('a program gets nothing before the person has said so, and the answer goes back with its state (RFC 9207)', async (t) => {
   const ann = await site(t);
-  const answer = await ann.authorize(authorizeQuery('v'.repeat(43)), await ann.browser('ann'));
-  assert.equal(answer.status, 302);
-  assert.equal(answer.headers.get('cache-control'), 'no-store');
-  const { origin, pathname, searchParams } = locationOf(answer);
+  const query = authorizeQuery('v'.repeat(43));
+  const asked = await ann.authorize(query);
+  assert.deepEqual([asked.status, asked.headers.get('cache-control')], [302, 'no-store']);
+  assert.equal(locationOf(asked).pathname, '/authorize');
+  assert.deepEqual(Object.fromEntries(locationOf(asked).searchParams), query);
+  const cookie = await ann.browser('ann');
+  const answer = await ann.answer(query, cookie);
+  assert.equal(answer.status, 200, JSON.stringify(answer.body));
+  const { origin, pathname, searchParams } = new URL(answer.body.location);
   assert.equal(origin + pathname, redirectUri);
   assert.deepEqual([...searchParams.keys()].sort(), ['code', 'iss', 'state']);
   assert.deepEqual([searchParams.get('state'), searchParams.get('iss')], ['the-state', testOrigin]);
+  const refused = new URL((await ann.answer(query, cookie, 'deny')).body.location);
+  assert.deepEqual(
+    [refused.searchParams.get('error'), refused.searchParams.get('code')],
+    ['access_denied', null],
+  );
+  const events = await ann.recorded('account.program.approve');
+  assert.deepEqual(
+    events.flatMap(({ data, phase }) => (phase === 'attempt' ? [data?.decision] : [])),
+    ['approve', 'deny'],
+  );
 });
 
 test('nobody is sent to an address that is not this machine, whatever it looks like', async (t) => {
   const ann = await site(t);
   const cookie = await ann.browser('ann');
   const query = authorizeQuery('v'.repeat(43));
-  assert.equal((await ann.authorize(query, cookie)).status, 302);
+  assert.equal((await ann.authorize(query)).status, 302);
+  assert.equal((await ann.answer(query, cookie)).status, 200);
   const addresses = [
     'http://localhost:49152/callback',
     'https://127.0.0.1:49152/callback',
@@ -76,22 +92,29 @@ test('nobody is sent to an address that is not this machine, whatever it looks l
     'http://127.0.0.1:49152/callback\r\nset-cookie: a=b',
   ];
   for (const address of addresses) {
-    const { status, headers } = await ann.authorize({ ...query, redirect_uri: address }, cookie);
+    const { status, headers } = await ann.authorize({ ...query, redirect_uri: address });
     assert.equal(status, 400, address);
+    assert.equal((await ann.answer({ ...query, redirect_uri: address }, cookie)).status, 400, address);
     assert.equal(headers.get('location'), null, address);
   }
-  for (const client of ['', 'other', 'agent:a'])
-    assert.notEqual((await ann.authorize({ ...query, client_id: client }, cookie)).status, 302, client);
+  for (const client of ['', 'other', 'agent:a']) {
+    assert.notEqual((await ann.authorize({ ...query, client_id: client })).status, 302, client);
+    assert.equal((await ann.answer({ ...query, client_id: client }, cookie)).status, 400, client);
+  }
   const six = { ...query, redirect_uri: 'http://[::1]:49152/callback' };
-  assert.equal((await ann.authorize(six, cookie)).status, 302);
+  assert.equal((await ann.answer(six, cookie)).status, 200);
 });
 
 test('a request without S256 or with another form goes back as an error, and twice the same is none', async (t) => {
   const ann = await site(t);
   const cookie = await ann.browser('ann');
   const query = authorizeQuery('v'.repeat(43));
-  const errorOf = async (change: Record<string, string>) =>
-    locationOf(await ann.authorize({ ...query, ...change }, cookie)).searchParams.get('error');
+  const errorOf = async (change: Record<string, string>) => {
+    const error = locationOf(await ann.authorize({ ...query, ...change })).searchParams.get('error');
+    const { status } = await ann.answer({ ...query, ...change }, cookie);
+    assert.equal(status, error === null ? 200 : 400, JSON.stringify(change));
+    return error;
+  };
   assert.equal(await errorOf({}), null);
   assert.equal(await errorOf({ code_challenge_method: 'plain' }), 'invalid_request');
   assert.equal(await errorOf({ code_challenge_method: '' }), 'invalid_request');
@@ -103,28 +126,23 @@ test('a request without S256 or with another form goes back as an error, and twi
   assert.equal(await errorOf({ scope: 'everything' }), 'invalid_scope');
   assert.equal(await errorOf({ max_age: '-1' }), 'invalid_request');
   const twice = `${new URLSearchParams(query)}&redirect_uri=${encodeURIComponent(redirectUri)}`;
-  assert.equal((await ann.authorize(twice, cookie)).status, 400);
+  assert.equal((await ann.authorize(twice)).status, 400);
+  assert.equal((await ann.answer(twice, cookie)).status, 400);
 });
 
-test('who is not signed in, or too long ago, signs in first and comes back to the same request', async (t) => {
+test('only a person in a browser lets a program in, and one who proved it as late as the program asks', async (t) => {
   const ann = await site(t);
   const query = authorizeQuery('v'.repeat(43));
-  const nobody = locationOf(await ann.authorize(query, null));
-  assert.equal(nobody.pathname, '/login');
-  const next = new URL(nobody.searchParams.get('next') ?? '', 'http://none.example');
-  assert.equal(next.pathname, '/oauth2/authorize');
-  assert.deepEqual(Object.fromEntries(next.searchParams), query);
+  assert.equal((await ann.answer(query, null)).status, 401);
+  assert.equal((await ann.answer(query, `sealwright=swb_${'0'.repeat(36)}`)).status, 401);
   const hourAgo = await ann.browser('ann', Date.now() - 3_600_000);
-  const stale = locationOf(await ann.authorize({ ...query, max_age: '300' }, hourAgo));
-  assert.deepEqual([stale.pathname, stale.searchParams.get('fresh')], ['/login', '1']);
-  assert.notEqual(locationOf(await ann.authorize(query, hourAgo)).searchParams.get('code'), null);
-  const forged = await ann.authorize(query, `sealwright=swb_${'0'.repeat(36)}`);
-  assert.equal(locationOf(forged).pathname, '/login');
+  const stale = await ann.answer({ ...query, max_age: '300' }, hourAgo);
+  assert.deepEqual([stale.status, stale.body.code], [401, 'auth.step-up']);
+  assert.equal((await ann.answer(query, hourAgo)).status, 200);
   const bearer = (await ann.signedIn('ann')).access_token;
-  const withToken = await ann.send('GET', `/oauth2/authorize?${new URLSearchParams(query)}`, {
-    headers: { authorization: `Bearer ${bearer}` },
-  });
-  assert.equal(locationOf(withToken).pathname, '/login', 'a program does not let in another one');
+  const body = { query: new URLSearchParams(query).toString(), decision: 'approve' };
+  const program = await ann.call('POST', '/api/v1/account/programs/approve', bearer, body);
+  assert.equal(program.status, 403, 'a program does not let in another one');
 });
 
 test('a code works once, for the program that asked for it', async (t) => {

@@ -145,6 +145,8 @@ describe('while control is dead', () => {
       session,
       command: shell('sleep 0.5; echo out; echo err >&2'),
     });
+    // What is meant is a run that the runner has: until then it waits for the next control.
+    while ((await server.client.runs.get(id)).phase !== 'running') await pause(5);
     const { control, runner } = server.pids();
     const up = server.instance.process.pid!;
     process.kill(up, 'SIGSTOP');

@@ -278,7 +278,9 @@ function readingTests(scene: () => Omit<Scene, 'stillTicks'>) {
     const said = await probe(client, perl(script), { env: { MINE: 'yes' } });
     const own = [...said.keys()].filter((name) => name.startsWith('own ')).map((name) => name.slice(4));
     const given = ['HOME', 'LANG', 'LOGNAME', 'MINE', 'PATH', 'PWD'];
-    const ours = ['HTTP_PROXY', 'RUN', 'SESSION', 'SOCKS_PROXY'].map((name) => `SEALWRIGHT_${name}`);
+    const ours = ['HTTP_PROXY', 'IDENTITY_FILE', 'RUN', 'SESSION', 'SOCKS_PROXY'].map(
+      (name) => `SEALWRIGHT_${name}`,
+    );
     assert.deepEqual(
       own.sort(),
       [...given, ...ours, 'SHELL', 'TMPDIR', 'USER', ...Object.keys(trustEnvironment)].sort(),

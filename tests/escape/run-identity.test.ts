@@ -11,7 +11,7 @@ import { answersOf, modes, perl, probe, runOnce, sh, startIn, startRun } from '.
 
 /** A run proves to others who it is; nobody else has its token, and it is worth nothing once the run has ended. */
 
-const file = '/run/sealwright/identity.jwt';
+const file = '/run/secrets/sealwright/identity.jwt';
 const token = /\beyJ[\w-]+\.[\w-]+\.[\w-]+/;
 
 for (const { mode, skip } of modes) {
@@ -70,14 +70,14 @@ for (const { mode, skip } of modes) {
         client,
         perl(`
 for my $way (['open', sub { open my $f, '>>', '${file}' }], ['unlink', sub { unlink '${file}' }],
-  ['rename', sub { rename '${file}', '/run/sealwright/x' }], ['create', sub { open my $f, '>', '/run/sealwright/x' }],
-  ['chmod', sub { chmod 0666, '${file}' }], ['folder', sub { chmod 0777, '/run/sealwright' }],
-  ['link', sub { symlink '/etc/passwd', '/run/sealwright/y' }], ['over', sub { rename '/workspace', '/run/sealwright' }]) {
+  ['rename', sub { rename '${file}', '/run/secrets/sealwright/x' }], ['create', sub { open my $f, '>', '/run/secrets/sealwright/x' }],
+  ['chmod', sub { chmod 0666, '${file}' }], ['folder', sub { chmod 0777, '/run/secrets/sealwright' }],
+  ['link', sub { symlink '/etc/passwd', '/run/secrets/sealwright/y' }], ['over', sub { rename '/workspace', '/run/secrets/sealwright' }]) {
   my ($name, $act) = @$way;
   say($name, $act->() ? 'done' : 'refused');
 }
 say('read', -r '${file}' ? 1 : 0);
-say('there', join ' ', sort map { s{.*/}{}r } glob '/run/sealwright/*');
+say('there', join ' ', sort map { s{.*/}{}r } glob '/run/secrets/sealwright/*');
 my $mode = (stat '${file}')[2] & 07777; say('mode', sprintf '%o', $mode);`),
       );
       for (const way of ['open', 'unlink', 'rename', 'create', 'chmod', 'folder', 'link', 'over'])

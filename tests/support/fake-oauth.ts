@@ -1,4 +1,4 @@
-import { absent } from '../../src/contract/faults.ts';
+import { absent, Fault } from '../../src/contract/faults.ts';
 import { OAuthFault } from '../../src/contract/oauth.ts';
 import type { SigningKeyView } from '../../src/contract/oauth-schemas.ts';
 import type { Caller, Control } from '../../src/control/control.ts';
@@ -16,7 +16,7 @@ type Parts = {
 export function fakeOAuth({
   gate,
   tokens,
-}: Parts): Pick<Control, 'oauth' | 'devices' | 'keys' | 'ownTokens' | 'whoami'> {
+}: Parts): Pick<Control, 'oauth' | 'devices' | 'programs' | 'keys' | 'ownTokens' | 'whoami'> {
   const key: SigningKeyView = {
     id: newId('key', 1),
     algorithm: 'EdDSA',
@@ -32,6 +32,11 @@ export function fakeOAuth({
       },
       answer: async () => {
         throw absent('device');
+      },
+    },
+    programs: {
+      answer: async () => {
+        throw new Fault('request.invalid', { detail: 'No program asks.' });
       },
     },
     keys: {
@@ -69,9 +74,9 @@ export function fakeOAuth({
 function fakeServer(): Control['oauth'] {
   const refuse = () => new OAuthFault('invalid_grant', 'Nobody has signed in.');
   return {
-    authorize: async (query) => {
+    authorize: (query) => {
       required(query, 'client_id');
-      return { location: '/login' };
+      return { location: '/authorize' };
     },
     token: async ({ form }) => {
       required(form, 'grant_type');

@@ -87,13 +87,28 @@ export class OAuthSite {
   /** A code that the browser of the person brought back. */
   async code(name: string, more: Record<string, string> = {}): Promise<{ code: string; verifier: string }> {
     const verifier = randomBytes(32).toString('base64url');
-    const answer = await this.authorize({ ...authorizeQuery(verifier), ...more }, await this.browser(name));
-    return { code: locationOf(answer).searchParams.get('code') ?? '', verifier };
+    const query = { ...authorizeQuery(verifier), ...more };
+    const { body } = await this.answer(query, await this.browser(name));
+    return { code: new URL(body.location).searchParams.get('code') ?? '', verifier };
   }
 
-  async authorize(query: Record<string, string> | string, cookie: string | null): Promise<Answer> {
-    const headers: Record<string, string> = cookie === null ? {} : { cookie };
-    return await this.send('GET', `/oauth2/authorize?${new URLSearchParams(query)}`, { headers });
+  async authorize(query: Record<string, string> | string): Promise<Answer> {
+    return await this.send('GET', `/oauth2/authorize?${new URLSearchParams(query)}`, {});
+  }
+
+  /** What the page that asks the person sends. */
+  async answer(
+    query: Record<string, string> | string,
+    cookie: string | null,
+    decision: 'approve' | 'deny' = 'approve',
+  ): Promise<Answer> {
+    const headers: Record<string, string> = {
+      'content-type': 'application/json',
+      'sec-fetch-site': 'same-origin',
+    };
+    if (cookie !== null) headers.cookie = cookie;
+    const body = JSON.stringify({ query: new URLSearchParams(query).toString(), decision });
+    return await this.send('POST', '/api/v1/account/programs/approve', { headers, body });
   }
 
   async post(

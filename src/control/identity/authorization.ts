@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { commandLineClient, OAuthFault, oauthPaths, type TokenAnswer } from '../../contract/oauth.ts';
+import { Fault } from '../../contract/faults.ts';
+import { commandLineClient, OAuthFault, type TokenAnswer } from '../../contract/oauth.ts';
 import type { Proof } from '../../identity/sign-ins.ts';
 import { sameHash, secretHash } from '../../identity/token-secret.ts';
-import type { Actor, ActorId } from '../../model/actor.ts';
+import { type Actor, type ActorId, actorName } from '../../model/actor.ts';
 import { parseId, type SignInId } from '../../model/ids.ts';
 import type { GrantableScope } from '../../model/scopes.ts';
 import type { Caller } from '../control.ts';
@@ -21,46 +22,92 @@ type CodeGrant = {
   readonly proof: Proof;
 };
 
+/** The page that asks the person (`web/authorize.ts`). */
+const consentPage = '/authorize';
 const codePrefix = 'swc_';
 const challengePattern = /^[A-Za-z0-9_-]{43}$/;
 const verifierPattern = /^[A-Za-z0-9._~-]{43,128}$/;
 const redirectPattern = /^http:\/\/(?:127\.0\.0\.1|\[::1\]):([1-9][0-9]{0,4})\/callback$/;
 
 /**
- * Where the browser goes next (RFC 6749 §4.1): back to the program with a code or an error, or to the page where the
- * person signs in, which leads back here. Only the command line of this product may ask, on this machine's loopback,
- * so no consent is asked for. A request that names another client or address is refused here and goes nowhere.
+ * Where the browser goes next (RFC 6749 §4.1): to the page that asks the person, or back to the program with an error.
+ * Only the command line of this product may ask, on this machine's loopback; a request that names another client or
+ * address is refused here and goes nowhere. Nothing is given out yet, whoever is signed in.
  */
-export async function authorize(
-  parts: OAuthParts,
+export function authorize(
+  { accessTokens }: Pick<OAuthParts, 'accessTokens'>,
   query: Form,
-  cookie: string | null,
-): Promise<{ readonly location: string }> {
-  const { identity, accessTokens, clock } = parts;
+): { readonly location: string } {
   const redirectUri = checkedRedirect(query);
-  const back = (answer: Record<string, string>) => {
-    const location = new URL(redirectUri);
-    const state = optional(query, 'state');
-    const whole = { ...answer, ...(state === null ? {} : { state }), iss: accessTokens.issuer };
-    for (const [name, value] of Object.entries(whole)) location.searchParams.set(name, value);
-    return { location: location.href };
-  };
   try {
-    const { challenge, scopes, maxAgeMs } = checkedRequest(query);
-    const actor = cookie === null ? null : await identity.ofCookie(cookie);
-    const signedInAt = actor?.signIn?.at;
-    if (actor === null || signedInAt === undefined) return signInFirst(query, false);
-    if (clock.now() - signedInAt > maxAgeMs) return signInFirst(query, true);
-    const proof = await proofOf(parts, actor);
-    const code = codePrefix + randomBytes(32).toString('base64url');
-    const grant: CodeGrant = { redirectUri, challenge, scopes, actor: actor.id, proof };
-    const expiresAt = clock.now() + oauthLimits.authorizationCodeMs;
-    await parts.store.oneTimes.put('authorization-code', secretHash(code), grant, expiresAt);
-    return back({ code });
+    checkedRequest(query);
+    return { location: `${consentPage}?${new URLSearchParams([...query])}` };
   } catch (error) {
     if (!(error instanceof OAuthFault)) throw error;
-    return back({ error: error.error, error_description: error.description });
+    return back(accessTokens.issuer, redirectUri, query, errorOf(error));
   }
+}
+
+/**
+ * The person has looked at what asks and says yes or no: any program of the person could have sent the browser here.
+ * Answers where the browser goes with a code, or with the refusal. Throws Fault `auth.step-up` where the program asks
+ * for a proof that is newer, and `request.invalid` where the request is none.
+ */
+export async function answerAuthorization(
+  parts: OAuthParts,
+  caller: Caller,
+  { query, decision }: { readonly query: Form; readonly decision: 'approve' | 'deny' },
+): Promise<{ readonly location: string }> {
+  const { gate, store, accessTokens, clock } = parts;
+  const { redirectUri, challenge, scopes, maxAgeMs } = checkedWhole(query);
+  const { id } = caller.actor;
+  const resource = { kind: 'account', id: actorName(id), owner: id } as const;
+  const asked = { program: redirectUri, scopes: scopes === null ? null : [...scopes] };
+  const act = { action: 'account.program.approve', resource, data: { decision, ...asked } } as const;
+  await gate.read(caller, act);
+  const proof = await browserProof(parts, caller.actor);
+  if (clock.now() - proof.at > maxAgeMs)
+    throw new Fault('auth.step-up', {
+      detail: 'The program asks you to prove again who you are.',
+      extra: { maxAgeSeconds: maxAgeMs / 1000 },
+    });
+  return await gate.act(caller, act, async () => {
+    if (decision === 'deny') return back(accessTokens.issuer, redirectUri, query, { error: 'access_denied' });
+    const code = codePrefix + randomBytes(32).toString('base64url');
+    const grant: CodeGrant = { redirectUri, challenge, scopes, actor: id, proof };
+    const expiresAt = clock.now() + oauthLimits.authorizationCodeMs;
+    await store.oneTimes.put('authorization-code', secretHash(code), grant, expiresAt);
+    return back(accessTokens.issuer, redirectUri, query, { code });
+  });
+}
+
+function back(issuer: string, redirectUri: string, query: Form, answer: Record<string, string>) {
+  const location = new URL(redirectUri);
+  const state = optional(query, 'state');
+  const whole = { ...answer, ...(state === null ? {} : { state }), iss: issuer };
+  for (const [name, value] of Object.entries(whole)) location.searchParams.set(name, value);
+  return { location: location.href };
+}
+
+function errorOf({ error, description }: OAuthFault): Record<string, string> {
+  return { error, error_description: description };
+}
+
+function checkedWhole(query: Form) {
+  try {
+    return { redirectUri: checkedRedirect(query), ...checkedRequest(query) };
+  } catch (error) {
+    if (!(error instanceof OAuthFault)) throw error;
+    throw new Fault('request.invalid', { detail: error.description });
+  }
+}
+
+/** No program lets in another one: a person at a browser does. */
+async function browserProof(parts: OAuthParts, actor: Actor): Promise<Proof> {
+  const id = parseId('signIn', actor.credential ?? '');
+  const record = id === null ? null : await parts.store.signIns.get(id, parts.clock.now());
+  if (record?.kind === 'browser') return await proofOf(parts, actor);
+  throw new Fault('access.denied', { detail: 'Programs are let in by a person in a browser.' });
 }
 
 /** Grant `authorization_code`. A code works once; one that comes again ends what it gave (RFC 6749 §4.1.2). */
@@ -163,10 +210,4 @@ function checkedRequest(query: Form) {
     throw new OAuthFault('invalid_request', 'max_age is a number of seconds.');
   const maxAgeMs = Number(maxAge ?? oauthLimits.maxAgeSecondsMax) * 1000;
   return { challenge, scopes: askedScopes(query), maxAgeMs };
-}
-
-/** The page comes back to this very request. `fresh` asks for a proof even of who is signed in (RFC 9470 §5). */
-function signInFirst(query: Form, fresh: boolean): { location: string } {
-  const next = `${oauthPaths.authorize}?${new URLSearchParams([...query])}`;
-  return { location: `/login?${new URLSearchParams({ ...(fresh ? { fresh: '1' } : {}), next })}` };
 }

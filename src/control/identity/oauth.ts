@@ -24,7 +24,7 @@ import { refresh } from './refresh.ts';
  */
 export type OAuth = {
   /** Where the browser goes next; `cookie` is what its session cookie holds. */
-  authorize(query: Form, cookie: string | null): Promise<{ readonly location: string }>;
+  authorize(query: Form): { readonly location: string };
   token(asked: Asked): Promise<TokenAnswer>;
   deviceAuthorization(asked: Asked): Promise<DeviceAnswer>;
   introspect(asked: Asked): Promise<Introspection>;
@@ -35,7 +35,7 @@ export type OAuth = {
 
 export function oauthUseCases(parts: OAuthParts): OAuth {
   return {
-    authorize: (query, cookie) => authorize(parts, query, cookie),
+    authorize: (query) => authorize(parts, query),
     token: (asked) => token(parts, asked),
     deviceAuthorization: async (asked) => {
       requirePublic(await clientOf(parts, asked));

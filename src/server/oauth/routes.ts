@@ -3,7 +3,6 @@ import { z } from 'zod';
 import { oauthPaths } from '../../contract/oauth.ts';
 import type { Asked } from '../../control/identity/oauth-clients.ts';
 import { type App, askedOf, type ServerContext } from '../context.ts';
-import { sessionCookie } from '../cookies.ts';
 import { empty, json } from '../responses.ts';
 import { answerOAuthFault, oauthResponses } from './answers.ts';
 import { formBodyParser, formMediaType, queryForm } from './form.ts';
@@ -51,7 +50,7 @@ export function oauthRoutes(app: App, context: ServerContext): void {
   });
 }
 
-function authorizeRoute(app: App, { control, proxies }: ServerContext): void {
+function authorizeRoute(app: App, { control }: ServerContext): void {
   const { oauth } = control;
   app.route({
     method: 'GET',
@@ -59,7 +58,7 @@ function authorizeRoute(app: App, { control, proxies }: ServerContext): void {
     config,
     schema: {
       operationId: 'oauthAuthorize',
-      summary: 'Send the browser back to the command line with a code, or to the sign-in page first',
+      summary: 'Send the browser to the page that asks the person whether the command line may act for it',
       tags: ['oauth'],
       querystring: z.looseObject({}),
       security: [],
@@ -67,8 +66,7 @@ function authorizeRoute(app: App, { control, proxies }: ServerContext): void {
     },
     handler: async (request, reply) => {
       const query = queryForm(request.raw.url ?? '');
-      const cookie = sessionCookie(request.raw.headers.cookie, proxies.isSecure(request.raw));
-      const { location } = await oauth.authorize(query, cookie);
+      const { location } = oauth.authorize(query);
       return (reply as FastifyReply).code(302).header('location', location).send();
     },
   });
