@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { actorOf, callerOf, TestControl, withCode } from '../../tests/support/test-control.ts';
 import type { CreateSession } from '../contract/schemas.ts';
 import type { EgressFlow } from '../model/egress.ts';
-import { newId, type SessionId, type UploadId } from '../model/ids.ts';
+import { type ElevationId, newId, type SessionId, type UploadId } from '../model/ids.ts';
 import { roles } from '../model/scopes.ts';
 import { newSignIn } from '../store/test-identity.ts';
 import { controlLimits } from './limits.ts';
@@ -301,6 +301,37 @@ describe('what the sweeper forgets of identity', () => {
     assert((await identity.changes.since(0)).some(({ id }) => id === 'kept'));
   });
 });
+
+describe('an elevation', () => {
+  it('is on the record as ended when its time is over, once, and one that goes on is not', async () => {
+    let now = 1_000_000;
+    const clock = { now: () => now, monotonic: () => performance.now() };
+    await using test = await TestControl.open({ clock });
+    const { elevations } = test.store.identity;
+    const over = { id: newId('elevation', 1), seconds: 900, expiresAt: now + 900_000 };
+    const going = { id: newId('elevation', 2), seconds: 3600, expiresAt: now + 3_600_000 };
+    for (const each of [over, going])
+      await elevations.create({
+        ...each,
+        ...{ user: 'user:ann', role: 'admin', reason: 'an incident', state: 'active', requestedAt: now },
+        ...{ decidedBy: null, decidedAt: now },
+      });
+    now += 900_000;
+    for (let sweep = 0; sweep < 2; sweep += 1) await test.restart();
+    while ((await elevationsOf(test, over.id)) !== 'ended') await new Promise(setImmediate);
+    await test.restart();
+    assert.equal(await elevationsOf(test, going.id), 'active');
+    const ends = (await test.events()).filter(({ action }) => action === 'elevation.end');
+    assert.deepEqual(
+      ends.map(({ resource, decision }) => [resource.id, decision.rule]),
+      [[over.id, 'elevation:over']],
+    );
+  });
+});
+
+async function elevationsOf(test: TestControl, id: ElevationId) {
+  return (await test.store.identity.elevations.get(id))?.state;
+}
 
 describe('what the runs of a session may reach', () => {
   const admin = callerOf(actorOf('boss', 'all', roles.admin));

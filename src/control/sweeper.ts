@@ -69,6 +69,7 @@ export class Sweeper {
       uploads: () => this.#removeUploads(),
       idle: () => this.#endIdleSessions(),
       sessions: () => this.#parts.closer.resume(),
+      elevations: () => this.#endElevations(),
       identity: () => this.#forgetIdentity(),
     };
     for (const [step, act] of Object.entries(steps))
@@ -91,6 +92,25 @@ export class Sweeper {
     await attempts.forgetBefore(now);
     await signIns.forgetBefore(now - controlLimits.endedSignInsKeptMs);
     await changes.forgetBefore(now - controlLimits.changesKeptMs);
+  }
+
+  /** They gave nothing from their time on; here that is put on the record. */
+  async #endElevations(): Promise<void> {
+    const { store, clock, gate } = this.#parts;
+    const { elevations } = store.identity;
+    const active = await elevations.list({ state: 'active' }, { after: null, limit: 200 });
+    for (const { id, user, role, expiresAt } of active.records) {
+      if (expiresAt === null || expiresAt > clock.now()) continue;
+      if ((await elevations.move(id, 'active', { state: 'ended' })) === null) continue;
+      gate.note({
+        action: 'elevation.end',
+        actor: { id: 'system:control' },
+        resource: { kind: 'elevation', id, owner: user },
+        outcome: 'succeeded',
+        rule: 'elevation:over',
+        data: { role },
+      });
+    }
   }
 
   async #expireRunFiles(): Promise<void> {

@@ -109,10 +109,12 @@ class PrincipalDirectory implements Principals {
     if (user === null) return 'unknown';
     if (user.phase !== 'active') return 'disabled';
     const elevation = await store.elevations.activeOf(id, clock.now());
+    const until = elevation?.expiresAt ?? null;
+    // Whoever is not eligible any more is not elevated either, whatever was approved before.
     const elevated =
-      elevation === null || elevation.expiresAt === null
+      elevation === null || until === null || !user.eligibleRoles.includes(elevation.role)
         ? null
-        : { ...(await this.#rights(elevation.role)), until: elevation.expiresAt };
+        : { ...(await this.#rights(elevation.role)), until };
     return { ...(await this.#rights(user.role)), id, teams: await this.#teams(id), elevated };
   }
 

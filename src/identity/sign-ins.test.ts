@@ -56,7 +56,7 @@ async function addUser(store: Store, name = 'ann', role = 'developer'): Promise<
       displayName: null,
       email: null,
       role,
-      eligibleRoles: [],
+      eligibleRoles: role === 'developer' ? ['admin'] : [],
       phase: 'active',
       passwordHash: null,
       totpSealed: null,
@@ -265,6 +265,12 @@ describe('an elevation', () => {
     const elevated = await directory.identity.ofCookie(cookie);
     assert.deepEqual([elevated?.role, elevated?.reach], ['admin', 'all']);
     assert.deepEqual(facts(await directory.identity.ofBearer(token.secret)), ['developer', 'team', '', true]);
+    await directory.changes.look();
+    assert.equal((await directory.identity.ofCookie(cookie))?.role, 'admin');
+    await store.identity.users.update('ann', { eligibleRoles: [] }, null);
+    await directory.changes.look();
+    assert.equal((await directory.identity.ofCookie(cookie))?.role, 'developer', 'eligible no more');
+    await store.identity.users.update('ann', { eligibleRoles: ['admin'] }, null);
     await directory.changes.look();
     assert.equal((await directory.identity.ofCookie(cookie))?.role, 'admin');
     now += 900_000;

@@ -81,17 +81,20 @@ class TokenDirectory implements Tokens {
   /** What this process revoked: an answer of the store that was on its way is not believed. */
   readonly #revoked = new Set<string>();
   readonly #writes = new Set<Promise<void>>();
-  /** Grows with every revocation anywhere, so that an answer that was on its way is not kept. */
+  /** Grows with every change anywhere, so that an answer that was on its way is not kept. */
   #generation = 0;
+  /** False while nothing changed since there was found to be no administrator; null where that is not known. */
+  #administered: false | null = null;
 
   constructor(options: TokensOptions) {
     this.#options = options;
     const { secret } = options.bootstrap;
     this.#bootstrapHash = secret === null ? null : secretHash(secret);
     options.changes.on(({ kind }) => {
-      if (kind !== 'token') return;
+      if (kind !== 'token' && kind !== 'user') return;
       this.#generation += 1;
-      this.#verified.clear();
+      this.#administered = null;
+      if (kind === 'token') this.#verified.clear();
     });
   }
 
@@ -115,7 +118,9 @@ class TokenDirectory implements Tokens {
     const secret = newTokenSecret();
     const record = { ...token, id: newId('token', now), hash: secretHash(secret), createdAt: now };
     const made = await this.#options.store.create(record, claim);
-    return made.outcome === 'created' ? { record: made.record, secret } : made;
+    if (made.outcome !== 'created') return made;
+    await this.#options.changes.look();
+    return { record: made.record, secret };
   }
 
   get(id: TokenId): Promise<TokenRecord | null> {
@@ -163,9 +168,18 @@ class TokenDirectory implements Tokens {
   }
 
   async bootstrapActor(): Promise<Actor | null> {
-    const { store, users, clock } = this.#options;
-    if ((await store.lastExpiryOf(adminScope, clock.now())) !== null) return null;
-    return (await users.countByRole('admin')) === 0 ? bootstrapActor : null;
+    const { changes, clock } = this.#options;
+    if (changes.isFresh && this.#administered === false) return bootstrapActor;
+    const generation = this.#generation;
+    const isAdministered = await this.#isAdministered(clock.now());
+    if (!isAdministered && generation === this.#generation) this.#administered = false;
+    return isAdministered ? null : bootstrapActor;
+  }
+
+  async #isAdministered(now: number): Promise<boolean> {
+    const { store, users } = this.#options;
+    if ((await store.lastExpiryOf(adminScope, now)) !== null) return true;
+    return (await users.countByRole('admin')) > 0;
   }
 
   async #look(hash: string): Promise<Verified | null> {

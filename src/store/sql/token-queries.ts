@@ -26,7 +26,7 @@ export function tokenQueries(reader: Database, writer: GroupCommit, note: NoteCh
   const valid = (db: Database) =>
     db.selectFrom('tokens').select(tokenColumns).where('revoked_at', 'is', null);
   return {
-    create: (token, claim) => writer.do((db) => create(db, token, claim)),
+    create: (token, claim) => writer.do((db) => create(db, note, token, claim)),
     get: async (id) => {
       const row = await valid(reader).where('id', '=', id).executeTakeFirst();
       return row === undefined ? null : tokenOf(row);
@@ -59,6 +59,7 @@ export function tokenQueries(reader: Database, writer: GroupCommit, note: NoteCh
 
 async function create(
   db: Database,
+  note: NoteChanges,
   ...[token, claim]: Parameters<TokenStore['create']>
 ): ReturnType<TokenStore['create']> {
   const taken = await takeClaim(db, claim, token.id, token.createdAt);
@@ -76,6 +77,8 @@ async function create(
       expires_at: token.expiresAt,
     })
     .execute();
+  // The first of an administrator ends the bootstrap token, in every process.
+  await note(db, 'token', token.id);
   return { outcome: 'created', record: { ...token, lastUsedAt: null } };
 }
 
@@ -115,7 +118,7 @@ async function rotate(
     if (row === undefined) return null;
     await note(db, 'token', id);
   }
-  await create(db, next, null);
+  await create(db, note, next, null);
   return { ...next, lastUsedAt: null };
 }
 
