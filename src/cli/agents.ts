@@ -43,11 +43,6 @@ function defineReads(agents: Command, context: Context): void {
   agents
     .command('ls', { isDefault: true })
     .description('Lists agents and services.')
-    .option(
-      '--egress <name>',
-      'a preset or policy that its runs may name, and no others (repeatable); any or none alone',
-      (value, before: string[] = []) => [...before, value],
-    )
     .option('--owner <owner>', 'those of this user, such as user:ada')
     .option('--limit <number>', 'how many at most (default: 50)')
     .option('--all', 'all there are')
@@ -109,6 +104,11 @@ function withRights(command: Command): Command {
     .option(
       '--scope <scope>',
       'a scope beyond those of its role (repeatable)',
+      (value, before: string[] = []) => [...before, value],
+    )
+    .option(
+      '--egress <name>',
+      'a preset or policy that its runs may name, and no others (repeatable); any or none alone',
       (value, before: string[] = []) => [...before, value],
     )
     .option('--owner <owner>', 'whose it is, such as user:ada (default: you)')

@@ -606,12 +606,18 @@ describe('agents', () => {
     );
     assert.equal(out, 'agent:a\n');
     await sealwright('agents', 'update', 'agent:a', '--no-scopes', '--display-name', 'A');
+    await sealwright('agents', 'update', 'agent:a', '--egress', 'npm', '--egress', 'web');
+    await sealwright('agents', 'update', 'agent:a', '--egress', 'any');
+    await sealwright('agents', 'update', 'agent:a', '--egress', 'none');
     await sealwright('agents', 'disable', 'agent:a', 'service:b');
     await sealwright('agents', 'enable', 'agent:a');
     await sealwright('agents', 'rm', 'agent:a');
     assert.deepEqual(server.calls, [
       'agents.create {"kind":"agent","name":"a","role":"worker","scopes":["run:read"],"owner":"user:ann"}',
       'agents.update agent:a {"displayName":"A","scopes":[]}',
+      'agents.update agent:a {"egress":["npm","web"]}',
+      'agents.update agent:a {"egress":null}',
+      'agents.update agent:a {"egress":[]}',
       ...[
         'agents.disable "agent:a"',
         'agents.disable "service:b"',
