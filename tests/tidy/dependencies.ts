@@ -13,7 +13,6 @@ export const homes: readonly Home[] = [
     folders: ['src/server'],
     why: 'lets one schema validate, type and document a route',
   },
-  { dependency: 'rate-limiter-flexible', folders: ['src/server/rates'], why: 'counts requests' },
   {
     dependency: 'prom-client',
     folders: [
