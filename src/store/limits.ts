@@ -8,6 +8,8 @@ export const storeLimits = {
   /** How long a statement waits for another process that holds the file. */
   busyTimeoutMs: 5_000,
   busyRetryMs: 2,
+  /** How long an opening process waits for another one that is bringing the file to the present schema. */
+  migrationWaitMs: 60_000,
   preparedStatementsMax: 500,
   /** Writes that one commit carries at most. */
   batchWritesMax: 256,
@@ -19,3 +21,4 @@ export const storeLimits = {
 } as const;
 
 assert(storeLimits.pageSpecBytesMax >= 1024 * 1024, 'the largest request fits a page');
+assert(storeLimits.migrationWaitMs >= storeLimits.busyTimeoutMs, 'a migration is no shorter than a write');

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import type { SharedCounts } from '../../src/server/rates.ts';
 import { openSqliteStore } from '../../src/store/sqlite/open.ts';
-import type { Store } from '../../src/store/store.ts';
 import { ownerActor } from '../support/fake-control.ts';
 import { openTestServer, type TestServer, wideRates } from '../support/test-server.ts';
 
@@ -14,8 +13,7 @@ import { openTestServer, type TestServer, wideRates } from '../support/test-serv
 async function openServers(t: TestContext, count: number, rates: object): Promise<TestServer[]> {
   const folder = mkdtempSync(join(tmpdir(), 'sealwright-rates-'));
   const file = join(folder, 'store.sqlite');
-  const stores: Store[] = [];
-  while (stores.length < count) stores.push(await openSqliteStore({ file }));
+  const stores = await Promise.all(Array.from({ length: count }, () => openSqliteStore({ file })));
   const servers = await Promise.all(
     stores.map(async ({ identity }) => {
       const sharedCounts: SharedCounts = {

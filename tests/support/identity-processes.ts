@@ -34,13 +34,11 @@ export class IdentityProcesses {
 
   /** So many that start at the same time. */
   async openTogether(count: number): Promise<IdentityProcess[]> {
-    const stores: Store[] = [];
-    for (let index = 0; index < count; index += 1)
-      stores.push(await openSqliteStore({ file: join(this.#folder, 'store.db') }));
-    return await Promise.all(stores.map((store) => this.#start(store)));
+    return await Promise.all(Array.from({ length: count }, () => this.#start()));
   }
 
-  async #start(store: Store): Promise<IdentityProcess> {
+  async #start(): Promise<IdentityProcess> {
+    const store = await openSqliteStore({ file: join(this.#folder, 'store.db') });
     const directory = await openIdentityDirectory({
       store,
       clock: { now: () => this.now, monotonic: () => this.passed },

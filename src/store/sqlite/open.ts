@@ -21,31 +21,29 @@ import type { Store } from '../store.ts';
 import { WriteBehindFlows } from '../write-behind-flows.ts';
 import { preparing } from './prepared.ts';
 import { sqliteFault } from './sqlite-fault.ts';
-import { WaitingSqliteDialect } from './waiting-dialect.ts';
+import { WaitingSqliteDialect, whenFree } from './waiting-dialect.ts';
 
 /**
  * The store in one SQLite file (mode 0600), made where absent and migrated where old. Commits are durable
  * (WAL, `synchronous=FULL`). One connection writes; another reads what is committed, so a point read never
- * waits for a transaction in progress. Several processes may have the file open. `clock` stamps what is written without
- * a time of its caller's. Freed pages are overwritten, because environments may hold secrets.
+ * waits for a transaction in progress. Several processes may open the file, also at once. `clock` stamps what is
+ * written without a time of its caller's. Freed pages are overwritten, because environments may hold secrets.
  *
  * Throws Fault `store.unavailable` with what to do where the file cannot be opened, is no database or was
  * written by a newer version.
  */
 export async function openSqliteStore(options: { file: string; clock?: Clock }): Promise<Store> {
   const { file, clock = systemClock } = options;
-  const writeFile = openFile(file);
-  const writer = new Kysely<Tables>({
-    dialect: new WaitingSqliteDialect({ database: preparing(writeFile) }),
-  });
+  const writeFile = await openFile(file);
   try {
-    await migrate(writer);
+    await migrate(writeFile);
   } catch (error) {
     writeFile.close();
     throw error;
   }
-  // From here on the dialect waits in its place.
-  writeFile.pragma('busy_timeout = 0');
+  const writer = new Kysely<Tables>({
+    dialect: new WaitingSqliteDialect({ database: preparing(writeFile) }),
+  });
   const readFile = new SqliteFile(file, { timeout: storeLimits.busyTimeoutMs });
   readFile.pragma('query_only = ON');
   const reader = new Kysely<Tables>({ dialect: new SqliteDialect({ database: preparing(readFile) }) });
@@ -71,20 +69,28 @@ export async function openSqliteStore(options: { file: string; clock?: Clock }):
   };
 }
 
-function openFile(file: string): SqliteFile.Database {
+/** Its connection never waits by itself: the dialect does, and lets the event loop go on. */
+async function openFile(file: string): Promise<SqliteFile.Database> {
+  let database: SqliteFile.Database | undefined;
   try {
     const fd = openSync(file, 'a', 0o600);
     fchmodSync(fd, 0o600);
     closeSync(fd);
-    const database = new SqliteFile(file, { timeout: storeLimits.busyTimeoutMs });
-    database.pragma('journal_mode = WAL');
-    database.pragma('synchronous = FULL');
-    database.pragma('foreign_keys = ON');
-    database.pragma('secure_delete = ON');
+    const opened = new SqliteFile(file, { timeout: 0 });
+    database = opened;
+    await whenFree(storeLimits.busyTimeoutMs, () => configure(opened));
     return database;
   } catch (error) {
+    database?.close();
     throw sqliteFault(error) ?? openFault(error);
   }
+}
+
+function configure(database: SqliteFile.Database): void {
+  database.pragma('journal_mode = WAL');
+  database.pragma('synchronous = FULL');
+  database.pragma('foreign_keys = ON');
+  database.pragma('secure_delete = ON');
 }
 
 function openFault(error: unknown): Fault {
@@ -95,12 +101,26 @@ function openFault(error: unknown): Fault {
   });
 }
 
-async function migrate(db: Kysely<Tables>): Promise<void> {
-  const { error } = await new Migrator({ db, provider: migrationProvider }).migrateToLatest();
-  if (error === undefined) return;
-  if (error instanceof Fault) throw error;
+/**
+ * All steps in one transaction, which one process has at a time: the others wait and find nothing left to do, and one
+ * that is killed leaves the schema as it was.
+ */
+async function migrate(file: SqliteFile.Database): Promise<void> {
+  const dialect = new WaitingSqliteDialect({ database: preparing(file) }, storeLimits.migrationWaitMs);
+  try {
+    await new Kysely<Tables>({ dialect }).transaction().execute(async (db) => {
+      const { error } = await new Migrator({ db, provider: migrationProvider }).migrateToLatest();
+      if (error !== undefined) throw error;
+    });
+  } catch (error) {
+    throw migrationFault(error);
+  }
+}
+
+function migrationFault(error: unknown): Fault {
+  if (error instanceof Fault) return error;
   const newer = error instanceof Error && error.message.startsWith('corrupted migrations');
-  throw new Fault('store.unavailable', {
+  return new Fault('store.unavailable', {
     detail: newer
       ? 'The store was written by a newer version of Sealwright. Start that version, or restore a backup.'
       : 'The store could not be brought to the present schema. Restore a backup, or report this as a bug.',

@@ -5,42 +5,96 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { createInterface, type Interface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { describe, it } from 'node:test';
 import type { Store } from '../store.ts';
 import { newSignIn } from '../test-identity.ts';
 import { openSqliteStore } from './open.ts';
 
-const user = join(import.meta.dirname, '..', '..', '..', 'tests', 'support', 'refresh-user.ts');
+const support = join(import.meta.dirname, '..', '..', '..', 'tests', 'support');
 const kills = 8;
+const newFiles = 12;
 
-type User = { readonly child: ChildProcessByStdio<Writable, Readable, null>; readonly lines: string[] };
+type User = {
+  readonly child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly said: Interface;
+  readonly lines: string[];
+};
 
-/** Resolves when the process has the store open; `lines` grows with what it says. */
-async function start(onLine: (user: User) => void, ...words: string[]): Promise<User> {
-  const child = spawn(process.execPath, [user, ...words], { env: {}, stdio: ['pipe', 'pipe', 'inherit'] });
-  const started: User = { child, lines: [] };
-  const reader = createInterface({ input: child.stdout });
-  await once(reader, 'line');
-  reader.on('line', (line) => {
-    started.lines.push(line);
-    onLine(started);
-  });
-  return started;
+/** Resolves when the process is ready, as its first line says; `lines` grows with what it says afterwards. */
+async function startProgram(program: string, ...words: string[]): Promise<User> {
+  const args = [join(support, program), ...words];
+  const child = spawn(process.execPath, args, { env: {}, stdio: ['pipe', 'pipe', 'inherit'] });
+  const said = createInterface({ input: child.stdout });
+  const lines: string[] = [];
+  await once(said, 'line');
+  said.on('line', (line) => lines.push(line));
+  return { child, said, lines };
 }
 
-async function inFolder(act: (file: string, store: Store) => Promise<void>): Promise<void> {
+async function start(onLine: (user: User) => void, ...words: string[]): Promise<User> {
+  const user = await startProgram('refresh-user.ts', ...words);
+  user.said.on('line', () => onLine(user));
+  return user;
+}
+
+async function inEmptyFolder(act: (folder: string) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'sealwright-store-'));
-  const file = join(folder, 'store.db');
-  const store = await openSqliteStore({ file });
   try {
-    await act(file, store);
+    await act(folder);
   } finally {
-    await store.close();
     await rm(folder, { recursive: true, force: true });
   }
 }
+
+function inFolder(act: (file: string, store: Store) => Promise<void>): Promise<void> {
+  return inEmptyFolder(async (folder) => {
+    const file = join(folder, 'store.db');
+    const store = await openSqliteStore({ file });
+    try {
+      await act(file, store);
+    } finally {
+      await store.close();
+    }
+  });
+}
+
+describe('a new store that several processes open at once', () => {
+  it('is made once, and open to all of them', () =>
+    inEmptyFolder(async (folder) => {
+      const openers = await Promise.all([0, 1, 2].map(() => startProgram('store-opener.ts')));
+      for (let round = 0; round < newFiles; round += 1) {
+        const opened = openers.map(({ said }) => once(said, 'line'));
+        for (const { child } of openers) child.stdin.write(`${join(folder, `${round}.db`)}\n`);
+        await Promise.all(opened);
+      }
+      for (const { child } of openers) child.stdin.end();
+      for (const { lines } of openers) assert.deepEqual(lines, Array(newFiles).fill('open'));
+    }));
+
+  it('is made whole by the next process where the one that made it is killed at any moment', () =>
+    inEmptyFolder(async (folder) => {
+      for (let round = 0; round < kills; round += 1) {
+        const file = join(folder, `${round}.db`);
+        const { child } = await startProgram('store-opener.ts');
+        child.stdin.write(`${file}\n`);
+        setTimeout(() => child.kill('SIGKILL'), randomInt(0, 40));
+        await once(child, 'close');
+        const store = await openSqliteStore({ file });
+        await store.check();
+        await store.close();
+      }
+    }));
+
+  it('is open to all of one process too', () =>
+    inEmptyFolder(async (folder) => {
+      const file = join(folder, 'store.db');
+      const stores = await Promise.all([0, 1, 2].map(() => openSqliteStore({ file })));
+      for (const store of stores) await store.check();
+      for (const store of stores) await store.close();
+    }));
+});
 
 describe('refresh tokens of one store in two processes', () => {
   it('of fifty uses of one token one wins, and then the family is dead for all', () =>
