@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { totpCode } from '../../src/identity/totp.ts';
 import { addAuthenticator, complaints, noBrowser, openBrowser } from '../support/browser.ts';
+import { startCli } from '../support/cli-process.ts';
 import { cli, type Instance, startInstance } from '../support/instance.ts';
 
 /** People sign in with a browser, by what they see on its pages. */
@@ -172,6 +174,64 @@ test('a device is looked at before it is let in', { skip: noBrowser }, async (t)
   });
   assert.equal(got.status, 200, await got.text());
   assert.deepEqual(said, []);
+});
+
+test('the command line is let in by the person in a browser, and is that person afterwards', {
+  skip: noBrowser,
+}, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sealwright-login-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  // A desktop whose browser writes down where it was sent.
+  const opened = join(folder, 'opened');
+  const bin = join(folder, 'bin');
+  mkdirSync(bin);
+  writeFileSync(
+    join(bin, 'xdg-open'),
+    `#!/bin/sh\nprintf %s "$1" > ${opened}.new && mv ${opened}.new ${opened}\n`,
+    {
+      mode: 0o755,
+    },
+  );
+  const environment = {
+    PATH: `${bin}:${process.env.PATH}`,
+    DISPLAY: ':0',
+    SEALWRIGHT_URL: site,
+    XDG_CONFIG_HOME: folder,
+    SEALWRIGHT_CREDENTIALS: 'file',
+  };
+  const browser = await openBrowser(t);
+  const page = await browser.newPage();
+  await page.goto(await invite('mary', '--role', 'developer'));
+  await page.getByLabel('Password').fill(password);
+  await press(page, 'Create account');
+  await heading(page, 'mary');
+  await press(page, 'Sign out');
+  await heading(page, 'Sign in');
+  for (const [answer, status] of [
+    ['Refuse', 1],
+    ['Let it in', 0],
+  ] as const) {
+    rmSync(opened, { force: true });
+    const login = startCli(instance.home, ['login'], { cwd: folder, environment });
+    await login.said(/sign in in your browser/);
+    while (!existsSync(opened)) await new Promise((resolve) => setTimeout(resolve, 10));
+    await page.goto(readFileSync(opened, 'utf8'));
+    if (status === 1) {
+      await heading(page, 'Sign in');
+      await page.getByLabel('Name').fill('mary');
+      await page.getByLabel('Password').fill(password);
+      await page.keyboard.press('Enter');
+    }
+    await heading(page, 'Let this program act as you?');
+    await page.getByText('user:mary').waitFor();
+    await picture(page, 'authorize');
+    await press(page, answer);
+    const ended = await login.ended;
+    assert.equal(ended.status, status, ended.stderr.toString('utf8'));
+  }
+  const who = await cli(instance.home, ['whoami', '--json'], { environment });
+  const { actor, role, signIn } = JSON.parse(who.stdout.toString('utf8'));
+  assert.deepEqual([actor, role, signIn !== null], ['user:mary', 'developer', true], who.stderr);
 });
 
 test('a page goes on to this server alone, and runs no script but its own', {
