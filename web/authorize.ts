@@ -19,7 +19,13 @@ export async function authorizePage(): Promise<void> {
   const said = notice();
   show(
     'Let this program act as you?',
-    element('p', {}, 'Go on only if you ran `sealwright login` on this computer, a moment ago.'),
+    element(
+      'p',
+      {},
+      'Go on only if you ran ',
+      element('code', {}, 'sealwright login'),
+      ' on this computer, a moment ago.',
+    ),
     element('dl', {}, ...facts.flatMap(([term, text]) => [element('dt', {}, term), element('dd', {}, text)])),
     said.box,
     element(
