@@ -103,13 +103,21 @@ export type UserStore = {
     filter: { role?: string | undefined; phase?: UserPhase | undefined },
     page: Page,
   ): Promise<Listed<UserRecord>>;
-  /** `version` null changes whatever is there. */
-  update(name: string, change: UserChange, version: number | null): Promise<Swap<UserRecord>>;
+  /**
+   * `version` null changes whatever is there. `last` where no active user would be left who has the role `keep`, whichever
+   * process changes another at the same time.
+   */
+  update(
+    name: string,
+    change: UserChange,
+    version: number | null,
+    keep?: string,
+  ): Promise<Swap<UserRecord> | { readonly outcome: 'last' }>;
   /** Compare-and-swap of a password hash, so that an upgrade never undoes a change. */
   rehash(name: string, from: string, to: string): Promise<boolean>;
   signedIn(name: string, at: number): Promise<void>;
-  /** Ends every sign-in of it with the user itself, in one commit; false where it is absent. */
-  remove(name: string, at: number): Promise<boolean>;
+  /** Ends every sign-in of it with the user itself, in one commit. `last` as with `update`. */
+  remove(name: string, at: number, keep?: string): Promise<'removed' | 'absent' | 'last'>;
   /** True for one caller alone where `step` is above every one that was taken before: a code works once (RFC 6238 §5.2). */
   takeTotpStep(name: string, step: number): Promise<boolean>;
   /** Replaces all; each is the SHA-256 of a code. */

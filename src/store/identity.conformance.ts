@@ -93,11 +93,11 @@ function userPromises(using: Using): void {
   it('never gives a name again, not even after its user was removed', async () => {
     const { users } = using().store.identity;
     await makeUser(using().store, 'ann');
-    assert(await users.remove('ann', 2000));
+    assert.equal(await users.remove('ann', 2000), 'removed');
     assert.equal(await users.get('ann'), null);
     const again = await users.create(newUser('ann'), { external: null, teams: [] });
     assert.equal(again.outcome, 'taken');
-    assert(!(await users.remove('ann', 3000)));
+    assert.equal(await users.remove('ann', 3000), 'absent');
   });
 
   it('finds a user by who it is at a provider, which nobody else can be', async () => {
@@ -132,6 +132,34 @@ function userPromises(using: Using): void {
     assert.equal((await users.update('ann', { phase: 'disabled' }, null)).outcome, 'written');
     assert.equal((await users.update('bob', {}, null)).outcome, 'absent');
     assert.equal((await users.get('ann'))?.role, 'admin');
+  });
+
+  it('leaves an active user with the role that is to be kept, whatever two processes do at once', async () => {
+    const { store, other } = using();
+    const one = store.identity.users;
+    const two = (other ?? store).identity.users;
+    for (const round of [0, 1, 2, 3]) {
+      const [a, b] = [`a${round}`, `b${round}`];
+      for (const name of [a, b]) await makeUser(store, name, { role: 'boss' });
+      await makeUser(store, `c${round}`, { role: 'boss', phase: 'disabled' });
+      const ends = [
+        one.update(a, round < 2 ? { phase: 'disabled' } : { role: 'auditor' }, null, 'boss'),
+        round % 2 === 0
+          ? two.remove(b, 2000, 'boss').then((outcome) => ({ outcome }))
+          : two.update(b, { role: 'auditor' }, null, 'boss'),
+      ];
+      const outcomes = (await Promise.all(ends)).map(({ outcome }) => outcome);
+      assert.equal(outcomes.filter((outcome) => outcome === 'last').length, 1, `${outcomes}`);
+      assert.equal(await one.countByRole('boss'), 1);
+      const { name, version } = (await one.list({ role: 'boss', phase: 'active' }, page)).records[0]!;
+      assert.equal(await two.remove(name, 2000, 'boss'), 'last');
+      assert.equal((await two.update(name, { displayName: 'B' }, version, 'boss')).outcome, 'written');
+      assert.equal((await two.update(name, { role: 'auditor' }, version, 'boss')).outcome, 'stale');
+      assert.equal((await two.update(`c${round}`, { role: 'auditor' }, null, 'boss')).outcome, 'written');
+      assert.equal(await two.remove(name, 2000), 'removed', 'nothing is kept that was not asked for');
+    }
+    assert.equal(await two.remove('nobody', 2000, 'boss'), 'absent');
+    assert.equal((await two.update('nobody', { role: 'auditor' }, null, 'boss')).outcome, 'absent');
   });
 
   it('upgrades a password hash unless the password was changed meanwhile', async () => {

@@ -37,8 +37,6 @@ export type UserUseCases = {
 
 export function userUseCases(parts: TicketParts): UserUseCases {
   const { gate, store } = parts;
-  /** One at a time, so that two administrators do not end each other at once. */
-  const changes = inTurn();
   return {
     list: async (caller, query) => {
       await gate.privileged(caller, { action: 'user.list', resource: { kind: 'user' } });
@@ -56,17 +54,16 @@ export function userUseCases(parts: TicketParts): UserUseCases {
       await gate.read(caller, userAct('user.read', name));
       return await versioned(parts, await known(parts, name));
     },
-    update: (caller, name, change, ifMatch) =>
-      changes(() => update(parts, caller, { name, change, ifMatch })),
-    disable: (caller, name) => changes(() => disable(parts, caller, name)),
-    enable: (caller, name) => changes(() => enable(parts, caller, name)),
+    update: (caller, name, change, ifMatch) => update(parts, caller, { name, change, ifMatch }),
+    disable: (caller, name) => disable(parts, caller, name),
+    enable: (caller, name) => enable(parts, caller, name),
     resetMfa: (caller, name) => resetMfa(parts, caller, name),
     signOut: (caller, name) =>
       gate.contain(caller, userAct('user.sign-out', name), async () => {
         await known(parts, name);
         return await parts.signIns.endAllOf(`user:${name}`, 'ended by an administrator', null);
       }),
-    remove: (caller, name) => changes(() => remove(parts, caller, name)),
+    remove: (caller, name) => remove(parts, caller, name),
     ticket: async (caller, name) => {
       const act = userAct('user.ticket', name);
       return await makeTicket(parts, caller, act, await touchable(parts, caller, act, name));
@@ -108,14 +105,12 @@ export async function touchable(
   return user;
 }
 
-const admin = 'admin';
-
 /** Somebody must be left who can let others in again. */
-async function keepAdmin({ store }: SignInParts, user: UserRecord): Promise<void> {
-  if (user.role !== admin || user.phase !== 'active') return;
-  if ((await store.identity.users.countByRole(admin)) > 1) return;
-  throw new Fault('state.conflict', {
-    detail: `${user.name} is the last active administrator. Make another one first.`,
+const kept = 'admin';
+
+function lastOne(name: string): Fault {
+  return new Fault('state.conflict', {
+    detail: `${name} is the last active administrator. Make another one first.`,
   });
 }
 
@@ -134,7 +129,6 @@ async function update(
   const user = await touchable(parts, caller, act, name);
   const roles = await knownRoles(store, [...(role === undefined ? [] : [role]), ...(eligibleRoles ?? [])]);
   await refuseAbove(gate, caller, act, roles);
-  if (role !== undefined && role !== user.role) await keepAdmin(parts, user);
   return await gate.act(caller, act, async () => {
     const record = await write(parts, name, definedOf(change), ifMatch);
     // What was signed in with one factor is not what the new role takes.
@@ -156,8 +150,9 @@ async function write(
   change: UserChange,
   version: number | null,
 ): Promise<UserRecord> {
-  const written = await store.identity.users.update(name, change, version);
+  const written = await store.identity.users.update(name, change, version, kept);
   if (written.outcome === 'absent') throw absent('user');
+  if (written.outcome === 'last') throw lastOne(name);
   if (written.outcome !== 'written')
     throw new Fault('precondition.failed', { detail: 'The user changed since it was read. Read it again.' });
   await changes.look();
@@ -166,7 +161,7 @@ async function write(
 
 async function disable(parts: SignInParts, caller: Caller, name: string): Promise<UserView> {
   const act = userAct('user.disable', name);
-  await keepAdmin(parts, await touchable(parts, caller, act, name));
+  await touchable(parts, caller, act, name);
   return await parts.gate.contain(caller, act, async () => {
     const record = await write(parts, name, { phase: 'disabled' }, null);
     await parts.signIns.endAllOf(`user:${name}`, 'disabled', null);
@@ -198,10 +193,12 @@ async function resetMfa(parts: SignInParts, caller: Caller, name: string): Promi
 
 async function remove(parts: SignInParts, caller: Caller, name: string): Promise<void> {
   const act = userAct('user.remove', name);
-  await keepAdmin(parts, await touchable(parts, caller, act, name));
+  await touchable(parts, caller, act, name);
   const { store, clock, changes, signIns } = parts;
   await parts.gate.act(caller, act, async () => {
-    if (!(await store.identity.users.remove(name, clock.now()))) throw absent('user');
+    const outcome = await store.identity.users.remove(name, clock.now(), kept);
+    if (outcome === 'absent') throw absent('user');
+    if (outcome === 'last') throw lastOne(name);
     await signIns.endAllOf(`user:${name}`, 'removed', null);
     await revokeInvitationsOf(parts, name);
     await changes.look();
@@ -221,14 +218,4 @@ async function revokeInvitationsOf({ store, clock }: SignInParts, name: string):
     if (!page.more || last === undefined) return;
     after = last;
   }
-}
-
-/** Work in the order it was asked for, whatever becomes of what came before. */
-function inTurn(): <T>(work: () => Promise<T>) => Promise<T> {
-  let last: Promise<unknown> = Promise.resolve();
-  return (work) => {
-    const next = last.then(work, work);
-    last = next.catch(() => undefined);
-    return next;
-  };
 }

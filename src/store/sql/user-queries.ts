@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import type { ExternalIdentity, UserRecord, UserStore } from '../identity-store.ts';
 import type { NoteChanges } from './change-queries.ts';
 import { endCredentialsOf } from './credential-ends.ts';
@@ -62,14 +62,14 @@ export function userQueries(
     link: (name, identity) => writer.do((db) => link(db, name, identity)),
     unlink: (name, identity) => writer.do((db) => unlink(db, name, identity)),
     list: (filter, page) => list(reader, filter, page),
-    update: (name, change, version) => writer.do((db) => update(db, note, [name, change, version])),
+    update: (...asked) => writer.do((db) => update(db, note, asked)),
     rehash: (name, from, to) => writer.do((db) => rehash(db, name, from, to)),
     signedIn: async (name, at) => {
       await writer.do((db) =>
         db.updateTable('users').set({ last_sign_in_at: at }).where('name', '=', name).execute(),
       );
     },
-    remove: (name, at) => writer.do((db) => remove(db, note, name, at)),
+    remove: (...asked) => writer.do((db) => remove(db, note, ...asked)),
     countByRole: async (role) => {
       const row = await reader
         .selectFrom('users')
@@ -181,7 +181,7 @@ async function list(
 async function update(
   db: Database,
   note: NoteChanges,
-  [name, change, version]: Parameters<UserStore['update']>,
+  [name, change, version, keep]: Parameters<UserStore['update']>,
 ): ReturnType<UserStore['update']> {
   let query = db
     .updateTable('users')
@@ -189,13 +189,29 @@ async function update(
     .where('name', '=', name)
     .where('removed_at', 'is', null);
   if (version !== null) query = query.where('version', '=', version);
+  if (keep !== undefined && takes(change, keep)) query = query.where(leavesOne(keep, name));
   const row = await query.returning(userColumns).executeTakeFirst();
   if (row === undefined) {
     const there = await selectUsers(db).where('name', '=', name).executeTakeFirst();
-    return { outcome: there === undefined ? 'absent' : 'stale' };
+    if (there === undefined) return { outcome: 'absent' };
+    return { outcome: version === null || there.version === version ? 'last' : 'stale' };
   }
   await note(db, 'user', name);
   return { outcome: 'written', record: userOf(row) };
+}
+
+function takes({ role, phase }: Parameters<UserStore['update']>[1], keep: string): boolean {
+  return (role !== undefined && role !== keep) || (phase !== undefined && phase !== 'active');
+}
+
+/** Of a change to this user: somebody else has the role actively, or the user itself does not. */
+function leavesOne(role: string, name: string) {
+  return sql<boolean>`(
+    role <> ${role} or phase <> 'active' or exists (
+      select 1 from users as other
+      where other.role = ${role} and other.phase = 'active' and other.removed_at is null and other.name <> ${name}
+    )
+  )`;
 }
 
 function columnsOf(change: Parameters<UserStore['update']>[1]) {
@@ -229,9 +245,9 @@ async function rehash(
 async function remove(
   db: Database,
   note: NoteChanges,
-  ...[name, at]: Parameters<UserStore['remove']>
+  ...[name, at, keep]: Parameters<UserStore['remove']>
 ): ReturnType<UserStore['remove']> {
-  const row = await db
+  let query = db
     .updateTable('users')
     .set({
       removed_at: at,
@@ -241,10 +257,13 @@ async function remove(
       eligible_roles: '[]',
     })
     .where('name', '=', name)
-    .where('removed_at', 'is', null)
-    .returning('name')
-    .executeTakeFirst();
-  if (row === undefined) return false;
+    .where('removed_at', 'is', null);
+  if (keep !== undefined) query = query.where(leavesOne(keep, name));
+  const row = await query.returning('name').executeTakeFirst();
+  if (row === undefined) {
+    const there = await selectUsers(db).where('name', '=', name).executeTakeFirst();
+    return there === undefined ? 'absent' : 'last';
+  }
   await db.deleteFrom('user_externals').where('user', '=', name).execute();
   await db.deleteFrom('passkeys').where('user', '=', name).execute();
   await db.deleteFrom('recovery_codes').where('user', '=', name).execute();
@@ -256,5 +275,5 @@ async function remove(
     .execute();
   await endCredentialsOf(db, note, `user:${name}`, { at, reason: 'the user was removed' });
   await note(db, 'user', name);
-  return true;
+  return 'removed';
 }
