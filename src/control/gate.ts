@@ -4,7 +4,7 @@ import type { JsonObject } from '../base/canonical-json.ts';
 import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
 import { type ActionName, actionSpec } from '../model/actions.ts';
-import { type Actor, actorKind } from '../model/actor.ts';
+import { type Actor, actorKind, provedAt } from '../model/actor.ts';
 import type { Access, Decision, Resource } from '../model/decide.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import type { Caller } from './control.ts';
@@ -178,12 +178,15 @@ class AuditGate implements Gate {
     throw denied(decision);
   }
 
-  /** A session that was left open, or taken, is not enough for what is dangerous (RFC 9470). */
+  /**
+   * A session that was left open, or taken, is not enough for what is dangerous (RFC 9470), nor is what was made of it
+   * with fewer rights.
+   */
   async #requireStepUp(caller: Caller, act: Act): Promise<void> {
-    const { signIn } = caller.actor;
+    const at = provedAt(caller.actor);
     const { stepUpMs } = controlLimits;
-    if (actionSpec(act.action).stepUp !== true || signIn === undefined) return;
-    if (this.#clock.now() - signIn.at <= stepUpMs) return;
+    if (actionSpec(act.action).stepUp !== true || at === null) return;
+    if (this.#clock.now() - at <= stepUpMs) return;
     await this.#recordDenial(caller, act, 'step-up');
     throw new Fault('auth.step-up', {
       detail: 'Prove again who you are: sign in once more, then repeat this within a few minutes.',

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { errors, type JWTPayload, jwtVerify } from 'jose';
 import type { Clock } from '../base/clock.ts';
-import type { Actor, ActorId } from '../model/actor.ts';
+import { type Actor, type ActorId, provedAtOf } from '../model/actor.ts';
 import { newId, parseId, type SignInId } from '../model/ids.ts';
 import { type GrantableScope, type Scope, scopes as scopeTable } from '../model/scopes.ts';
 import type { SignInRecord } from '../store/identity-store.ts';
@@ -220,7 +220,8 @@ function narrowedTo(kept: Kept, of: Actor): Actor {
   if (scopes === null) return of;
   if (kept.narrowed?.of === of) return kept.narrowed.actor;
   const { signIn: _interactive, ...machine } = of;
-  const actor: Actor = { ...machine, scopes: common(of.scopes, scopes as readonly Scope[]), narrowed: true };
+  const held = common(of.scopes, scopes as readonly Scope[]);
+  const actor: Actor = { ...machine, ...provedAtOf(of), scopes: held, narrowed: true };
   kept.narrowed = { of, actor };
   return actor;
 }

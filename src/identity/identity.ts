@@ -1,4 +1,4 @@
-import type { Actor } from '../model/actor.ts';
+import { type Actor, provedAtOf } from '../model/actor.ts';
 import { parseId } from '../model/ids.ts';
 import type { ChangeFeed } from './change-feed.ts';
 import { common } from './principals.ts';
@@ -55,7 +55,7 @@ export function openIdentity(parts: IdentityParts): Identity {
       if (now === null) return null;
       const { signIn, ...rest } = now;
       // A token may be narrower than the sign-in that it came from.
-      const person = signIn === undefined || actor.signIn === undefined ? {} : { signIn };
+      const person = signIn === undefined || actor.signIn === undefined ? provedAtOf(now) : { signIn };
       const narrowed = actor.narrowed === true || now.narrowed === true;
       return { ...rest, ...person, narrowed, scopes: common(actor.scopes, now.scopes) };
     },

@@ -93,7 +93,7 @@ class PrincipalDirectory implements Principals {
       credential: record.id,
       ...egressOf(narrowerEgress(known.egress, setOf(record.egress))),
       ...(record.onBehalfOf === null ? {} : { onBehalfOf: record.onBehalfOf }),
-      ...(isPerson ? { signIn: { at: record.authAt, mfa: record.mfa } } : {}),
+      ...proofFacts(record, isPerson),
     };
   }
 
@@ -135,6 +135,15 @@ class PrincipalDirectory implements Principals {
   async #rights(role: string): Promise<Rights> {
     return shippedRole(role) ?? ownRole(role, await this.#options.store.roles.get(role));
   }
+}
+
+/** Of what was exchanged, only what it came from can say it. */
+function proofFacts(
+  { actor, authAt: at, mfa, parent }: SignInRecord,
+  isPerson: boolean,
+): Pick<Actor, 'signIn' | 'provedAt'> {
+  if (isPerson) return { signIn: { at, mfa } };
+  return actorKind(actor) === 'user' && parent === null ? { provedAt: at } : {};
 }
 
 function isNarrowed({ scopes, reach, egress, onBehalfOf }: SignInRecord): boolean {

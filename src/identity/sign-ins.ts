@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts';
-import { type Actor, type ActorId, narrowerReach, type Reach } from '../model/actor.ts';
+import { type Actor, type ActorId, narrowerReach, provedAtOf, type Reach } from '../model/actor.ts';
 import { newId, parseId, type SignInId } from '../model/ids.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import type { SignInRecord, SignInStore } from '../store/identity-store.ts';
@@ -317,6 +317,7 @@ function within(above: Actor | 'alive', actor: Actor): Actor {
   const reach = above.id === actor.id || above.reach === 'all' ? above.reach : 'own';
   return {
     ...actor,
+    ...provedAtOf(above),
     scopes: common(above.scopes, actor.scopes),
     reach: narrowerReach(actor.reach, reach),
   };

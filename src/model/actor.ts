@@ -31,7 +31,23 @@ export type Actor = {
   readonly onBehalfOf?: ActorId;
   /** How a person signed in; absent for machines. */
   readonly signIn?: SignInFacts;
+  /**
+   * Of a machine that got what it has from a person's sign-in: when that person last proved who it is, in milliseconds.
+   * Absent where `signIn` says so, and where no person's sign-in is behind it.
+   */
+  readonly provedAt?: number;
 };
+
+/** When the person that is or stands behind an actor last proved who it is; null where there is none. */
+export function provedAt(actor: Pick<Actor, 'signIn' | 'provedAt'>): number | null {
+  return actor.signIn?.at ?? actor.provedAt ?? null;
+}
+
+/** As a member of a machine, which has no sign-in of its own. */
+export function provedAtOf(actor: Pick<Actor, 'signIn' | 'provedAt'>): Pick<Actor, 'provedAt'> {
+  const at = provedAt(actor);
+  return at === null ? {} : { provedAt: at };
+}
 
 /** The narrower of two. */
 export function narrowerReach(a: Reach, b: Reach): Reach {
