@@ -109,9 +109,8 @@ test('without a display a code is shown, for a browser elsewhere', async (t) => 
     await new Promise((resolve) => setTimeout(resolve, 10));
     code = /the code ([A-Z]{4}-[A-Z]{4})/.exec(at.environment.stderr.text)?.[1];
   }
-  const { access_token: token } = await at.site.signedIn('ann');
   const answer = { userCode: code, decision: 'approve' };
-  assert.equal((await at.site.call('POST', '/api/v1/account/devices/approve', token, answer)).status, 204);
+  assert.equal((await at.site.answerDevice(answer, await at.site.browser('ann'))).status, 204);
   const { status, out, err } = await running;
   assert.deepEqual([status, out], [0, 'user:ann (developer)\n'], err);
 });

@@ -375,8 +375,9 @@ test('a device is let in by a person who sees what it is, and only then', async 
   assert.equal((await agents.call('POST', '/api/v1/account/devices/approve', null, answer)).status, 401);
   const narrow = (await agents.signedIn('ann', 'run:read')).access_token;
   assert.equal((await agents.call('POST', '/api/v1/account/devices/approve', narrow, answer)).status, 403);
-  assert.equal((await agents.call('POST', '/api/v1/account/devices/approve', ann, answer)).status, 204);
-  assert.equal((await agents.call('POST', '/api/v1/account/devices/approve', ann, answer)).status, 404);
+  const cookie = await agents.browser('ann');
+  assert.equal((await agents.answerDevice(answer, cookie)).status, 204);
+  assert.equal((await agents.answerDevice(answer, cookie)).status, 404);
   const { body } = await poll();
   const who = (await agents.call('GET', '/api/v1/whoami', body.access_token)).body;
   assert.equal(who.actor, 'user:ann');

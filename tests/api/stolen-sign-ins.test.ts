@@ -28,6 +28,18 @@ async function program(at: OAuthSite, proved: number, scope?: string) {
   return (await redeem(at, code, verifier)).body;
 }
 
+const deviceGrant = 'urn:ietf:params:oauth:grant-type:device_code';
+
+/** A device that waits for a person. */
+async function device(at: OAuthSite) {
+  const { body } = await at.post('/oauth2/device_authorization', cli);
+  const { device_code, user_code } = body;
+  return {
+    answer: { userCode: user_code, decision: 'approve' },
+    poll: () => at.post('/oauth2/token', { grant_type: deviceGrant, ...cli, device_code }),
+  };
+}
+
 async function redeem(at: OAuthSite, code: string, verifier: string) {
   return await at.post('/oauth2/token', {
     ...{ grant_type: 'authorization_code', ...cli, redirect_uri: redirectUri },
@@ -81,4 +93,44 @@ test('an API token, which no person proves anew, may still do what is dangerous'
   assert.equal(status, 201);
   assert.equal(await tried(ann, body.token), 'done');
   assert.equal(await tried(ann, await exchanged(ann, body.token)), 'done');
+});
+
+const endings: readonly (readonly [string, (at: OAuthSite, cookie: string) => Promise<unknown>])[] = [
+  ['it goes on', async () => undefined],
+  ['it was signed out', (at, cookie) => at.page('/auth/sign-out', cookie)],
+  [
+    'all were ended by an administrator',
+    (at) => at.test.directory.signIns.endAllOf('user:ann', 'ended by an administrator', null),
+  ],
+];
+
+test('what was let in by a sign-in that has ended meanwhile gets nothing', async (t) => {
+  const ann = await site(t);
+  for (const [how, end] of endings) {
+    const expected = how === 'it goes on' ? 200 : 400;
+    const cookie = await ann.browser('ann');
+    const waiting = await device(ann);
+    assert.equal((await ann.answerDevice(waiting.answer, cookie)).status, 204);
+    const { body } = await ann.answer(authorizeQuery('v'.repeat(43)), cookie);
+    const code = new URL(body.location).searchParams.get('code') ?? '';
+    await end(ann, cookie);
+    const polled = await waiting.poll();
+    assert.equal(polled.status, expected, `a device: ${how}`);
+    const redeemed = await redeem(ann, code, 'v'.repeat(43));
+    assert.equal(redeemed.status, expected, `a program: ${how}`);
+    if (expected === 400)
+      assert.deepEqual([polled.body.error, redeemed.body.error], ['invalid_grant', 'invalid_grant']);
+  }
+});
+
+test('a token of some minutes lets in no device, which would outlive it', async (t) => {
+  const ann = await site(t);
+  const { access_token: token } = await ann.signedIn('ann');
+  const { answer, poll } = await device(ann);
+  const refused = await ann.call('POST', '/api/v1/account/devices/approve', token, answer);
+  assert.deepEqual([refused.status, refused.body.code], [403, 'access.denied']);
+  assert.equal((await poll()).body.error, 'authorization_pending');
+  const cookie = await ann.browser('ann');
+  assert.equal((await ann.answerDevice(answer, cookie)).status, 204);
+  assert.equal((await poll()).status, 200);
 });

@@ -102,13 +102,24 @@ export class OAuthSite {
     cookie: string | null,
     decision: 'approve' | 'deny' = 'approve',
   ): Promise<Answer> {
-    const headers: Record<string, string> = {
-      'content-type': 'application/json',
-      'sec-fetch-site': 'same-origin',
-    };
+    const body = { query: new URLSearchParams(query).toString(), decision };
+    return await this.page('/api/v1/account/programs/approve', cookie, body);
+  }
+
+  /** What the page for devices sends. */
+  async answerDevice(answer: { userCode: string; decision: string }, cookie: string): Promise<Answer> {
+    return await this.page('/api/v1/account/devices/approve', cookie, answer);
+  }
+
+  /** A change that a page of this server asks for. */
+  async page(path: string, cookie: string | null, body?: unknown): Promise<Answer> {
+    const headers: Record<string, string> = { 'sec-fetch-site': 'same-origin' };
+    if (body !== undefined) headers['content-type'] = 'application/json';
     if (cookie !== null) headers.cookie = cookie;
-    const body = JSON.stringify({ query: new URLSearchParams(query).toString(), decision });
-    return await this.send('POST', '/api/v1/account/programs/approve', { headers, body });
+    return await this.send('POST', path, {
+      headers,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
   }
 
   async post(

@@ -1,12 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { Fault } from '../../contract/faults.ts';
 import { commandLineClient, OAuthFault, type TokenAnswer } from '../../contract/oauth.ts';
-import type { Proof } from '../../identity/sign-ins.ts';
 import { sameHash, secretHash } from '../../identity/token-secret.ts';
-import { type Actor, type ActorId, actorName } from '../../model/actor.ts';
-import { parseId, type SignInId } from '../../model/ids.ts';
+import { actorName } from '../../model/actor.ts';
+import type { SignInId } from '../../model/ids.ts';
 import type { GrantableScope } from '../../model/scopes.ts';
 import type { Caller } from '../control.ts';
+import { type Approval, approvalBy, refuseEnded } from './approvals.ts';
 import { openAndIssue } from './issuing.ts';
 import { oauthLimits } from './limits.ts';
 import type { Asked } from './oauth-clients.ts';
@@ -18,8 +18,7 @@ type CodeGrant = {
   readonly redirectUri: string;
   readonly challenge: string;
   readonly scopes: readonly GrantableScope[] | null;
-  readonly actor: ActorId;
-  readonly proof: Proof;
+  readonly approval: Approval;
 };
 
 /** The page that asks the person (`web/authorize.ts`). */
@@ -65,8 +64,8 @@ export async function answerAuthorization(
   const asked = { program: redirectUri, scopes: scopes === null ? null : [...scopes] };
   const act = { action: 'account.program.approve', resource, data: { decision, ...asked } } as const;
   await gate.read(caller, act);
-  const proof = await browserProof(parts, caller.actor);
-  if (clock.now() - proof.at > maxAgeMs)
+  const approval = await approvalBy(parts, caller, act);
+  if (clock.now() - approval.proof.at > maxAgeMs)
     throw new Fault('auth.step-up', {
       detail: 'The program asks you to prove again who you are.',
       extra: { maxAgeSeconds: maxAgeMs / 1000 },
@@ -74,7 +73,7 @@ export async function answerAuthorization(
   return await gate.act(caller, act, async () => {
     if (decision === 'deny') return back(accessTokens.issuer, redirectUri, query, { error: 'access_denied' });
     const code = codePrefix + randomBytes(32).toString('base64url');
-    const grant: CodeGrant = { redirectUri, challenge, scopes, actor: id, proof };
+    const grant: CodeGrant = { redirectUri, challenge, scopes, approval };
     const expiresAt = clock.now() + oauthLimits.authorizationCodeMs;
     await store.oneTimes.put('authorization-code', secretHash(code), grant, expiresAt);
     return back(accessTokens.issuer, redirectUri, query, { code });
@@ -102,14 +101,6 @@ function checkedWhole(query: Form) {
   }
 }
 
-/** No program lets in another one: a person at a browser does. */
-async function browserProof(parts: OAuthParts, actor: Actor): Promise<Proof> {
-  const id = parseId('signIn', actor.credential ?? '');
-  const record = id === null ? null : await parts.store.signIns.get(id, parts.clock.now());
-  if (record?.kind === 'browser') return await proofOf(parts, actor);
-  throw new Fault('access.denied', { detail: 'Programs are let in by a person in a browser.' });
-}
-
 /** Grant `authorization_code`. A code works once; one that comes again ends what it gave (RFC 6749 §4.1.2). */
 export async function redeemCode(parts: OAuthParts, { form, request }: Asked): Promise<TokenAnswer> {
   const { store, clock } = parts;
@@ -126,7 +117,8 @@ export async function redeemCode(parts: OAuthParts, { form, request }: Asked): P
   const fits = verifierPattern.test(verifier) && sameHash(challenge, grant.challenge);
   if (!fits || grant.redirectUri !== redirectUri)
     throw new OAuthFault('invalid_grant', 'The code was made for another program.');
-  const { actor, proof, scopes } = grant;
+  const { approval, scopes } = grant;
+  const { actor, proof } = approval;
   const { address, userAgent } = request;
   const { answer, record } = await openAndIssue(
     parts,
@@ -136,24 +128,14 @@ export async function redeemCode(parts: OAuthParts, { form, request }: Asked): P
       reach: null,
       refreshable: true,
     },
-    { action: 'sign-in.program', grant: 'authorization_code', request },
+    {
+      ...{ action: 'sign-in.program', grant: 'authorization_code', request },
+      still: () => refuseEnded(parts, approval),
+    },
   );
   const until = clock.now() + oauthLimits.authorizationCodeMs;
   await store.oneTimes.put('authorization-code', usedName(hash), { signIn: record.id }, until);
   return answer;
-}
-
-/** How the person of a browser's sign-in proved who it is: what comes of it is as old and as strong. */
-export async function proofOf(
-  { store, clock }: Pick<OAuthParts, 'store' | 'clock'>,
-  actor: Actor,
-): Promise<Proof> {
-  const id = parseId('signIn', actor.credential ?? '');
-  const record = id === null ? null : await store.signIns.get(id, clock.now());
-  if (record === null || actor.signIn === undefined)
-    throw new OAuthFault('access_denied', 'Sign in first: no program is let in by another one.');
-  const { authAt, methods, mfa, provider, providerSession } = record;
-  return { at: authAt, methods, mfa, provider, providerSession };
 }
 
 async function endIfReplayed(parts: OAuthParts, hash: string, request: Caller['request']): Promise<void> {

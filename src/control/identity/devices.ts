@@ -8,14 +8,12 @@ import {
   type TokenAnswer,
 } from '../../contract/oauth.ts';
 import type { DeviceView } from '../../contract/oauth-schemas.ts';
-import type { Proof } from '../../identity/sign-ins.ts';
 import { secretHash } from '../../identity/token-secret.ts';
-import type { ActorId } from '../../model/actor.ts';
 import type { GrantableScope } from '../../model/scopes.ts';
 import type { Caller } from '../control.ts';
 import type { Act } from '../gate.ts';
 import { timeText } from '../views.ts';
-import { proofOf } from './authorization.ts';
+import { type Approval, approvalBy, refuseEnded } from './approvals.ts';
 import { openAndIssue } from './issuing.ts';
 import { oauthLimits } from './limits.ts';
 import type { Asked } from './oauth-clients.ts';
@@ -32,7 +30,7 @@ type Device = {
   /** When it may ask again, and how long it waits after that. */
   readonly notBefore: number;
   readonly intervalMs: number;
-  readonly answer: null | 'denied' | { readonly actor: ActorId; readonly proof: Proof };
+  readonly answer: null | 'denied' | Approval;
 };
 
 const codePrefix = 'swd_';
@@ -89,7 +87,8 @@ export async function pollDevice(parts: OAuthParts, { form, request }: Asked): P
   if (taken === null) throw new OAuthFault('expired_token', 'The code was used.');
   if (taken.answer === null || taken.answer === 'denied')
     throw new OAuthFault('access_denied', 'The person refused.');
-  const { actor, proof } = taken.answer;
+  const approval = taken.answer;
+  const { actor, proof } = approval;
   const { address, userAgent } = request;
   const { answer } = await openAndIssue(
     parts,
@@ -99,7 +98,11 @@ export async function pollDevice(parts: OAuthParts, { form, request }: Asked): P
       reach: null,
       refreshable: true,
     },
-    { action: 'sign-in.program', grant: grantTypes.deviceCode, request, data: { askedFrom: taken.address } },
+    {
+      ...{ action: 'sign-in.program', grant: grantTypes.deviceCode, request },
+      data: { askedFrom: taken.address },
+      still: () => refuseEnded(parts, approval),
+    },
   );
   return answer;
 }
@@ -123,9 +126,8 @@ export async function answerDevice(
   const { device, hash, userHash } = await deviceOf(parts, caller, act, userCode);
   const { address, scopes } = device;
   const data = { decision, device: address, scopes: scopes === null ? null : [...scopes] };
+  const answer = decision === 'deny' ? 'denied' : await approvalBy(parts, caller, act);
   await gate.act(caller, { ...act, data }, async () => {
-    const answer =
-      decision === 'deny' ? 'denied' : { actor: caller.actor.id, proof: await proofOf(parts, caller.actor) };
     const now = clock.now();
     if ((await store.oneTimes.take('user-code', userHash, now)) === null) throw unknownCode();
     await settle(parts, hash, answer);

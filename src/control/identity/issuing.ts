@@ -18,17 +18,20 @@ export type Issue = {
   readonly request: Caller['request'];
   readonly data?: JsonObject;
   readonly act?: ActClaim | null;
+  /** Throws where what it comes from has ended; asked once the sign-in is there, so that an end then ends that too. */
+  readonly still?: () => Promise<void>;
 };
 
 /** Opens a sign-in and hands out its tokens, once that is on record; without a record there is no sign-in. */
 export async function openAndIssue(
   parts: IssuingParts,
   signIn: NewProgramSignIn,
-  { action, grant, request, data = {}, act = null }: Issue,
+  { action, grant, request, data = {}, act = null, still = async () => undefined }: Issue,
 ): Promise<{ readonly answer: TokenAnswer; readonly record: SignInRecord }> {
   const { signIns, accessTokens, gate } = parts;
   const { record, refreshToken } = await signIns.openProgram(signIn);
   try {
+    await still();
     await admittedActor(parts, record.id, request);
     const issued = await accessTokens.issue(record, { act });
     const scopes = record.scopes === null ? null : [...record.scopes];
