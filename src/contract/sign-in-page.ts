@@ -30,5 +30,8 @@ export function isOwnPath(text: string): boolean {
   if (!/^\/(?![/\\])/.test(text) || text.length > 2048 || /[\\\p{Cc}\p{Cs}\u2028\u2029]/u.test(text))
     return false;
   const own = 'http://own.invalid';
-  return URL.canParse(text, own) && new URL(text, own).origin === own;
+  if (!URL.canParse(text, own)) return false;
+  // Dots can leave a path that begins with two slashes, which is another site to whoever resolves it once more.
+  const { origin, pathname } = new URL(text, own);
+  return origin === own && !pathname.startsWith('//');
 }

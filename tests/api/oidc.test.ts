@@ -371,6 +371,8 @@ describe('with a hostile provider', () => {
       '//evil.example',
       'https://evil.example',
       '/\\evil.example',
+      '/.//evil.example',
+      '/a/..//evil.example',
       'javascript:alert(1)',
       '',
       '/\t/evil.example',
