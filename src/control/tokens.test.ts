@@ -55,6 +55,31 @@ describe('creating tokens', () => {
     assert.equal(events.filter(({ outcome }) => outcome === 'denied').length, 5);
   });
 
+  it('never reaches further than the creator, by however little', async () => {
+    await using test = await TestControl.open();
+    const team = callerOf({ ...narrow.actor, reach: 'team' });
+    const denied = withCode('access.denied');
+    await assert.rejects(create(test, narrow, { reach: 'team' }), denied);
+    await assert.rejects(create(test, team, { reach: 'all' }), denied);
+    assert.equal((await create(test, narrow, { reach: 'own' })).reach, 'own');
+    const made = await create(test, team, { reach: 'team' });
+    assert.equal(made.reach, 'team');
+    const { rotate } = test.control.tokens;
+    await assert.rejects(rotate(narrow, made.id, {}), denied, 'its secret is as good as a new token');
+    assert((await rotate(team, made.id, {})).token);
+  });
+
+  it('is not for whoever is kept to egress: a token would not be', async () => {
+    await using test = await TestControl.open();
+    const kept = callerOf({ ...admin.actor, egress: new Set(['github']) });
+    const denied = withCode('access.denied');
+    await assert.rejects(create(test, kept, { actor: 'service:x' }), denied);
+    await assert.rejects(create(test, kept, {}), denied);
+    const made = await create(test, admin, { actor: 'service:x' });
+    await assert.rejects(test.control.tokens.rotate(kept, made.id, {}), denied);
+    await test.control.tokens.revoke(kept, made.id);
+  });
+
   it('refuses actors that are not users, agents or services', async () => {
     await using test = await TestControl.open();
     for (const actor of ['system:local', 'user:', 'user:A', 'root', 'user:a\nb', 'user:bootstrap:x'])

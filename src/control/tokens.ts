@@ -3,11 +3,12 @@ import { absent, Fault } from '../contract/faults.ts';
 import type { CreatedToken } from '../contract/schemas.ts';
 import { localOwner } from '../identity/local-owner.ts';
 import type { Tokens } from '../identity/tokens.ts';
-import { type ActorId, parseActorId } from '../model/actor.ts';
+import { type ActorId, narrowerReach, parseActorId } from '../model/actor.ts';
 import { holds } from '../model/scopes.ts';
 import type { Caller, Control } from './control.ts';
 import { claimOf } from './creation.ts';
 import type { Act, Gate } from './gate.ts';
+import { refuseEgressBound } from './identity/rank.ts';
 import { storePage, viewPage } from './paging.ts';
 import { tokenView } from './views.ts';
 
@@ -75,12 +76,15 @@ export function createdView(issued: Awaited<ReturnType<Tokens['issue']>>): Creat
   });
 }
 
-/** Nobody hands out more than they have: not a scope, not the reach, not another's name. */
+/**
+ * Nobody hands out more than they have: not a scope, not the reach, not another's name; and no token, which is kept to
+ * no egress, where they are.
+ */
 export async function refuseMore(
   { gate }: Pick<TokenParts, 'gate'>,
   caller: Caller,
   act: Act,
-  { scopes, reach }: Pick<Wanted, 'scopes' | 'reach'>,
+  { scopes, reach = 'own' }: Pick<Wanted, 'scopes' | 'reach'>,
   actor: ActorId,
 ): Promise<void> {
   const own = caller.actor;
@@ -91,11 +95,12 @@ export async function refuseMore(
       detail: `A token cannot hold the scope ${lacking}, which you do not hold yourself.`,
       required: lacking,
     });
+  await refuseEgressBound(gate, caller, act);
   if (own.reach === 'all') return;
-  if (reach === 'all')
+  if (narrowerReach(own.reach, reach) !== reach)
     throw await gate.refuse(caller, act, {
-      rule: 'reach:all:missing',
-      detail: 'A token cannot reach everything, because you reach only what is yours.',
+      rule: `reach:${reach}:missing`,
+      detail: `A token cannot reach further than you do, and you reach ${own.reach}.`,
     });
   if (actor !== own.id)
     throw await gate.refuse(caller, act, {

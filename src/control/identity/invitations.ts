@@ -18,7 +18,7 @@ import { storePage, viewPage } from '../paging.ts';
 import { invitationView, timeText } from './account-views.ts';
 import { completeSignIn } from './completion.ts';
 import { standsForSomething } from './names.ts';
-import { knownRoles, refuseAbove } from './rank.ts';
+import { knownRoles, refuseAbove, refuseEgressBound } from './rank.ts';
 import { unfitPassword } from './sign-in.ts';
 import type { Asked, SignInParts, SignInResult } from './sign-in-parts.ts';
 import { refusedSignIn, refuseLocal } from './sign-in-refusals.ts';
@@ -76,6 +76,7 @@ async function create(
     data: { name, role, teams: [...teams], expiresInSeconds },
   };
   await gate.read(caller, act);
+  await refuseEgressBound(gate, caller, act);
   await refuseAbove(gate, caller, act, await knownRoles(store, [role]));
   if (name !== null) await refuseTaken(store, name);
   return await gate.act(caller, act, async () => {

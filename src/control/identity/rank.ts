@@ -48,6 +48,19 @@ export async function refuseAbove(
   });
 }
 
+/**
+ * Whoever is kept to egress makes nothing that is not: no token, and no way to be a person. Records the denial and
+ * throws.
+ */
+export async function refuseEgressBound(gate: Gate, caller: Caller, act: Act): Promise<void> {
+  const { egress } = caller.actor;
+  if (egress === undefined) return;
+  throw await gate.refuse(caller, act, {
+    rule: 'egress:beyond',
+    detail: `This may ask for any egress, and you only for this: ${[...egress].join(', ') || 'none'}.`,
+  });
+}
+
 /** The same of a user as it is: its role, and those that it may be elevated to. A role that is gone gives nothing. */
 export async function rightsOfUser(
   store: Store,

@@ -53,6 +53,16 @@ describe('a ticket', () => {
     await assert.rejects(make('eve'), withCode('feature.off'));
   });
 
+  it('is made by nobody who is kept to egress, nor is an invitation: a person is not', async () => {
+    await flag('on');
+    const kept = callerOf({ ...admin.actor, egress: new Set(['github']) });
+    const invite = (caller: typeof kept) => test.control.invitations.create(caller, { role: 'developer' });
+    await assert.rejects(test.control.users.ticket(kept, 'ada'), withCode('access.denied'));
+    await assert.rejects(invite(kept), withCode('access.denied'));
+    assert.match((await invite(admin)).link, /#swi_/);
+    assert.match(await make('ada'), /^swt_/);
+  });
+
   it('signs its user in once', async () => {
     await flag('on');
     const ticket = await make('ada');

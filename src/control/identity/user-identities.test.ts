@@ -46,6 +46,8 @@ describe('persons of other providers', () => {
   });
 
   it('are linked to a user and taken back, on the record', async () => {
+    const kept = callerOf({ ...admin.actor, egress: new Set(['github']) });
+    await assert.rejects(useCases.link(kept, 'ann', company), withCode('access.denied'));
     const linked = await useCases.link(admin, 'ann', company);
     assert.deepEqual(linked, { provider: 'company', issuer, subject: 'person|1' });
     assert.deepEqual(await useCases.list(admin, 'ann'), [linked]);

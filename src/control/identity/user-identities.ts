@@ -4,6 +4,7 @@ import type { Provider } from '../../identity/providers/provider.ts';
 import type { ExternalIdentity } from '../../store/identity-store.ts';
 import type { Caller } from '../control.ts';
 import type { ProviderParts } from './provider-parts.ts';
+import { refuseEgressBound } from './rank.ts';
 import { touchable, userAct } from './users.ts';
 
 /**
@@ -29,6 +30,7 @@ export function userIdentityUseCases(parts: ProviderParts): UserIdentityUseCases
     link: async (caller, name, asked) => {
       const act = userAct('user.link', name, { ...asked });
       await touchable(parts, caller, act, name);
+      await refuseEgressBound(gate, caller, act);
       const identity = identityOf(parts, asked);
       return await gate.act(caller, act, async () => {
         if (!(await users.link(name, identity))) throw taken(await users.byExternal(identity), name);

@@ -9,7 +9,7 @@ import type { Act } from '../gate.ts';
 import { storePage, viewPage } from '../paging.ts';
 import { userView } from './account-views.ts';
 import { demandsMfa } from './completion.ts';
-import { knownRoles, refuseAbove, rightsOfUser } from './rank.ts';
+import { knownRoles, refuseAbove, refuseEgressBound, rightsOfUser } from './rank.ts';
 import type { SignInParts } from './sign-in-parts.ts';
 import { makeTicket, type TicketParts } from './tickets.ts';
 
@@ -66,7 +66,9 @@ export function userUseCases(parts: TicketParts): UserUseCases {
     remove: (caller, name) => remove(parts, caller, name),
     ticket: async (caller, name) => {
       const act = userAct('user.ticket', name);
-      return await makeTicket(parts, caller, act, await touchable(parts, caller, act, name));
+      const user = await touchable(parts, caller, act, name);
+      await refuseEgressBound(gate, caller, act);
+      return await makeTicket(parts, caller, act, user);
     },
   };
 }
