@@ -249,7 +249,7 @@ describe('an elevation', () => {
       null,
     );
     assert('secret' in token);
-    await store.identity.elevations.create({
+    const incident = {
       id: newId('elevation', now),
       user: 'user:ann',
       role: 'admin',
@@ -260,7 +260,8 @@ describe('an elevation', () => {
       decidedBy: null,
       decidedAt: now,
       expiresAt: now + 900_000,
-    });
+    } as const;
+    assert(await store.identity.elevations.create(incident, now));
     passed += 10_000;
     const elevated = await directory.identity.ofCookie(cookie);
     assert.deepEqual([elevated?.role, elevated?.reach], ['admin', 'all']);

@@ -437,7 +437,11 @@ export type ElevationRecord = {
 };
 
 export type ElevationStore = {
-  create(elevation: ElevationRecord): Promise<void>;
+  /**
+   * False, and nothing is made, where the user has one that is in force when this one is asked for, or that waits and was
+   * asked for after `waitingSince`.
+   */
+  create(elevation: ElevationRecord, waitingSince: number): Promise<boolean>;
   get(id: ElevationId): Promise<ElevationRecord | null>;
   list(
     filter: { user?: ActorId | undefined; state?: ElevationState | undefined },

@@ -619,7 +619,17 @@ function elevationPromises(using: Using): void {
     const id = newId('elevation', 1);
     const asked = { user: ann, role: 'admin', reason: 'r', seconds: 60, requestedAt: 1 };
     const undecided = { decidedBy: null, decidedAt: null, expiresAt: null };
-    await elevations.create({ id, ...asked, state: 'requested', ...undecided });
+    const first = { id, ...asked, state: 'requested', ...undecided } as const;
+    const all = [store, other, store, other];
+    const made = await Promise.all(
+      all.map((each, at) =>
+        each.identity.elevations.create(at === 0 ? first : { ...first, id: newId('elevation', 1) }, 0),
+      ),
+    );
+    assert.deepEqual(made, [true, false, false, false], 'one at a time of one user');
+    assert.equal((await elevations.list({ user: ann }, page)).records.length, 1);
+    const later = { ...first, requestedAt: 100 };
+    assert(await elevations.create({ ...later, id: newId('elevation', 2), user: bob }, 0));
     assert.equal(await elevations.activeOf(ann, 1), null);
     const moved = await Promise.all(
       [store, other, store, other].map((each) =>
@@ -636,8 +646,19 @@ function elevationPromises(using: Using): void {
     assert.equal(await elevations.activeOf(ann, 65), null);
     assert.equal(await elevations.activeOf(bob, 5), null);
     assert.equal((await elevations.list({ user: ann, state: 'active' }, page)).records.length, 1);
+    const second = { ...first, id: newId('elevation', 3) };
+    assert.equal(await elevations.create({ ...second, requestedAt: 64 }, 64), false, 'one is in force');
     const changes = await changesOf(store, () => elevations.move(id, 'active', { state: 'ended' }));
     assert.deepEqual(changes, [`elevation ${id}`]);
+    assert(await elevations.create({ ...second, requestedAt: 64 }, 0));
+    assert.equal(
+      await elevations.create({ ...second, id: newId('elevation', 4), requestedAt: 70 }, 60),
+      false,
+    );
+    assert(
+      await elevations.create({ ...second, id: newId('elevation', 4), requestedAt: 70 }, 64),
+      'too long',
+    );
     assert.equal(await elevations.activeOf(ann, 6), null);
     assert.equal((await elevations.get(id))?.decidedBy, bob);
   });

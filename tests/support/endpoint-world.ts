@@ -169,10 +169,9 @@ export class EndpointWorld {
 
   async elevation(user: ActorId, state: ElevationState): Promise<string> {
     const id = newId('elevation', Date.now());
-    await this.at.store.identity.elevations.create({
-      ...{ id, user, role: 'auditor', reason: 'test', seconds: 900, state, requestedAt: Date.now() },
-      ...{ decidedBy: null, decidedAt: null, expiresAt: null },
-    });
+    const asked = { id, user, role: 'auditor', reason: 'test', seconds: 900, state, requestedAt: Date.now() };
+    const undecided = { decidedBy: null, decidedAt: null, expiresAt: null };
+    await this.at.store.identity.elevations.create({ ...asked, ...undecided }, Number.MAX_SAFE_INTEGER);
     return id;
   }
 

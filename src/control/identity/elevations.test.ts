@@ -161,3 +161,29 @@ test('of many who approve and deny at once, one decides', async () => {
   ]);
   assert.equal(settled.filter(({ status }) => status === 'fulfilled').length, 1);
 });
+
+test('whoever may not be elevated to a role any more is not, from that moment', async () => {
+  const user = await somebody(at, ['operator', 'auditor']);
+  const name = user.actor.id.slice('user:'.length);
+  await at.control.elevations.request(user, wanted);
+  assert.equal(await roleOf(at, user), 'operator');
+  const eligible = async (eligibleRoles: string[]) => {
+    const { version } = await at.control.users.get(boss(), name);
+    await at.control.users.update(boss(), name, { eligibleRoles }, version);
+  };
+  await eligible(['operator']);
+  assert.equal(await roleOf(at, user), 'operator', 'another role was taken');
+  await eligible(['auditor']);
+  assert.equal(await roleOf(at, user), 'developer');
+});
+
+test('of many requests at once one is in force, so that ending it ends all of it', async () => {
+  const { elevations } = at.control;
+  const user = await somebody(at);
+  const settled = await Promise.allSettled(Array.from({ length: 6 }, () => elevations.request(user, wanted)));
+  const made = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  assert.equal(made.length, 1);
+  assert.equal(await roleOf(at, user), 'operator');
+  await elevations.end(user, made[0]!.id as ElevationId);
+  assert.equal(await roleOf(at, user), 'developer');
+});

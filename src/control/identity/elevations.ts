@@ -108,7 +108,11 @@ async function ask(
       decidedAt: elevationApproval ? null : now,
       expiresAt: elevationApproval ? null : now + seconds * 1000,
     };
-    await store.identity.elevations.create(record);
+    // Of many at once one is made; the others hear of it as if they had come later.
+    if (!(await store.identity.elevations.create(record, now - controlLimits.elevationWaitMs))) {
+      await refuseSecond(parts, user);
+      throw conflict('Another elevation began meanwhile.');
+    }
     await changes.look();
     return elevationView(record, now);
   });

@@ -10,7 +10,7 @@ type Database = Kysely<Tables>;
 
 export function elevationQueries(reader: Database, writer: GroupCommit, note: NoteChanges): ElevationStore {
   return {
-    create: (elevation) => writer.do((db) => create(db, note, elevation)),
+    create: (elevation, waitingSince) => writer.do((db) => create(db, note, elevation, waitingSince)),
     get: async (id) => {
       const row = await reader.selectFrom('elevations').selectAll().where('id', '=', id).executeTakeFirst();
       return row === undefined ? null : elevationOf(row);
@@ -44,27 +44,53 @@ export function elevationQueries(reader: Database, writer: GroupCommit, note: No
   };
 }
 
+/** One statement, so that of many at once, on however many processes, one is made. */
 async function create(
   db: Database,
   note: NoteChanges,
-  elevation: Parameters<ElevationStore['create']>[0],
+  ...[elevation, waitingSince]: Parameters<ElevationStore['create']>
 ): ReturnType<ElevationStore['create']> {
-  await db
+  const { id, user, role, reason, seconds, state, requestedAt, decidedBy, decidedAt, expiresAt } = elevation;
+  const row = await db
     .insertInto('elevations')
-    .values({
-      id: elevation.id,
-      user: elevation.user,
-      role: elevation.role,
-      reason: elevation.reason,
-      seconds: elevation.seconds,
-      state: elevation.state,
-      created_at: elevation.requestedAt,
-      decided_by: elevation.decidedBy,
-      decided_at: elevation.decidedAt,
-      expires_at: elevation.expiresAt,
-    })
-    .execute();
-  await note(db, 'elevation', elevation.id);
+    .columns([
+      ...(['id', 'user', 'role', 'reason', 'seconds', 'state'] as const),
+      ...(['created_at', 'decided_by', 'decided_at', 'expires_at'] as const),
+    ])
+    .expression(
+      db
+        .selectNoFrom((build) => [
+          build.val(id).as('id'),
+          build.val(user).as('user'),
+          build.val(role).as('role'),
+          build.val(reason).as('reason'),
+          build.val(seconds).as('seconds'),
+          build.val(state).as('state'),
+          build.val(requestedAt).as('created_at'),
+          build.val(decidedBy).as('decided_by'),
+          build.val(decidedAt).as('decided_at'),
+          build.val(expiresAt).as('expires_at'),
+        ])
+        .where(({ not, exists }) => not(exists(openOf(db, user, requestedAt, waitingSince)))),
+    )
+    .returning('id')
+    .executeTakeFirst();
+  if (row === undefined) return false;
+  await note(db, 'elevation', id);
+  return true;
+}
+
+function openOf(db: Database, user: string, now: number, waitingSince: number) {
+  return db
+    .selectFrom('elevations')
+    .select('id')
+    .where('user', '=', user)
+    .where((build) =>
+      build.or([
+        build.and([build('state', '=', 'active'), build('expires_at', '>', now)]),
+        build.and([build('state', '=', 'requested'), build('created_at', '>', waitingSince)]),
+      ]),
+    );
 }
 
 async function move(
