@@ -6,6 +6,7 @@ import { decideByRole } from '../../src/model/decide.ts';
 import { newId } from '../../src/model/ids.ts';
 import type { RouteLine } from '../../src/server/app.ts';
 import { EndpointWorld, harmless, owned, type Persona, touched } from '../support/endpoint-world.ts';
+import { authorizeQuery } from '../support/oauth-site.ts';
 
 /** G2: no scope, no effect; foreign objects look absent. Every route, as nobody, a stranger, each role and a token. */
 
@@ -25,6 +26,7 @@ const ifMatch = { 'if-match': '"v1"' };
 const absentPasskey = { id: 'AAAA' };
 const name = { name: 'renamed' };
 const device = { userCode: 'BCDF-GHJK' };
+const program = { query: new URLSearchParams(authorizeQuery('v'.repeat(43))).toString(), decision: 'deny' };
 
 /** What each route is sent. A route that is not here is sent nothing but its path. */
 const samples: Readonly<Record<string, Sample>> = {
@@ -41,6 +43,7 @@ const samples: Readonly<Record<string, Sample>> = {
   revokeOwnToken: { object: 'token', taken: [404] },
   findDevice: { body: device, taken: [404] },
   answerDevice: { body: { ...device, decision: 'deny' }, taken: [404] },
+  answerProgram: { body: program },
   rotateKeys: { body: {} },
   putPolicy: { body: { document: { rules: [] } }, headers: ifMatch },
   simulateEgress: { body: { policies: [{ document: { rules: [] } }] } },
