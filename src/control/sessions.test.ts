@@ -308,14 +308,12 @@ describe('an elevation', () => {
     const clock = { now: () => now, monotonic: () => performance.now() };
     await using test = await TestControl.open({ clock });
     const { elevations } = test.store.identity;
+    const asked = { role: 'admin', reason: 'an incident', state: 'active', requestedAt: now } as const;
+    const at = { decidedBy: null, decidedAt: now, ...asked };
     const over = { id: newId('elevation', 1), seconds: 900, expiresAt: now + 900_000 };
     const going = { id: newId('elevation', 2), seconds: 3600, expiresAt: now + 3_600_000 };
-    for (const each of [over, going])
-      await elevations.create({
-        ...each,
-        ...{ user: 'user:ann', role: 'admin', reason: 'an incident', state: 'active', requestedAt: now },
-        ...{ decidedBy: null, decidedAt: now },
-      });
+    assert(await elevations.create({ ...at, ...over, user: 'user:ann' }, now));
+    assert(await elevations.create({ ...at, ...going, user: 'user:bob' }, now));
     now += 900_000;
     for (let sweep = 0; sweep < 2; sweep += 1) await test.restart();
     while ((await elevationsOf(test, over.id)) !== 'ended') await new Promise(setImmediate);
