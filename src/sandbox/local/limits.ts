@@ -11,6 +11,8 @@ export const localLimits = {
   listenBacklog: 512,
   /** How long after a start was taken the next ones are prepared. */
   refillDelayMs: 30,
+  /** How long after one could not be prepared the rest is tried again. */
+  refillRetryMs: 1_000,
   /** Processes of bubblewrap's own in a control group, beside the workload's. */
   ownProcesses: 2,
   /** By how many processes the rlimit lies above a control group's limit. */

@@ -17,7 +17,7 @@ export class PreparedPool {
 
   /** Rejects when a start cannot be prepared, with the reason. */
   async take(): Promise<Prepared> {
-    this.#refillSoon();
+    this.#refillIn(localLimits.refillDelayMs);
     for (let next = this.#ready.shift(); next !== undefined; next = this.#ready.shift()) {
       if (next.isUsable()) return next;
       await next.discard();
@@ -33,21 +33,25 @@ export class PreparedPool {
   }
 
   /** Not at once, so that preparing does not crowd out what is asked for now. */
-  #refillSoon(): void {
+  #refillIn(delayMs: number): void {
     if (this.#closed || this.#timer !== null) return;
     this.#timer = setTimeout(() => {
-      this.#refilling = this.#refill().finally(() => {
+      this.#refilling = this.#refill().then((isWhole) => {
         this.#timer = null;
+        // One may have been taken since, or have failed.
+        if (this.#ready.length < this.#size)
+          this.#refillIn(isWhole ? localLimits.refillDelayMs : localLimits.refillRetryMs);
       });
-    }, localLimits.refillDelayMs);
+    }, delayMs);
   }
 
-  /** One after the other; the next use tries again where one failed. */
-  async #refill(): Promise<void> {
+  /** One after the other; false where one failed, so that what is left is tried again later. */
+  async #refill(): Promise<boolean> {
     while (!this.#closed && this.#ready.length < this.#size) {
       const prepared = await this.#make().catch(() => null);
-      if (prepared === null) return;
+      if (prepared === null) return false;
       this.#ready.push(prepared);
     }
+    return true;
   }
 }
