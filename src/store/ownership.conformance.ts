@@ -166,6 +166,16 @@ function policyPromises(using: Using): void {
     assert.equal(await store.policies.newest('other'), null);
   });
 
+  it('says of who made a policy first, and of nobody else, that a name is its own, a removed one too', async () => {
+    const { policies } = using();
+    assert.equal(await policies.isOwner(ann), false);
+    await put(using(), 'web');
+    await put(using(), 'web', { author: bob, current: 1 });
+    assert.deepEqual([await policies.isOwner(ann), await policies.isOwner(bob)], [true, false]);
+    await policies.remove({ name: 'web', author: bob, reason: null, createdAt: 2 });
+    assert.equal(await policies.isOwner(ann), true);
+  });
+
   it('gives a policy to no team that is not there', async () => {
     assert.equal((await put(using(), 'web', { team: 'blue' })).outcome, 'team');
     assert.equal(await using().policies.newest('web'), null);

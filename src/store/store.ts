@@ -324,6 +324,8 @@ export type PolicyStore = {
     filter: { within?: Within | undefined },
     page: { after: string | null; limit: number },
   ): Promise<Listed<PolicySummary>>;
+  /** Whether a name of a policy is this actor's, also where the policy was removed. */
+  isOwner(actor: ActorId): Promise<boolean>;
   /** Newest first; `before` is the last generation of the page before. */
   history(name: string, page: { before: number | null; limit: number }): Promise<Listed<PolicySummary>>;
 };

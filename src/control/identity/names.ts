@@ -1,14 +1,21 @@
 import { bootstrapActor } from '../../identity/tokens.ts';
 import type { Store } from '../../store/store.ts';
 
-/** Whether something is a name's already, a token or a session, though it is no user's: it would be the newcomer's. */
+/**
+ * Whether something is a name's already though it is no user's, such as a token, a session, a run in another's session,
+ * a policy or an agent: it would be the newcomer's.
+ */
 export async function standsForSomething(store: Store, name: string): Promise<boolean> {
   const actor = `user:${name}` as const;
   if (actor === bootstrapActor.id) return true;
   const one = { after: null, limit: 1 };
-  const [tokens, sessions] = await Promise.all([
+  const within = { owner: actor, teams: [] };
+  const [ownsPolicy, ...lists] = await Promise.all([
+    store.policies.isOwner(actor),
     store.tokens.list({ actor }, one),
-    store.sessions.list({ within: { owner: actor, teams: [] } }, one),
+    store.sessions.list({ within }, one),
+    store.runs.list({ within }, one),
+    store.identity.agents.list({ owner: actor }, one),
   ]);
-  return tokens.records.length + sessions.records.length > 0;
+  return ownsPolicy || lists.some(({ records }) => records.length > 0);
 }

@@ -56,6 +56,10 @@ export function policyQueries(reader: Database, writer: GroupCommit): PolicyStor
       return rows.map(policyOf).filter(isCurrent);
     },
     list: (filter, page) => list(reader, filter, page),
+    isOwner: async (actor) => {
+      const owned = reader.selectFrom('policies').select('name').where('current', '=', 1);
+      return (await owned.where('owner', '=', actor).limit(1).executeTakeFirst()) !== undefined;
+    },
     history: (name, page) => history(reader, name, page),
   };
 }
