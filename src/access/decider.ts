@@ -66,7 +66,9 @@ export class Decider implements Access {
       return { determining, decision: { allow: true, rule: this.#permitRule(determining, action) } };
     const rule = this.#denialRule(determining, actor, action, resource);
     const visible = this.#isVisible(actor, action, resource, context);
-    return { determining, decision: { allow: false, rule, visible, needs: actionSpec(action).needs } };
+    const forbidden = !determining.every(isRoleRule);
+    const { needs } = actionSpec(action);
+    return { determining, decision: { allow: false, rule, visible, forbidden, needs } };
   }
 
   /** The policy of an administrator that has this id. */
@@ -128,6 +130,11 @@ export class Decider implements Access {
     if (this.#named.length > 0) facts.push(id ?? null, session ?? null);
     return JSON.stringify(facts);
   }
+}
+
+/** Of the policies that deny: those that say no more than that a scope, reach or an account is missing. */
+function isRoleRule(id: string): boolean {
+  return id.startsWith('narrowed:') || id === 'account:foreign';
 }
 
 /** Actors are values: the same one is asked about many times. */

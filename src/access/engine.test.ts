@@ -85,7 +85,7 @@ test('an administrator’s permit opens what the role does not, and is the rule 
   const stop = engine.decide(ada, 'run.stop', foreign, here);
   assert.deepEqual(
     stop,
-    { allow: false, rule: 'ownership:foreign', visible: true, needs: 'run:write' },
+    { allow: false, rule: 'ownership:foreign', visible: true, forbidden: false, needs: 'run:write' },
     'who may read it may learn that it is there',
   );
 });
@@ -97,7 +97,8 @@ test('a forbid wins against every permit, and a denial names its document alone'
   });
   const admin: Actor = { id: 'user:root', scopes: new Set<Scope>(['*']), reach: 'all' };
   const stop = engine.decide(admin, 'run.stop', foreign, here);
-  assert.deepEqual(stop, { allow: false, rule: 'policy:closed', visible: true, needs: 'run:write' });
+  const needs = 'run:write';
+  assert.deepEqual(stop, { allow: false, rule: 'policy:closed', visible: true, forbidden: true, needs });
   assert.equal(engine.decide(ada, 'run.read', foreign, here).rule, 'policy:open');
   assert.equal(engine.decide(ada, 'run.read', own, here).rule, 'scope:run:read', 'what ships is named first');
 });
@@ -172,6 +173,20 @@ test('a policy that fails while it is evaluated denies, whichever effect it has'
   }
 });
 
+test('a denial says whether a policy forbids it, also to who lacks the scope and the reach besides', () => {
+  const text = 'forbid (principal, action == Action::"run.read", resource == Run::"run_1");';
+  const engine = engineWith({ closed: text });
+  const bare: Actor = { id: 'agent:scout', scopes: new Set(), reach: 'own' };
+  for (const actor of [bare, { ...bare, narrowed: true }, ada]) {
+    const forbidden = engine.decide(actor, 'run.read', foreign, here);
+    assert(!forbidden.allow && forbidden.forbidden, actor.id);
+    const missing = engine.decide(actor, 'run.read', { ...foreign, id: 'run_9' }, here);
+    assert(!missing.allow && !missing.forbidden, actor.id);
+  }
+  const stranger = engine.decide(ada, 'account.read', { kind: 'account', owner: 'user:bob' }, here);
+  assert(!stranger.allow && !stranger.forbidden);
+});
+
 test('policies of one document that share an @id all hold', () => {
   const engine = engineWith({
     twins: `@id("x") forbid (principal, action == Action::"run.read", resource);
@@ -180,7 +195,7 @@ test('policies of one document that share an @id all hold', () => {
   for (const action of ['run.read', 'run.stop'] as const)
     assert.equal(engine.decide(ada, action, own, here).rule, 'policy:twins');
   assert.deepEqual(engine.explain(ada, 'run.stop', own, here), {
-    decision: { allow: false, rule: 'policy:twins', visible: true, needs: 'run:write' },
+    decision: { allow: false, rule: 'policy:twins', visible: true, forbidden: true, needs: 'run:write' },
     determining: [{ id: 'policy:twins#2', document: 'twins', label: 'x' }],
     missing: ['policy:twins forbids it'],
   });

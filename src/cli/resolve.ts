@@ -58,7 +58,7 @@ export async function resolveRun(api: Api, word: string): Promise<string> {
   return await resolveId<RunView>('run', word, {
     named: (name) => collect(api.runs.list, nameQuery(name), 200),
     all: () => collect(api.runs.list, {}, lookupItemsMax),
-    newest: async () => newestOf((await api.runs.list({ limit: 1 })).items),
+    newest: async () => newestOf(await collect(api.runs.list, {}, 1)),
   });
 }
 

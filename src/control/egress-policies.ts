@@ -1,12 +1,13 @@
 import { compileRules, type PolicyDocument, type PolicyProblem } from '../contract/policy.ts';
 import { egressFull } from '../contract/schemas.ts';
-import type { Actor } from '../model/actor.ts';
 import { type EgressLimits, type EgressPolicy, type EgressRule, unlimitedEgress } from '../model/egress.ts';
 import { isPresetName, type PresetRules } from '../model/egress-presets.ts';
 import type { RunEgress, Store } from '../store/store.ts';
+import type { Caller } from './control.ts';
 import { invalidEgress } from './egress-requests.ts';
+import type { Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
-import { maySeePolicy } from './policy-access.ts';
+import { mayNamePolicy, maySeePolicy } from './policy-access.ts';
 
 /** `unenforced` says in one sentence each what of it cannot be enforced; then there are no rules. */
 export type Compiled = { readonly policy: EgressPolicy; readonly unenforced: readonly string[] };
@@ -35,18 +36,20 @@ export class EgressPolicies {
     return compileRules(name, document, this.presets);
   }
 
-  /** Those of the names that stand for a stored policy that the actor may see. */
-  async visible(names: readonly string[], actor: Actor): Promise<ReadonlySet<string>> {
+  /** Those of the names that stand for a stored policy that the caller may read. */
+  async visible(gate: Gate, caller: Caller, names: readonly string[]): Promise<ReadonlySet<string>> {
     const records = await this.#policies.getAll(names);
-    return new Set(records.filter((record) => maySeePolicy(actor, record)).map(({ name }) => name));
+    return new Set(records.filter((record) => maySeePolicy(gate, caller, record)).map(({ name }) => name));
   }
 
   /**
-   * Refuses what no run of the actor can be made with: throws Fault `request.invalid` that names the first name that is
-   * neither a preset nor a stored policy that the actor may see, and for more rules together than a run takes.
+   * Refuses what no run of the caller can be made with: throws Fault `request.invalid` that names the first name that is
+   * neither a preset nor a stored policy that the caller may name, and for more rules together than a run takes.
    */
-  async require(names: readonly string[], actor: Actor): Promise<void> {
-    const known = await this.visible(storedAmong(names), actor);
+  async require(gate: Gate, caller: Caller, names: readonly string[]): Promise<void> {
+    const records = await this.#policies.getAll(storedAmong(names));
+    const nameable = records.filter((record) => mayNamePolicy(gate, caller, record));
+    const known = new Set(nameable.map(({ name }) => name));
     const index = names.findIndex((name) => name !== egressFull && !isPresetName(name) && !known.has(name));
     if (index >= 0)
       throw invalidEgress(`/egress/${index}`, `There is no preset or policy with the name ${names[index]}.`);

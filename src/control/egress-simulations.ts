@@ -155,10 +155,10 @@ export class EgressSimulations {
     const { egressPolicies, gate } = this.#parts;
     const isStored = ({ name }: { name?: string | undefined }) =>
       name !== undefined && name !== egressFull && !isPresetName(name);
-    if (asked.some(isStored))
-      await gate.read(caller, { action: 'policy.read', resource: { kind: 'policy' } });
     const stored = asked.filter(isStored).map(({ name }) => name!);
-    const known = await egressPolicies.visible(stored, caller.actor);
+    const known = await egressPolicies.visible(gate, caller, stored);
+    if (stored.some((name) => !known.has(name)))
+      await gate.read(caller, { action: 'policy.read', resource: { kind: 'policy' } });
     const parts: EgressPolicy[] = [];
     for (const [index, { name, document }] of asked.entries()) {
       const at = `/policies/${index}`;

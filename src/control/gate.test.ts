@@ -141,6 +141,16 @@ describe('the gate', () => {
     assert.deepEqual([events[0]?.outcome, events[0]?.decision.rule], ['denied', 'ownership:foreign']);
   });
 
+  it('says what may be done and what a policy forbids, and records neither', async () => {
+    const { gate, events } = using();
+    assert.equal(gate.may(caller(['run:write']), stopIt), true);
+    assert.equal(gate.may(caller(['run:read']), stopIt), false);
+    assert.equal(gate.may(caller(['run:write'], 'eve'), stopIt), false);
+    assert.equal(gate.forbids(caller(['run:read']), stopIt), false, 'a role forbids nothing, it lacks');
+    await gate.settled();
+    assert.deepEqual(events, []);
+  });
+
   it('names the scope that a visible denial lacks', async () => {
     const { gate, events } = using();
     await assert.rejects(gate.read(caller(['run:read']), stopIt), (error: unknown) => {

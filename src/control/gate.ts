@@ -26,6 +26,10 @@ export type Act = {
  * asks a person to prove again who it is throws `auth.step-up`.
  */
 export type Gate = {
+  /** Whether it is allowed, without a record: for what a list holds. */
+  may(caller: Caller, act: Act): boolean;
+  /** Whether a policy forbids it, whatever scope or reach the caller lacks; without a record. */
+  forbids(caller: Caller, act: Act): boolean;
   /** An ordinary read: decided, not recorded unless it is denied. */
   read(caller: Caller, act: Act): Promise<void>;
   /** A read worth a line: recorded durably before it happens. Throws Fault `audit.unavailable`. */
@@ -99,6 +103,15 @@ class AuditGate implements Gate {
     });
   }
 
+  may(caller: Caller, act: Act): boolean {
+    return this.#decide(caller, act).allow;
+  }
+
+  forbids(caller: Caller, act: Act): boolean {
+    const decision = this.#decide(caller, act);
+    return !decision.allow && decision.forbidden;
+  }
+
   async read(caller: Caller, act: Act): Promise<void> {
     await this.#admit(caller, act);
   }
@@ -164,9 +177,12 @@ class AuditGate implements Gate {
     await this.#owed.close();
   }
 
+  #decide({ actor, request: { address } }: Caller, { action, resource }: Act): Decision {
+    return this.#access.decide(actor, action, resource, { address });
+  }
+
   async #admit(caller: Caller, act: Act): Promise<Decision & { allow: true }> {
-    const { address } = caller.request;
-    const decision = this.#access.decide(caller.actor, act.action, act.resource, { address });
+    const decision = this.#decide(caller, act);
     if (decision.allow) {
       await this.#requireStepUp(caller, act);
       return decision;

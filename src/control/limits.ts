@@ -77,6 +77,8 @@ export const controlLimits = {
   /** An answer about the runner's readiness is good for this long. */
   readinessFreshMs: 1_000,
   cursorCharactersMax: 512,
+  /** Things of a list that are decided about before others get a turn. */
+  listDecisionsPerTurn: 16,
 } as const;
 
 assert(controlLimits.reconnectMinMs <= controlLimits.reconnectMaxMs);

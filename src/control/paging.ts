@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
 import { Fault } from '../contract/faults.ts';
 import { apiLimits } from '../contract/limits.ts';
@@ -30,16 +31,28 @@ export function storePage({ cursor, limit }: PageRequest): StorePage {
   return { limit: wanted, after: cursor === undefined ? null : parseCursor(cursor) };
 }
 
+/** A page of those that are `shown`: it may be short, even empty, and still not be the last. */
 export function viewPage<R, T>(
   listed: Listed<R>,
   view: (record: R) => T,
   after: (record: R) => After,
+  shown: readonly R[] = listed.records,
 ): Page<T> {
   const last = listed.records.at(-1);
   return {
-    items: listed.records.map(view),
+    items: shown.map(view),
     nextCursor: listed.more && last !== undefined ? cursorOf(after(last)) : null,
   };
+}
+
+/** Those that somebody may see, decided few at a time: where policies look at each of them, others get in between. */
+export async function shownOf<R>(records: readonly R[], may: (record: R) => boolean): Promise<readonly R[]> {
+  const shown: R[] = [];
+  for (const [index, record] of records.entries()) {
+    if (index > 0 && index % controlLimits.listDecisionsPerTurn === 0) await nextTurn();
+    if (may(record)) shown.push(record);
+  }
+  return shown;
 }
 
 function cursorOf({ createdAt, id }: After): string {

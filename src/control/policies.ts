@@ -6,15 +6,15 @@ import { formatDocument, type PolicyDocument } from '../contract/policy.ts';
 import type { PolicySummaryView, PolicyView, PresetView } from '../contract/schemas.ts';
 import type { EgressRule } from '../model/egress.ts';
 import { egressPresets, type PresetName, presetNames } from '../model/egress-presets.ts';
-import type { PolicyRecord, PolicySummary, Store } from '../store/store.ts';
+import type { Listed, PolicyRecord, PolicySummary, Store } from '../store/store.ts';
 import type { Caller, Control, Page, Versioned } from './control.ts';
 import type { EgressOrders } from './egress-orders.ts';
 import type { EgressPolicies } from './egress-policies.ts';
 import { requireUnkept, unenforceable } from './egress-requests.ts';
 import type { EgressSimulations } from './egress-simulations.ts';
 import type { Act, Gate } from './gate.ts';
-import { positionCursor, storePosition } from './paging.ts';
-import { admitChange, admitReading, isAbsent, policyAct } from './policy-access.ts';
+import { positionCursor, shownOf, storePosition } from './paging.ts';
+import { admitChange, admitReading, isAbsent, maySeePolicy, policyAct } from './policy-access.ts';
 import { noTeam, requireMember, withinOf } from './team-access.ts';
 import { policySummaryView, policyView } from './views.ts';
 
@@ -129,7 +129,8 @@ async function list(
   await gate.read(caller, policyAct('policy.list'));
   const { after, limit } = storePosition(query);
   const within = withinOf(caller.actor);
-  return pageOf(await store.policies.list({ within }, { after: after?.[1] ?? null, limit }));
+  const listed = await store.policies.list({ within }, { after: after?.[1] ?? null, limit });
+  return pageOf(listed, await shownOf(listed.records, (policy) => maySeePolicy(gate, caller, policy)));
 }
 
 async function history(
@@ -141,10 +142,13 @@ async function history(
   return pageOf(await store.policies.history(name, { before: after?.[0] ?? null, limit }));
 }
 
-function pageOf({ records, more }: { records: readonly PolicySummary[]; more: boolean }) {
+function pageOf(
+  { records, more }: Listed<PolicySummary>,
+  shown: readonly PolicySummary[] = records,
+): Page<PolicySummaryView> {
   const last = records.at(-1);
   const position = last === undefined ? undefined : ([last.generation, last.name] as const);
-  return { items: records.map(policySummaryView), nextCursor: positionCursor(more, position) };
+  return { items: shown.map(policySummaryView), nextCursor: positionCursor(more, position) };
 }
 
 /** Takes rights away, so it happens even where nothing can be recorded. */

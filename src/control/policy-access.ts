@@ -1,6 +1,6 @@
 import { absent, Fault } from '../contract/faults.ts';
 import type { ActionName } from '../model/actions.ts';
-import { type Actor, actorName } from '../model/actor.ts';
+import { actorName } from '../model/actor.ts';
 import { inReach, type Resource } from '../model/decide.ts';
 import type { PolicyRecord, PolicySummary } from '../store/store.ts';
 import type { Caller } from './control.ts';
@@ -17,9 +17,19 @@ function toChange({ name: id, owner, team }: Owned): Resource {
   return { kind: 'policy', id, owner, team };
 }
 
-/** Whether an actor's runs and simulations may name a policy. */
-export function maySeePolicy(actor: Actor, policy: Owned): boolean {
-  return inReach(actor, policyAsRead(policy));
+/** Whether a caller sees a policy: what it may not see is for it like what is not there. */
+export function maySeePolicy(gate: Gate, caller: Caller, policy: Owned): boolean {
+  return gate.may(caller, { action: 'policy.read', resource: policyAsRead(policy) });
+}
+
+/**
+ * Whether a caller's sessions and runs may name a policy: whoever may read it, and whoever reaches it though without
+ * the scope to read policies, unless somebody's policy forbids them to read it.
+ */
+export function mayNamePolicy(gate: Gate, caller: Caller, policy: Owned): boolean {
+  if (maySeePolicy(gate, caller, policy)) return true;
+  const resource = policyAsRead(policy);
+  return inReach(caller.actor, resource) && !gate.forbids(caller, { action: 'policy.read', resource });
 }
 
 /** About policies in general, or a name that stands for none. */

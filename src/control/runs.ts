@@ -16,7 +16,7 @@ import type { Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
 import type { LiveRuns } from './live-runs.ts';
 import { openLogs } from './log-stream.ts';
-import { positionCursor, storePage, storePosition, viewPage } from './paging.ts';
+import { positionCursor, shownOf, storePage, storePosition, viewPage } from './paging.ts';
 import { findRun, readableRun, runAct } from './run-access.ts';
 import type { RunIdentities } from './run-identities.ts';
 import type { RunnerLink } from './runner-link.ts';
@@ -198,7 +198,7 @@ async function make(
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));
   if (before !== null) return runView(await findRun(store, before as RunId));
   if (session.phase !== 'pending' && session.phase !== 'active') throw closed();
-  if (names.length > 0) await parts.egressPolicies.require(names, caller.actor);
+  if (names.length > 0) await parts.egressPolicies.require(gate, caller, names);
   return await gate.act(caller, act, () => commit(parts, caller, session, id, claim, made));
 }
 
@@ -268,10 +268,12 @@ async function list(
   const { session, phase, name } = query;
   const within = withinOf(caller.actor);
   const listed = await store.runs.list({ within, session, phase, name }, storePage(query));
+  const shown = await shownOf(listed.records, (record) => gate.may(caller, runAct('run.read', record)));
   return viewPage(
     listed,
     (record) => runView(record).view,
     (record) => ({ createdAt: record.state.queuedAt, id: record.id }),
+    shown,
   );
 }
 

@@ -13,7 +13,7 @@ import type { Dispatcher } from './dispatcher.ts';
 import type { EgressPolicies } from './egress-policies.ts';
 import { askedEgress, egressData, requireEgress } from './egress-requests.ts';
 import type { Gate } from './gate.ts';
-import { storePage, viewPage } from './paging.ts';
+import { shownOf, storePage, viewPage } from './paging.ts';
 import type { SessionCloser } from './session-closer.ts';
 import { noTeam, requireMember, withinOf } from './team-access.ts';
 import { sessionView } from './views.ts';
@@ -77,7 +77,7 @@ async function create(
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));
   if (before !== null) return sessionView(await find(parts, before as SessionId));
   if (source !== null && 'upload' in source) await requireUpload(parts, caller, source.upload);
-  if (egress.names.length > 0) await parts.egressPolicies.require(egress.names, caller.actor);
+  if (egress.names.length > 0) await parts.egressPolicies.require(gate, caller, egress.names);
   const owner = caller.actor.id;
   const session = {
     id,
@@ -143,10 +143,14 @@ async function list(
   const { phase, name } = query;
   const within = withinOf(caller.actor);
   const listed = await store.sessions.list({ within, phase, name }, storePage(query));
+  const shown = await shownOf(listed.records, (record) =>
+    gate.may(caller, { action: 'session.read', resource: asResource(record) }),
+  );
   return viewPage(
     listed,
     (record) => sessionView(record).view,
     (record) => record,
+    shown,
   );
 }
 

@@ -25,6 +25,8 @@ export type Decision =
       readonly allow: false;
       readonly rule: string;
       readonly visible: boolean;
+      /** Whether a policy forbids it, whatever else is missing. */
+      readonly forbidden: boolean;
       /** The scope that the action asks for; null where it asks for none. */
       readonly needs: GrantableScope | null;
     };
@@ -48,13 +50,13 @@ export function inReach(actor: Actor, resource: Resource): boolean {
  */
 export function decideByRole(actor: Actor, action: ActionName, resource: Resource): Decision {
   const { needs } = actionSpec(action);
+  const denied = { allow: false, forbidden: false, needs } as const;
   if (needs === null) {
     if (resource.owner === actor.id && actor.signIn !== undefined)
       return { allow: true, rule: 'account:own' };
-    return { allow: false, rule: 'account:foreign', visible: resource.owner === actor.id, needs };
+    return { ...denied, rule: 'account:foreign', visible: resource.owner === actor.id };
   }
-  if (!inReach(actor, resource)) return { allow: false, rule: 'ownership:foreign', visible: false, needs };
-  if (!holds(actor.scopes, needs))
-    return { allow: false, rule: `scope:${needs}:missing`, visible: true, needs };
+  if (!inReach(actor, resource)) return { ...denied, rule: 'ownership:foreign', visible: false };
+  if (!holds(actor.scopes, needs)) return { ...denied, rule: `scope:${needs}:missing`, visible: true };
   return { allow: true, rule: actor.scopes.has('*') ? 'scope:*' : `scope:${needs}` };
 }
