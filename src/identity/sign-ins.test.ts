@@ -216,6 +216,29 @@ describe("a program's sign-in", () => {
     assert.equal(actor?.signIn, undefined, 'it cannot step up');
   });
 
+  it('may ask for no more egress than what it was exchanged from may by now', async () => {
+    const { store, directory } = await open();
+    const agent = async (id: 'agent:a' | 'agent:b') => {
+      const rights = { role: 'worker', scopes: ['run:write'], egress: null, phase: 'active' } as const;
+      const fresh = { id, displayName: null, owner: 'user:ann', ...rights, createdAt: now } as const;
+      assert.equal((await store.identity.agents.create(fresh)).outcome, 'created');
+    };
+    await agent('agent:a');
+    await agent('agent:b');
+    const narrow = { scopes: ['run:write'], reach: 'own' } as const;
+    const parent = await directory.signIns.openProgram(program({ ...narrow, actor: 'agent:a' }));
+    const delegated = { actor: 'agent:b', onBehalfOf: 'agent:a', parent: parent.record.id } as const;
+    const child = await directory.signIns.openProgram(program({ ...narrow, ...delegated }));
+    const egress = async () => (await directory.signIns.actorOf(child.record.id))?.egress;
+    assert.equal(await egress(), undefined);
+    await store.identity.agents.update('agent:a', { egress: ['github'] }, null);
+    await directory.changes.look();
+    assert.deepEqual(await egress(), new Set(['github']));
+    await store.identity.agents.update('agent:b', { egress: ['npm'] }, null);
+    await directory.changes.look();
+    assert.deepEqual(await egress(), new Set());
+  });
+
   it('ends with what it was exchanged from', async () => {
     const { store, directory } = await open();
     await addUser(store);

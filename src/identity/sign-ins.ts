@@ -1,11 +1,18 @@
 import type { Clock } from '../base/clock.ts';
-import { type Actor, type ActorId, narrowerReach, provedAtOf, type Reach } from '../model/actor.ts';
+import {
+  type Actor,
+  type ActorId,
+  narrowerEgress,
+  narrowerReach,
+  provedAtOf,
+  type Reach,
+} from '../model/actor.ts';
 import { newId, parseId, type SignInId } from '../model/ids.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import type { SignInRecord, SignInStore } from '../store/identity-store.ts';
 import type { ChangeFeed } from './change-feed.ts';
 import { identityLimits } from './limits.ts';
-import { common, type Principal, type Principals } from './principals.ts';
+import { common, egressOf, type Principal, type Principals } from './principals.ts';
 import { secretForm, secretHash } from './token-secret.ts';
 
 const cookieForm = secretForm('swb_');
@@ -318,6 +325,7 @@ function within(above: Actor | 'alive', actor: Actor): Actor {
   return {
     ...actor,
     ...provedAtOf(above),
+    ...egressOf(narrowerEgress(actor.egress, above.egress)),
     scopes: common(above.scopes, actor.scopes),
     reach: narrowerReach(actor.reach, reach),
   };
