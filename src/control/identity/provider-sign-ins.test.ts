@@ -5,6 +5,7 @@ import { TestControl } from '../../../tests/support/test-control.ts';
 import type { OidcSettings } from '../../contract/providers.ts';
 import { openProviders } from '../../identity/providers/open.ts';
 import { secretHash } from '../../identity/token-secret.ts';
+import { newId } from '../../model/ids.ts';
 import type { UserRecord } from '../../store/identity-store.ts';
 import { type Gate, openGate } from '../gate.ts';
 import { type ProviderSignInUseCases, providerSignInUseCases, type RoundEnd } from './provider-sign-ins.ts';
@@ -116,6 +117,26 @@ describe('signing in at a provider', () => {
     );
     assert.equal(made.outcome, 'created');
   }
+
+  it('takes back the invitations of whom it gives another role, and no others', async () => {
+    const { invitations } = test.store.identity;
+    const invite = async (createdBy: `user:${string}`) => {
+      const id = newId('invitation', 1);
+      const made = { name: null, email: null, role: 'admin', teams: [], createdAt: 1, expiresAt: 9e15 };
+      await invitations.create({ id, hash: secretHash(id), createdBy, ...made });
+      return secretHash(id);
+    };
+    const isOpen = async (hash: string) => (await invitations.byHash(hash, 2)) !== null;
+    person('person-1', { groups: ['admins'], acr: 'phr' });
+    await signIn();
+    const [own, other] = [await invite('user:ann'), await invite('user:bob')];
+    await signIn();
+    assert.deepEqual([await isOpen(own), await isOpen(other)], [true, true], 'the role is the same');
+    person('person-1', { groups: ['developers'] });
+    await signIn();
+    assert.equal((await user())?.role, 'developer');
+    assert.deepEqual([await isOpen(own), await isOpen(other)], [false, true]);
+  });
 
   it('makes the user, with role and teams, and a browser that is signed in', async () => {
     person('person-1', { groups: ['developers', 'core'] });

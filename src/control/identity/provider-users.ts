@@ -7,6 +7,7 @@ import { standsForSomething } from './names.ts';
 import type { ProviderDenial, ProviderParts } from './provider-parts.ts';
 import { rightsOf } from './rank.ts';
 import type { Asked } from './sign-in-parts.ts';
+import { revokeInvitationsOf } from './users.ts';
 
 export type Admitted = { readonly user: UserRecord } | { readonly denied: ProviderDenial };
 
@@ -72,6 +73,7 @@ async function followRole(
   });
   const written = await store.identity.users.update(name, { role }, null);
   if (written.outcome !== 'written') return user;
+  await revokeInvitationsOf(parts, name);
   await changes.look();
   if (demandsMfa(parts.signInConfig, written.record) && !demandsMfa(parts.signInConfig, user))
     await signIns.endAllOf(`user:${name}`, 'role changed', null);

@@ -208,7 +208,10 @@ async function remove(parts: SignInParts, caller: Caller, name: string): Promise
 }
 
 /** A link that somebody made is worth no more than who made it. */
-async function revokeInvitationsOf({ store, clock }: SignInParts, name: string): Promise<void> {
+export async function revokeInvitationsOf(
+  { store, clock }: Pick<SignInParts, 'store' | 'clock'>,
+  name: string,
+): Promise<void> {
   const { invitations } = store.identity;
   const now = clock.now();
   let after: After | null = null;
