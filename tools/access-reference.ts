@@ -102,7 +102,8 @@ than ${accessLimits.policiesMax} in all. What a permit cannot do: widen a **narr
 exchanged tokens) in scope or in reach, or give anybody another's account. What a forbid cannot do: keep the owner of the
 data folder, on the machine's own socket, from mending policies; \`--local\` uses it. Lists of
 sessions, runs and egress policies leave out what a forbid keeps from being read, so a page may be short, even empty, and
-not be the last; other lists are not searched for it: forbid the list too. A denial names the document, never its text.
+not be the last; simulations leave out runs of which a forbid keeps \`egress.simulate\`; other lists are not searched for it:
+forbid the list too. A denial names the document, never its text.
 
 Where the stored policies cannot be used, a server does not start. Where a later change cannot be loaded, those before it
 stay in force and \`/readyz\` says so.

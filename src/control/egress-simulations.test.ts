@@ -74,6 +74,35 @@ describe('a simulation', () => {
     assert.deepEqual([own.totals.flows, own.runs], [5, 1]);
   });
 
+  it('reads nothing of a run that a policy forbids to simulate, live or ended, and goes on with the others', async () => {
+    await using test = await TestControl.open();
+    const [live, over, hiddenLive, hiddenOver] = [
+      await hosted(test),
+      await hosted(test),
+      await hosted(test),
+      await hosted(test),
+    ];
+    for (const run of [live, over, hiddenLive, hiddenOver])
+      await test.store.flows.record([flow(run, 1), flow(run, 2, { host: `${run}.example` })], []);
+    for (const run of [over, hiddenOver]) {
+      test.runner.finish(run);
+      await test.finished(ann, run);
+    }
+    assert.equal((await simulate(test, admin, {})).runs, 4);
+    const { session } = (await test.store.runs.get(over))!;
+    const hidden = [hiddenLive, hiddenOver].map((run) => `Run::"${run}"`).join(', ');
+    const text = `forbid (principal, action == Action::"egress.simulate", resource) when { [${hidden}].contains(resource) };`;
+    assert.deepEqual(test.access.replace([{ name: 'house', text }]), []);
+    for (const caller of [admin, ann]) {
+      const { runs, groups } = await simulate(test, caller, {});
+      assert.equal(runs, 2);
+      const hosts = groups.map(({ host }) => host).sort();
+      assert.deepEqual(hosts, [`${live}.example`, `${over}.example`].sort());
+      assert.equal((await simulate(test, caller, { session })).runs, 1);
+      await assert.rejects(simulate(test, caller, { run: hiddenOver }), withCode('access.denied'));
+    }
+  });
+
   it('takes presets, policies and documents in their order, and mode full', async () => {
     await using test = await TestControl.open();
     const run = await hosted(test);

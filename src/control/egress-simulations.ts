@@ -19,7 +19,8 @@ import { invalidEgress, unenforceable } from './egress-requests.ts';
 import type { Act, Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
 import type { LiveRuns } from './live-runs.ts';
-import { readableRun } from './run-access.ts';
+import { shownOf } from './paging.ts';
+import { readableRun, runAct } from './run-access.ts';
 import { isWithin, withinOf } from './team-access.ts';
 
 type SimulationParts = {
@@ -30,12 +31,13 @@ type SimulationParts = {
   readonly clock: Clock;
 };
 
-/** Whose flows are read. */
+/** Whose flows are read, of runs that the caller `mayRead`. */
 type Range = {
   readonly since: number;
   readonly run: RunId | null;
   readonly within: Within | undefined;
   readonly session: SessionId | undefined;
+  readonly mayRead: (run: Parameters<typeof runAct>[1]) => boolean;
 };
 
 /**
@@ -104,14 +106,14 @@ export class EgressSimulations {
     }
   }
 
-  async *#runsOf({ run, within, session, since }: Range, work: Turns): AsyncGenerator<RunId> {
+  async *#runsOf({ run, within, session, since, mayRead }: Range, work: Turns): AsyncGenerator<RunId> {
     if (run !== null) return yield run;
     const { live, store } = this.#parts;
     const running = live.all().map(({ record }) => record);
     const mine = running.filter(
       (record) => isWithin(within, record) && (session ?? record.session) === record.session,
     );
-    for (const { id } of mine) yield id;
+    for (const record of mine) if (mayRead(record)) yield record.id;
     const seen = new Set(mine.map(({ id }) => id));
     for (let after: EndedRun | null = null; ; ) {
       const page: Awaited<ReturnType<Store['flows']['runsSince']>> = await store.flows.runsSince(
@@ -120,7 +122,8 @@ export class EgressSimulations {
         { after, limit: 200 },
       );
       if (!(await work.mayVisit(page.records.length))) return;
-      for (const { id, hasFlows } of page.records) if (hasFlows && !seen.has(id)) yield id;
+      const unseen = page.records.filter(({ id, hasFlows }) => hasFlows && !seen.has(id));
+      for (const { id } of await shownOf(unseen, mayRead)) yield id;
       after = page.records.at(-1) ?? null;
       if (!page.more) return;
     }
@@ -130,7 +133,10 @@ export class EgressSimulations {
   async #rangeOf(caller: Caller, { run, session, since, policies }: SimulateEgress): Promise<Range> {
     const { store, gate, clock } = this.#parts;
     const within = withinOf(caller.actor);
-    const range = { since: timeOf(since, clock.now()), run: run ?? null, within, session };
+    const range: Range = {
+      ...{ since: timeOf(since, clock.now()), run: run ?? null, within, session },
+      mayRead: (found) => gate.may(caller, runAct('egress.simulate', found)),
+    };
     if (run !== undefined) {
       await readableRun({ store, gate }, caller, run, 'egress.simulate');
       return range;

@@ -756,7 +756,12 @@ function flowPromises(using: Using): void {
       { after: null, limit: 9 },
     );
     assert.deepEqual(
-      records.map(({ id, hasFlows }) => [id, hasFlows]).sort(),
+      records
+        .map(({ id, hasFlows, ...run }) => {
+          assert.deepEqual([run.session, run.owner, run.team], [session, ann, null]);
+          return [id, hasFlows];
+        })
+        .sort(),
       [
         [early, true],
         [one, true],

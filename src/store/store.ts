@@ -365,4 +365,7 @@ export type FlowStore = {
   remove(run: RunId, max: number): Promise<boolean>;
 };
 
-export type EndedRun = { readonly id: RunId; readonly endedAt: number; readonly hasFlows: boolean };
+export type EndedRun = Pick<RunRecord, 'id' | 'session' | 'owner' | 'team'> & {
+  readonly endedAt: number;
+  readonly hasFlows: boolean;
+};

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { CompiledQuery, type Insertable, type Kysely, sql } from 'kysely';
+import type { ActorId } from '../../model/actor.ts';
 import type { EgressFlow, EgressFlowEnd } from '../../model/egress.ts';
-import type { RunId } from '../../model/ids.ts';
+import type { RunId, SessionId } from '../../model/ids.ts';
 import { storeLimits } from '../limits.ts';
 import type { FlowCounts, FlowStore } from '../store.ts';
 import type { GroupCommit } from './group-commit.ts';
@@ -143,16 +144,18 @@ async function runsSince(
   const rows = await db
     .selectFrom('runs')
     .select((build) => [
-      'id',
-      'finished_at',
+      ...(['id', 'session', 'owner', 'team', 'finished_at'] as const),
       build.exists(build.selectFrom('flows').select('flows.id').whereRef('run', '=', 'runs.id')).as('flows'),
     ])
     .where('id', 'in', ids)
     .orderBy('finished_at', 'desc')
     .orderBy('id', 'desc')
     .execute();
-  const records = rows.slice(0, limit).map(({ id, finished_at, flows }) => ({
+  const records = rows.slice(0, limit).map(({ id, session, owner, team, finished_at, flows }) => ({
     id: id as RunId,
+    session: session as SessionId,
+    owner: owner as ActorId,
+    team,
     endedAt: Number(finished_at),
     hasFlows: Boolean(flows),
   }));
