@@ -14,6 +14,7 @@ import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Client } from '../../src/client/client.ts';
 import { trustEnvironment } from '../../src/sandbox/trust.ts';
 import { type HostProcess, isAlive, processesOf, untilNone } from '../support/host-traces.ts';
@@ -836,6 +837,16 @@ const daemons = `
   }
   pause(0.01) until 6 == (() = glob '/tmp/daemon-*'); print "up\\n";`;
 
+/** Starts are prepared behind what a test does, and until that is done the count grows by itself. */
+async function settled(count: () => number): Promise<number> {
+  for (let before = count(); ; ) {
+    await pause(500);
+    const now = count();
+    if (now === before) return now;
+    before = now;
+  }
+}
+
 function endTests(mode: Mode, scene: () => { instance: Instance; client: Client }) {
   test('what a run leaves behind is dead when it has ended, and nothing of its sandbox is left', async () => {
     const { client, instance } = scene();
@@ -843,7 +854,7 @@ function endTests(mode: Mode, scene: () => { instance: Instance; client: Client 
     const { runner } = instance.pids();
     const runnerMounts = readFileSync(`/proc/${runner}/mountinfo`, 'utf8');
     const fds = () => readdirSync(`/proc/${runner}/fd`).length;
-    const fdsBefore = fds();
+    const fdsBefore = await settled(fds);
     const live = await startRun(client, [
       'sh',
       '-c',

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import { join } from 'node:path';
@@ -10,6 +10,8 @@ import { notFetched, testProgram } from './test-programs.ts';
 /** The SSH server that a test starts: the machine's, or Debian's unpacked. */
 const sshd = existsSync('/usr/sbin/sshd') ? '/usr/sbin/sshd' : testProgram('ssh/usr/sbin/sshd');
 export const lacksSshd = notFetched(sshd);
+/** Where its libraries are that came with it: nothing of it is installed. */
+const sshdLibraries = globSync(testProgram('ssh/usr/lib/*-linux-gnu')).join(':');
 
 /**
  * Has everything that this process starts from now on trust a CA as it trusts the machine's own: a mount over the
@@ -126,6 +128,7 @@ export async function serveGitSsh(
     'mkdir -m 755 /run/sshd; exec "$3" -D -e -f "$4"';
   const words = ['--mount', '--propagation', 'private', '--', '/bin/sh', '-c', script, 'sh'];
   const child = spawn('unshare', [...words, passwd, shadow, sshd, config], {
+    env: { ...process.env, LD_LIBRARY_PATH: sshdLibraries },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const said: string[] = [];
