@@ -7,6 +7,7 @@
 export const signInErrors = {
   'provider-unavailable': 'The sign-in provider did not answer as it should. Try again in a moment.',
   'provider-denied': 'The sign-in provider did not sign you in. Try again, or ask its administrator.',
+  'foreign-start': 'Another site began this sign-in, not you. If you want to sign in, begin here.',
   'round-over': 'This sign-in took too long, was used already or began in another browser. Begin again.',
   'answer-refused': 'What the sign-in provider sent could not be trusted, so nobody was signed in.',
   'not-fresh': 'The sign-in provider did not ask again who you are. Sign out there, then begin again.',

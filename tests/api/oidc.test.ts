@@ -178,6 +178,22 @@ describe('with a real provider', () => {
     );
   });
 
+  it('no other site begins a sign-in, which the provider might let through unasked', async () => {
+    const ask = async (headers: Record<string, string>) =>
+      await fetch(`${publicUrl()}/auth/providers/company/start`, { redirect: 'manual', headers });
+    for (const site of ['cross-site', 'same-site', 'same-origin, cross-site', 'none, none', 'NONE', '']) {
+      const refused = await ask({ 'sec-fetch-site': site });
+      assert.equal(refused.status, 302, site);
+      assert.equal(refused.headers.get('location'), '/login?error=foreign-start', site);
+      assert.deepEqual(refused.headers.getSetCookie(), [], 'no round has begun');
+    }
+    for (const headers of [{ 'sec-fetch-site': 'same-origin' }, { 'sec-fetch-site': 'none' }, {}]) {
+      const started = await ask(headers as Record<string, string>);
+      assert(started.headers.get('location')?.startsWith(real.issuer), JSON.stringify(headers));
+      assert.equal(started.headers.getSetCookie().length, 1);
+    }
+  });
+
   it('the cookies are closed to scripts and to other sites', async () => {
     real.people.set('p-1', developer);
     const visit = new BrowserVisit();

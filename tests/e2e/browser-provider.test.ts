@@ -81,6 +81,12 @@ describe('a browser at a provider', { skip: withoutChromium }, () => {
       await page.click('a');
       assert.equal((await crossed).status(), 401);
       assert.equal((await page.goto(own + next))?.status(), 200, 'though it still is');
+      await page.goto(`${provider.issuer}/interaction/none`);
+      await page.setContent(`<a href="${own}/auth/providers/company/start">go</a>`);
+      await Promise.all([page.waitForURL(`${own}/login?error=foreign-start`), page.click('a')]);
+      await page.getByRole('alert').getByText('Another site began this sign-in').waitFor();
+      await page.getByRole('link', { name: /^Continue with/ }).click();
+      await page.waitForURL(`${own}/account`);
     }));
 
   it('that the provider does not sign in is told so, and is not signed in', () =>

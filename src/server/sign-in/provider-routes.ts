@@ -47,6 +47,8 @@ function startRoute(app: App, context: ServerContext): void {
       response: { 302: empty('To the provider, or to the sign-in page with an error'), ...problemResponses },
     },
     handler: async (request, reply) => {
+      if (!startsHere(request.headers['sec-fetch-site']))
+        return go(reply, 302, signInErrorPath('foreign-start'));
       const { next = '/', fresh } = request.query;
       const how = { next, fresh: fresh !== undefined };
       const started = await providers.start(askedOf(request, context), request.params.provider, how);
@@ -55,6 +57,14 @@ function startRoute(app: App, context: ServerContext): void {
       return go(reply, 302, started.location);
     },
   });
+}
+
+/**
+ * Nobody is signed in unasked: a provider that knows the person may let a browser through without a word, so only a page
+ * of this server starts it, or an address that somebody typed. Clients that are no browsers say nothing of it.
+ */
+function startsHere(site: string | string[] | undefined): boolean {
+  return site === undefined || site === 'same-origin' || site === 'none';
 }
 
 function callbackRoute(app: App, context: ServerContext): void {
