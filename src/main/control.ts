@@ -20,6 +20,7 @@ import { readPages } from '../server/pages.ts';
 import { openServer } from '../server/server.ts';
 import { openTlsSource, type TlsPair, type TlsSource } from '../server/tls.ts';
 import { openSqliteStore } from '../store/sqlite/open.ts';
+import type { Store } from '../store/store.ts';
 import { endOnSignals, readConfiguration, reportFatal, reportReady } from './child.ts';
 import { openFeatureFlags } from './feature-flags.ts';
 import { withFreePort } from './free-port.ts';
@@ -87,7 +88,16 @@ async function main(): Promise<void> {
     await kept.close();
   };
   logger.info({ address: server.address }, 'control is ready');
-  reportReady({ address: server.address, machinesAddress: server.machinesAddress });
+  reportReady({
+    address: server.address,
+    machinesAddress: server.machinesAddress,
+    awaitsAdmin: await awaitsAdmin(kept.store, settings),
+  });
+}
+
+/** Whether people may be administrators here, and none is yet. */
+async function awaitsAdmin(store: Store, { localSignIn }: Settings): Promise<boolean> {
+  return localSignIn === 'yes' && (await store.identity.users.countByRole('admin')) === 0;
 }
 
 /** What lasts, the record and the store, and what is kept in memory of it and follows its changes. */

@@ -387,6 +387,9 @@ async function accepted(home: Home, url: string, token: string): Promise<boolean
     );
 }
 
+const firstAdminStep =
+  '  ./bin/sealwright users invite --local --role admin   # a link for the first administrator';
+
 function announce(home: Home, facts: Facts, tookMs: number, withBootstrapToken: boolean): void {
   const { heldBy, mode } = facts.runner as { heldBy: Record<string, string>; mode: string };
   const machines = facts.control.machinesAddress;
@@ -400,11 +403,14 @@ function announce(home: Home, facts: Facts, tookMs: number, withBootstrapToken: 
       `  data       ${home.path}`,
       `  sandboxes  ${mode === 'root' ? 'each session is a user of its own' : 'as this user'}; limits: ${limits}`,
       ...(withBootstrapToken
-        ? [`  bootstrap  the token is in ${home.bootstrapToken}; it ends with the first admin token`]
+        ? [
+            `  bootstrap  the token is in ${home.bootstrapToken}; it ends with the first administrator or admin token`,
+          ]
         : []),
       '',
       'Next, in another terminal:',
       '  ./bin/sealwright run --repo . -- git log --oneline -5',
+      ...(facts.control.awaitsAdmin === true ? [firstAdminStep] : []),
       '',
       'Ctrl-C stops it.',
     ].join('\n'),
