@@ -5,12 +5,14 @@ import { devicePage } from './device.ts';
 import { element } from './elements.ts';
 import { invitationPage } from './invitation.ts';
 import { loginPage } from './login.ts';
+import { resetPage } from './reset.ts';
 import { show, textOf } from './screen.ts';
 
 const pages: Readonly<Record<string, () => Promise<void>>> = {
   '/': async () => location.replace('/account'),
   '/login': loginPage,
   '/invitation': invitationPage,
+  '/reset': resetPage,
   '/authorize': authorizePage,
   '/device': devicePage,
   '/account': accountPage,
@@ -22,7 +24,7 @@ async function open(): Promise<void> {
   try {
     await pages[pathname]?.();
   } catch (error) {
-    const isPublic = pathname === '/login' || pathname === '/invitation';
+    const isPublic = ['/login', '/invitation', '/reset'].includes(pathname);
     if (isSignedOut(error) && !isPublic)
       location.replace(`/login?${new URLSearchParams({ next: pathname + search + hash })}`);
     else

@@ -1,3 +1,4 @@
+import { call } from './api.ts';
 import { type Child, element } from './elements.ts';
 
 /** Shows what stands on the page now, and moves the keyboard to where it goes on. */
@@ -6,8 +7,20 @@ export function show(title: string, ...children: readonly Child[]): void {
   const heading = element('h1', { tabindex: '-1' }, title);
   const card = element('section', { class: 'card' }, heading, ...children);
   document.querySelector('#page')!.replaceChildren(card);
-  const first = card.querySelector<HTMLElement>('[autofocus], input:not([type=hidden])');
+  const first = card.querySelector<HTMLElement>('[autofocus], input:not([type=hidden], [readonly])');
   (first ?? heading).focus();
+}
+
+/** The way out, on every page that is for somebody who signed in. */
+export function offerSignOut(): void {
+  const top = document.querySelector('.top')!;
+  if (top.querySelector('button') !== null) return;
+  const said = notice();
+  const leave = actButton('Sign out', said, async () => {
+    await call('POST', '/auth/sign-out');
+    location.replace('/login');
+  });
+  top.append(said.box, leave);
 }
 
 export type Notice = { readonly box: HTMLElement; say(text: string): void; clear(): void };

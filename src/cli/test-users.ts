@@ -27,6 +27,10 @@ export function fakeUsers(calls: string[]): Api['users'] {
     disable: async (name) => said(name, 'disable', { phase: 'disabled' }),
     enable: async (name) => said(name, 'enable'),
     resetMfa: async (name) => said(name, 'reset-mfa'),
+    resetPassword: async (name, request = {}) => {
+      said(name, `reset-password ${JSON.stringify(request)}`);
+      return { user: name, link: 'http://localhost:7717/reset#swp_secret', expiresAt: at };
+    },
     signOut: async (name) => {
       said(name, 'sign-out');
       return { ended: 2 };

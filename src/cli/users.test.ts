@@ -45,6 +45,14 @@ describe('sealwright users', () => {
     assert.equal((await sealwright('users', 'invite', 'ada')).status, 2, 'the role is not guessed');
   });
 
+  it('reset-password prints the link alone on standard output', async () => {
+    const { out, err } = await sealwright('users', 'reset-password', 'ada', '--expires', '2h');
+    assert.equal(out, 'http://localhost:7717/reset#swp_secret\n');
+    assert.doesNotMatch(err, /swp_/);
+    assert.equal(server.calls[0], 'users.reset-password {"expiresInSeconds":7200} ada');
+    assert.equal((await sealwright('users', 'reset-password')).status, 2);
+  });
+
   it('update changes what is named, and nothing is a mistake', async () => {
     await sealwright(
       ...['users', 'update', 'ada', '--role', 'operator', '--eligible', 'none', '--email', ''],

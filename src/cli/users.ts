@@ -28,6 +28,7 @@ export function defineUsers(program: Command, context: Context): void {
   defineInvite(users, context);
   defineUpdate(users, context);
   defineActs(users, context);
+  defineResetPassword(users, context);
   defineUserIdentities(users, context);
 }
 
@@ -209,4 +210,25 @@ function defineActs(users: Command, context: Context): void {
       const { ticket } = await asOwner(context, flags, (api) => api.users.ticket(name));
       await print(context.environment, `${ticket}\n`);
     });
+}
+
+function defineResetPassword(users: Command, context: Context): void {
+  withFormat(
+    users
+      .command('reset-password')
+      .description(
+        'Prints a link by which a user chooses another password, once, on standard output. It ends the one before;\n' +
+          'second factors stay, and are asked for.',
+      )
+      .argument('<name>')
+      .option('--expires <duration>', 'how long the link works: at most 24h (default: 1h)'),
+  ).action(async (name: string, flags: Format & { expires?: string }) => {
+    const { expires } = flags;
+    const request = expires === undefined ? {} : { expiresInSeconds: parseDuration(expires, '--expires') };
+    const made = await asOwner(context, flags, (api) => api.users.resetPassword(name, request));
+    const format = listFormat(flags);
+    const { environment } = context;
+    await print(environment, format === 'table' ? `${escapeLine(made.link)}\n` : renderObject(made, format));
+    await note(environment, `the link works once, until ${made.expiresAt}; it is not shown again`);
+  });
 }

@@ -2,7 +2,9 @@ import type { LinkedIdentityView, LinkIdentity } from '../contract/identity-sche
 import type {
   CreatedInvitation,
   CreateInvitation,
+  CreatePasswordReset,
   InvitationView,
+  PasswordResetView,
   TicketView,
   UpdateUser,
   UserView,
@@ -19,6 +21,8 @@ export type UserCalls = {
   disable(name: string): Promise<UserView>;
   enable(name: string): Promise<UserView>;
   resetMfa(name: string): Promise<UserView>;
+  /** The link by which the user chooses another password. */
+  resetPassword(name: string, request?: CreatePasswordReset): Promise<PasswordResetView>;
   signOut(name: string): Promise<{ readonly ended: number }>;
   remove(name: string): Promise<void>;
   ticket(name: string): Promise<TicketView>;
@@ -44,6 +48,8 @@ export function userCalls(connection: Connection): UserCalls {
     disable: async (name) => connection.json('POST', `${of(name)}/disable`),
     enable: async (name) => connection.json('POST', `${of(name)}/enable`),
     resetMfa: async (name) => connection.json('POST', `${of(name)}/reset-mfa`),
+    resetPassword: async (name, request = {}) =>
+      connection.json('POST', `${of(name)}/password-resets`, { body: request }),
     signOut: async (name) => connection.json('POST', `${of(name)}/sign-out`),
     remove: async (name) => connection.empty('DELETE', of(name)),
     ticket: async (name) => connection.json('POST', `${of(name)}/tickets`),

@@ -15,6 +15,9 @@ export const oauthPaths = {
 /** The command line, which can keep no secret: a public client (RFC 6749 §2.1). */
 export const commandLineClient = 'sealwright-cli';
 
+/** How long a program of a person stays signed in with refresh tokens: at most, and without use. */
+export const programLife = { days: 30, idleDays: 7 } as const;
+
 export const grantTypes = {
   authorizationCode: 'authorization_code',
   refreshToken: 'refresh_token',

@@ -93,6 +93,10 @@ export const acceptInvitation = z.strictObject({
   password,
 });
 
+export const lookAtPasswordReset = z.strictObject({ reset: secret });
+export const passwordResetSeen = z.object({ name: z.string(), expiresAt: time });
+export const acceptPasswordReset = z.strictObject({ reset: secret, password });
+
 /** A person who is signed in proves again who it is: with a passkey, or the password and what else is enrolled. */
 export const stepUp = z.union([
   z.strictObject({ password, code: oneTimeCode.optional() }),
@@ -140,6 +144,8 @@ export type NewPasskeyAnswer = z.infer<typeof newPasskeyAnswer>;
 export type PasskeyOptions = z.infer<typeof passkeyOptions>;
 export type AcceptInvitation = z.infer<typeof acceptInvitation>;
 export type InvitationSeen = z.infer<typeof invitationSeen>;
+export type AcceptPasswordReset = z.infer<typeof acceptPasswordReset>;
+export type PasswordResetSeen = z.infer<typeof passwordResetSeen>;
 export type StepUp = z.infer<typeof stepUp>;
 export type SignInAnswer = z.infer<typeof signInAnswer>;
 export type SignInMethods = z.infer<typeof signInMethods>;

@@ -7,6 +7,8 @@ import { userName } from './sign-in-schemas.ts';
 export const invitationId = id('invitation', 'inv_01kamcq5r8v0x4m2e7hj9n3tzb');
 export const invitationLimits = { secondsMax: 14 * 24 * 3600, secondsDefault: 3 * 24 * 3600 } as const;
 
+export const passwordResetLimits = { secondsMax: 24 * 3600, secondsDefault: 3600 } as const;
+
 const roleName = z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, 'is not the name of a role');
 const teamName = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'is not the name of a team');
 const email = z.email().max(254);
@@ -68,9 +70,18 @@ export const ticket = z.object({
   expiresAt: time,
 });
 
+export const createPasswordReset = z.strictObject({
+  expiresInSeconds: z.int().min(60).max(passwordResetLimits.secondsMax).optional(),
+});
+
+/** The link is shown this once; it works once, and a newer one ends it. */
+export const passwordReset = z.object({ user: z.string(), link: z.string(), expiresAt: time });
+
 export type UserView = z.infer<typeof user>;
 export type UpdateUser = z.infer<typeof updateUser>;
 export type CreateInvitation = z.infer<typeof createInvitation>;
 export type InvitationView = z.infer<typeof invitation>;
 export type CreatedInvitation = z.infer<typeof createdInvitation>;
+export type CreatePasswordReset = z.infer<typeof createPasswordReset>;
+export type PasswordResetView = z.infer<typeof passwordReset>;
 export type TicketView = z.infer<typeof ticket>;

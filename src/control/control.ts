@@ -33,6 +33,7 @@ import type { InvitationUseCases } from './identity/invitations.ts';
 import type { KeyUseCases } from './identity/keys.ts';
 import type { OAuth } from './identity/oauth.ts';
 import type { OwnTokens } from './identity/own-tokens.ts';
+import type { PasswordResetUseCases } from './identity/password-resets.ts';
 import type { ProviderSignInUseCases } from './identity/provider-sign-ins.ts';
 import type { RoleUseCases } from './identity/roles.ts';
 import type { SignInUseCases } from './identity/sign-in.ts';
@@ -230,6 +231,7 @@ export type Control = {
   readonly users: UserUseCases;
   readonly userIdentities: UserIdentityUseCases;
   readonly invitations: InvitationUseCases;
+  readonly passwordResets: PasswordResetUseCases;
   readonly roles: RoleUseCases;
   readonly teams: TeamUseCases;
   readonly accessPolicies: AccessPolicyUseCases;

@@ -75,6 +75,12 @@ describe('a password', () => {
   });
 });
 
+const place = {
+  publicUrl: 'https://control-plane.acme.io:8443',
+  words: ['Rocket', 'seal', 'straßenbahn'],
+};
+const problemOf = (text: string) => passwordProblem(text, ada, place);
+
 describe('the rules of passwords', () => {
   it('take any Unicode of 8 to 128 characters, whatever it is made of', () => {
     for (const good of [
@@ -84,31 +90,46 @@ describe('the rules of passwords', () => {
       '🦀🐢🐇🦊🐻🐼🐨🐯',
       'x y z '.repeat(20),
     ])
-      assert.equal(passwordProblem(good, ada), null, good);
+      assert.equal(problemOf(good), null, good);
   });
 
   it('refuse too few and too many characters, counted as people count them', () => {
     for (const short of ['', 'seven77', '🦀🐢🐇🦊🐻🐼🐨', 'e\u0301'.repeat(7)])
-      assert.match(passwordProblem(short, ada) ?? '', /shorter than 8/);
-    assert.match(passwordProblem('xyz'.repeat(43), ada) ?? '', /longer than 128/);
+      assert.match(problemOf(short) ?? '', /shorter than 8/);
+    assert.match(problemOf('xyz'.repeat(43)) ?? '', /longer than 128/);
   });
 
   it('refuse NUL and what is no Unicode', () => {
-    for (const bad of ['correct\0horse', 'correct \ud800 horse'])
-      assert.match(passwordProblem(bad, ada) ?? '', /NUL/);
+    for (const bad of ['correct\0horse', 'correct \ud800 horse']) assert.match(problemOf(bad) ?? '', /NUL/);
   });
 
   it('refuse what attackers try first, in any case and width, and the same letter over and over', () => {
     for (const common of ['password', 'PassWord', 'ｐａｓｓｗｏｒｄ', '12345678', 'qwertyuiop', 'iloveyou'])
-      assert.match(passwordProblem(common, ada) ?? '', /attackers try/, common);
-    assert.match(passwordProblem('zzzzzzzzzzzz', ada) ?? '', /repeats/);
-    assert.equal(passwordProblem('password of the crab', ada), null);
+      assert.match(problemOf(common) ?? '', /attackers try/, common);
+    assert.match(problemOf('zzzzzzzzzzzz') ?? '', /repeats/);
+    assert.equal(problemOf('password of the crab'), null);
   });
 
   it('refuse what everybody knows of the owner', () => {
     for (const own of ['my lovelace 1815', 'COUNTESS!!', 'countess@example.org'])
-      assert.match(passwordProblem(own, ada) ?? '', /your name/, own);
-    assert.equal(passwordProblem('canada is cold', ada), null, 'a name of three letters is in many words');
+      assert.match(problemOf(own) ?? '', /your name/, own);
+    assert.equal(problemOf('canada is cold'), null, 'a name of three letters is in many words');
+  });
+
+  it('refuse what is made of words of the product, its address and the company alone', () => {
+    for (const word of [
+      'sealwright',
+      'SealWright2026!',
+      'Ｓｅａｌｗｒｉｇｈｔ',
+      '123-seal-42acme',
+      'acme rocket 7',
+      'Rocket.Acme.Sealwright',
+      'control-plane 1',
+      '!!Straßenbahn!!',
+    ])
+      assert.match(problemOf(word) ?? '', /words of the product or of your company/, word);
+    for (const good of ['my sealwright is old', 'acmeteam 2026', 'rocketry is fun', '2026-10-12 19:30'])
+      assert.equal(problemOf(good), null, good);
   });
 
   it('know the whole list that the package has', () => {

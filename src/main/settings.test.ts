@@ -66,6 +66,21 @@ test('networks of github are canonical, each once', () => {
   assert.deepEqual(readSettings(none).githubEgressCidrs, []);
 });
 
+test('words that passwords must not be made of are words, each once', () => {
+  const read = (value: string) =>
+    readSettings({ ...none, environment: { SEALWRIGHT_PASSWORD_WORDS: value } }).passwordWords;
+  assert.deepEqual(read('Acme, rocket science,Acme'), ['Acme', 'rocket science']);
+  assert.deepEqual(readSettings(none).passwordWords, []);
+  for (const bad of [
+    'a',
+    '1234',
+    'ok,!!',
+    'x'.repeat(65),
+    Array.from({ length: 257 }, (_, i) => `w${i}`).join(),
+  ])
+    assert.throws(() => read(bad), refusing(/SEALWRIGHT_PASSWORD_WORDS: .* is not .*words/));
+});
+
 test('a bad bootstrap token is not shown', () => {
   assert.throws(
     () => readSettings({ ...none, environment: { CP_BOOTSTRAP_TOKEN: 'hunter2' } }),

@@ -58,6 +58,7 @@ const clientNetworks = (about: string): Setting<readonly string[]> => ({
 export type Listen = { readonly host: string; readonly port: number };
 
 const audiencesMax = 16;
+const passwordWordsMax = 256;
 
 /** More would not leave a run room for rules of its own. */
 const networksMax = 256;
@@ -131,6 +132,13 @@ export const settingTable = {
     'yes',
     'Whether passwords and passkeys of this server are taken; with no, people sign in through a provider alone, and the machine’s own socket still administers.',
   ),
+  passwordWords: {
+    fallback: [] as readonly string[],
+    shape: `a comma-separated list of at most ${passwordWordsMax} words of 2 to 64 characters with a letter, such as acme,rocket`,
+    about:
+      'Names and words of the company: no password is one of them, or several, with nothing but digits and punctuation around.',
+    read: readWords,
+  } satisfies Setting<readonly string[]>,
   mfaRoles: {
     fallback: ['admin', 'operator'] as readonly string[],
     shape: 'a comma-separated list of roles, or none',
@@ -331,6 +339,15 @@ function readRoles(text: string): readonly string[] | null {
   if (text.trim() === 'none') return [];
   const items = text.split(',').map((item) => item.trim());
   return items.every((item) => /^[a-z][a-z0-9-]{0,62}$/.test(item)) ? [...new Set(items)] : null;
+}
+
+function readWords(text: string): readonly string[] | null {
+  const items = text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+  const fits = items.every((item) => /^[^\p{C}]{2,64}$/u.test(item) && /\p{L}/u.test(item));
+  return fits && items.length <= passwordWordsMax ? [...new Set(items)] : null;
 }
 
 function readResolvers(text: string): readonly string[] | null {

@@ -1,9 +1,11 @@
 import { type ClientNetworks, clientNetworksOf, mayActFrom } from '../access/client-networks.ts';
+import { programLife } from '../contract/oauth.ts';
 import type { SignInConfig } from '../control/identity/sign-in-parts.ts';
 import type { SignInLives } from '../identity/sign-ins.ts';
 import type { Settings } from './settings.ts';
 
 const hourMs = 3600 * 1000;
+const dayMs = 24 * hourMs;
 
 /** How people sign in here. */
 export function signInConfig(settings: Settings, publicUrl: string): SignInConfig {
@@ -11,6 +13,7 @@ export function signInConfig(settings: Settings, publicUrl: string): SignInConfi
   return {
     publicUrl,
     localSignIn: settings.localSignIn === 'yes',
+    passwordWords: settings.passwordWords,
     mfaRoles: settings.mfaRoles,
     mayComeFrom: (role, address) => mayActFrom(networks, 'sign-in', role, address),
   };
@@ -26,8 +29,8 @@ export function signInLives(settings: Settings): SignInLives {
   return {
     browserIdleMs: settings.sessionIdleMinutes * 60_000,
     browserMs: settings.sessionHours * hourMs,
-    programIdleMs: 7 * 24 * hourMs,
-    programMs: 30 * 24 * hourMs,
+    programIdleMs: programLife.idleDays * dayMs,
+    programMs: programLife.days * dayMs,
   };
 }
 

@@ -69,6 +69,7 @@ export const actions = {
   'user.read': { needs: 'identity:read', on: 'user' },
   'user.update': { needs: 'identity:write', on: 'user', stepUp: true },
   'user.reset-mfa': { needs: 'identity:write', on: 'user', stepUp: true },
+  'user.reset-password': { needs: 'identity:write', on: 'user', stepUp: true },
   'user.sign-out': { needs: 'identity:write', on: 'user' },
   'user.disable': { needs: 'identity:write', on: 'user' },
   'user.remove': { needs: 'identity:write', on: 'user', stepUp: true },

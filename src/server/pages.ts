@@ -32,7 +32,15 @@ const contentPolicy = [
 ].join('; ');
 
 /** The paths that are pages. */
-export const pagePaths = ['/', '/login', '/invitation', '/authorize', '/device', '/account'] as const;
+export const pagePaths = [
+  '/',
+  '/login',
+  '/invitation',
+  '/reset',
+  '/authorize',
+  '/device',
+  '/account',
+] as const;
 
 /** Reads what the build made; everything is in memory afterwards, whatever becomes of the folder. */
 export function readPages(folder: string): Pages {

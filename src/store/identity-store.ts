@@ -267,7 +267,7 @@ export type SignInStore = {
 
 /**
  * What works once within a short time: authorization codes, device codes, tickets, challenges, the middle of a
- * sign-in, states of a round to a provider. `hash` is of the secret, or the plain name where it is none.
+ * sign-in, links to a new password, states of a round to a provider. `hash` is of the secret, or the plain name where it is none.
  */
 export type OneTimeKind =
   | 'authorization-code'
@@ -276,6 +276,8 @@ export type OneTimeKind =
   | 'ticket'
   | 'challenge'
   | 'pending-sign-in'
+  | 'password-reset'
+  | 'password-reset-newest'
   | 'provider-state'
   | 'assertion-id';
 

@@ -77,6 +77,7 @@ const samples: Readonly<Record<string, Sample>> = {
   updateUser: { body: { displayName: 'Made' }, headers: ifMatch },
   linkUserIdentity: { body: { provider: 'none', subject: '1' }, taken: [400, 404] },
   unlinkUserIdentity: { params: { provider: 'none', subject: '1' }, taken: [400] },
+  makePasswordReset: { body: {}, taken: [409, 403] },
   makeTicket: { taken: [409, 403] },
   createInvitation: { body: { role: 'developer' } },
   createUpload: { body: 'bundle' },

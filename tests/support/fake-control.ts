@@ -560,6 +560,7 @@ function elsewhere() {
     users: notFaked<Control['users']>(),
     userIdentities: notFaked<Control['userIdentities']>(),
     invitations: notFaked<Control['invitations']>(),
+    passwordResets: notFaked<Control['passwordResets']>(),
     roles: notFaked<Control['roles']>(),
     teams: notFaked<Control['teams']>(),
     accessPolicies: notFaked<Control['accessPolicies']>(),

@@ -24,6 +24,8 @@ export const openRoutes: readonly string[] = [
   'POST /auth/passkey/options',
   'POST /auth/passkey/verify',
   'POST /auth/password',
+  'POST /auth/password-resets/accept',
+  'POST /auth/password-resets/look',
   'POST /auth/providers/{provider}/backchannel-logout',
   'POST /auth/recovery-code',
   'POST /auth/ticket',

@@ -53,6 +53,7 @@ export const testLives = {
 export const testSignIn: SignInConfig = {
   publicUrl: 'http://localhost:7717',
   localSignIn: true,
+  passwordWords: [],
   mfaRoles: ['admin', 'operator'],
   mayComeFrom: () => true,
 };

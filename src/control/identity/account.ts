@@ -9,7 +9,6 @@ import type {
 } from '../../contract/account-schemas.ts';
 import { absent, Fault } from '../../contract/faults.ts';
 import type { PasskeyOptions, TotpEnrollmentView } from '../../contract/sign-in-schemas.ts';
-import { passwordProblem } from '../../identity/password-rules.ts';
 import type { ActionName } from '../../model/actions.ts';
 import type { SignInId } from '../../model/ids.ts';
 import type { UserRecord } from '../../store/identity-store.ts';
@@ -26,7 +25,8 @@ import {
   requirePasskeys,
 } from './authenticators.ts';
 import { demandsMfa, factorsOf } from './completion.ts';
-import { registrationAnswer, unfitPassword } from './sign-in.ts';
+import { refuseUnfit } from './password-choice.ts';
+import { registrationAnswer } from './sign-in.ts';
 import type { SignInParts } from './sign-in-parts.ts';
 import { notedLockout, refusedSignIn, refuseLocal } from './sign-in-refusals.ts';
 import { ownSignIn } from './step-up.ts';
@@ -164,8 +164,7 @@ async function changePassword(
   const act = ownAct(caller, 'account.password');
   await gate.read(caller, act);
   const user = await ownUser(parts, caller);
-  const problem = passwordProblem(password, user);
-  if (problem !== null) throw unfitPassword(problem);
+  refuseUnfit(parts, password, user);
   const { request } = caller;
   const kept = async () => {
     await lockout.begin(user.name, request.address, notedLockout(parts, request, user.name));

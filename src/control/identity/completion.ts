@@ -2,8 +2,9 @@ import { Fault } from '../../contract/faults.ts';
 import type { SignInAnswer, secondFactors } from '../../contract/sign-in-schemas.ts';
 import type { Proof } from '../../identity/sign-ins.ts';
 import type { UserRecord } from '../../store/identity-store.ts';
-import { openPending } from './pending-sign-ins.ts';
+import { openPending, passwordMark } from './pending-sign-ins.ts';
 import type { Asked, SignInConfig, SignInParts, SignInResult } from './sign-in-parts.ts';
+import { refusedSignIn } from './sign-in-refusals.ts';
 
 /** What was proved, by RFC 8176 names; `mfa` where by more than one factor. Now, unless `at` says when. */
 export type Proved = Omit<Proof, 'at'> & { readonly at?: number };
@@ -51,7 +52,7 @@ export function demandsMfa(
 }
 
 /** Roles may be kept to client networks; whoever is elsewhere is told so only after the proof. */
-function refuseElsewhere(
+export function refuseElsewhere(
   { signInConfig, gate }: Pick<SignInParts, 'signInConfig' | 'gate'>,
   asked: Asked,
   { name, role }: UserRecord,
@@ -79,7 +80,8 @@ async function pend(
   next: 'second-factor' | 'enroll',
   factors: SecondFactor[],
 ): Promise<SignInResult> {
-  const pending = { user: user.name, next, methods, provider, providerSession };
+  const password = methods.includes('pwd') ? passwordMark(user) : null;
+  const pending = { user: user.name, next, methods, provider, providerSession, password };
   const { continuation, expiresAt } = await openPending(parts, pending);
   parts.gate.note({
     action: 'sign-in.pending',
@@ -92,6 +94,15 @@ async function pend(
   });
   const until = new Date(expiresAt).toISOString();
   return { answer: { state: 'pending', next, factors, continuation, expiresAt: until }, cookie: null };
+}
+
+/**
+ * Whether the password that was proved still is the user's. Asked once the sign-in is there: whoever changes the password
+ * ends what is there afterwards, so between the two nothing gets through.
+ */
+async function keepsPassword({ identity }: SignInParts['store'], user: UserRecord): Promise<boolean> {
+  const now = await identity.users.get(user.name);
+  return now !== null && passwordMark(now) === passwordMark(user);
 }
 
 /** The cookie is handed out only once the sign-in is on the record; else it is ended again. */
@@ -114,6 +125,10 @@ export async function openSignIn(
   const proof = { at: now, ...proved };
   const opened = await signIns.openBrowser({ actor: `user:${user.name}`, proof, address, userAgent });
   const { record, cookie } = opened;
+  if (proved.methods.includes('pwd') && !(await keepsPassword(store, user))) {
+    await signIns.end(record.id, 'password changed');
+    throw refusedSignIn({ gate }, asked, { action: 'sign-in.open', reason: 'password', user: user.name });
+  }
   const note = {
     action: 'sign-in.open',
     actor: { id: record.actor },

@@ -6,7 +6,6 @@ import {
   type InvitationView,
   invitationLimits,
 } from '../../contract/user-schemas.ts';
-import { passwordProblem } from '../../identity/password-rules.ts';
 import { secretForm, secretHash } from '../../identity/token-secret.ts';
 import { bootstrapActor } from '../../identity/tokens.ts';
 import { actorName } from '../../model/actor.ts';
@@ -18,8 +17,8 @@ import { storePage, viewPage } from '../paging.ts';
 import { invitationView, timeText } from './account-views.ts';
 import { completeSignIn } from './completion.ts';
 import { standsForSomething } from './names.ts';
+import { refuseUnfit } from './password-choice.ts';
 import { knownRoles, refuseAbove, refuseEgressBound } from './rank.ts';
-import { unfitPassword } from './sign-in.ts';
 import type { Asked, SignInParts, SignInResult } from './sign-in-parts.ts';
 import { refusedSignIn, refuseLocal } from './sign-in-refusals.ts';
 
@@ -120,8 +119,7 @@ async function accept(parts: SignInParts, asked: Asked, given: AcceptInvitation)
   const name = await chosenName(parts, invitation, given.name);
   const { displayName = null, password } = given;
   const { email, role } = invitation;
-  const problem = passwordProblem(password, { name, displayName, email });
-  if (problem !== null) throw unfitPassword(problem);
+  refuseUnfit(parts, password, { name, displayName, email });
   const passwordHash = await passwords.hash(password, asked.address);
   const event = {
     action,

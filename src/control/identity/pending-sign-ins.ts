@@ -14,11 +14,18 @@ export type PendingSignIn = {
   readonly methods: readonly string[];
   readonly provider: string | null;
   readonly providerSession: string | null;
+  /** The mark of the password that was proved: another one ends what was begun with it. Null where none was. */
+  readonly password: string | null;
   readonly tries: number;
 };
 
 const continuations = secretForm('swc_');
 const kind = 'pending-sign-in';
+
+/** Tells one password of a user from another, where the hash itself is not to be kept. */
+export function passwordMark({ passwordHash }: Pick<UserRecord, 'passwordHash'>): string | null {
+  return passwordHash === null ? null : secretHash(passwordHash);
+}
 
 /** The continuation's text is known to the caller alone; it works until a sign-in comes of it, or too many tries. */
 export async function openPending(
@@ -55,6 +62,7 @@ export async function tryPending(
     if (!(await oneTimes.replace(kind, hash, pending, counted, clock.now()))) continue;
     const user = await users.get(pending.user);
     if (user === null || user.phase !== 'active') throw refused(pending.user);
+    if (pending.password !== null && pending.password !== passwordMark(user)) throw refused(pending.user);
     return { pending, user };
   }
   throw refused(null);

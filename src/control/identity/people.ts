@@ -3,6 +3,7 @@ import type { ChangeFeed } from '../../identity/change-feed.ts';
 import { openLockout } from '../../identity/lockout.ts';
 import { openPasskeys } from '../../identity/passkeys.ts';
 import { openPasswords } from '../../identity/passwords.ts';
+import type { Principals } from '../../identity/principals.ts';
 import type { Provider } from '../../identity/providers/provider.ts';
 import type { Sealing } from '../../identity/sealing.ts';
 import type { SignIns } from '../../identity/sign-ins.ts';
@@ -11,6 +12,7 @@ import type { Control } from '../control.ts';
 import type { Gate } from '../gate.ts';
 import { accountUseCases } from './account.ts';
 import { invitationUseCases } from './invitations.ts';
+import { passwordResetUseCases } from './password-resets.ts';
 import { providerSignInUseCases } from './provider-sign-ins.ts';
 import { signInUseCases } from './sign-in.ts';
 import type { SignInConfig } from './sign-in-parts.ts';
@@ -24,6 +26,7 @@ export type PeopleOptions = {
   readonly clock: Clock;
   readonly signIns: SignIns;
   readonly changes: ChangeFeed;
+  readonly principals: Principals;
   readonly sealing: Sealing;
   readonly flags: TicketParts['flags'];
   readonly signIn: SignInConfig;
@@ -35,7 +38,17 @@ export type PeopleOptions = {
 export function peopleUseCases(
   options: PeopleOptions,
   gate: Gate,
-): Pick<Control, 'signIn' | 'providers' | 'stepUp' | 'account' | 'users' | 'userIdentities' | 'invitations'> {
+): Pick<
+  Control,
+  | 'signIn'
+  | 'providers'
+  | 'stepUp'
+  | 'account'
+  | 'users'
+  | 'userIdentities'
+  | 'invitations'
+  | 'passwordResets'
+> {
   const { store, clock, signIns, changes, sealing, flags, signIn } = options;
   const providerParts = { ...options, gate, signInConfig: signIn };
   const providers = providerSignInUseCases(providerParts);
@@ -64,5 +77,6 @@ export function peopleUseCases(
     users: userUseCases(parts),
     userIdentities: userIdentityUseCases(providerParts),
     invitations: invitationUseCases(parts),
+    passwordResets: passwordResetUseCases({ ...parts, principals: options.principals }),
   };
 }

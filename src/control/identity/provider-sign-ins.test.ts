@@ -72,6 +72,7 @@ describe('signing in at a provider', () => {
     const signInConfig = {
       publicUrl,
       localSignIn: true,
+      passwordWords: [],
       mfaRoles: ['admin', 'operator'],
       mayComeFrom: () => true,
     };

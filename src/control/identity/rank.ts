@@ -1,7 +1,7 @@
 import { Fault } from '../../contract/faults.ts';
 import { type Rights, shippedRole } from '../../identity/principals.ts';
-import { narrowerReach } from '../../model/actor.ts';
-import { type GrantableScope, within } from '../../model/scopes.ts';
+import { narrowerReach, type Reach } from '../../model/actor.ts';
+import { type GrantableScope, type Scope, within } from '../../model/scopes.ts';
 import type { Store } from '../../store/store.ts';
 import type { Caller } from '../control.ts';
 import type { Act, Gate } from '../gate.ts';
@@ -35,13 +35,8 @@ export async function refuseAbove(
   act: Act,
   roles: readonly Rights[],
 ): Promise<void> {
-  const { actor } = caller;
-  const above = roles.find(
-    ({ scopes, reach }) =>
-      !within(actor.scopes, scopes as ReadonlySet<GrantableScope>) ||
-      narrowerReach(reach, actor.reach) !== reach,
-  );
-  if (above === undefined) return;
+  const above = firstAbove(caller.actor, roles);
+  if (above === null) return;
   throw await gate.refuse(caller, act, {
     rule: 'role:above',
     detail: `The role ${above.role} holds more than you do, so it is not yours to give or to change.`,
@@ -61,7 +56,17 @@ export async function refuseEgressBound(gate: Gate, caller: Caller, act: Act): P
   });
 }
 
-/** The same of a user as it is: its role, and those that it may be elevated to. A role that is gone gives nothing. */
+/** The first of the roles that holds more than that, or null. */
+export function firstAbove(
+  held: { readonly scopes: ReadonlySet<Scope>; readonly reach: Reach },
+  roles: readonly Rights[],
+): Rights | null {
+  const isAbove = ({ scopes, reach }: Rights) =>
+    !within(held.scopes, scopes as ReadonlySet<GrantableScope>) || narrowerReach(reach, held.reach) !== reach;
+  return roles.find(isAbove) ?? null;
+}
+
+/** The rights of a user as it is: its role, and those that it may be elevated to. A role that is gone gives nothing. */
 export async function rightsOfUser(
   store: Store,
   user: { readonly role: string; readonly eligibleRoles: readonly string[] },

@@ -15,6 +15,8 @@ export type SignInConfig = {
   readonly publicUrl: string;
   /** Whether names and passwords of this server are taken; where not, people sign in at a provider. */
   readonly localSignIn: boolean;
+  /** Words of the company that no password may be made of, besides those of the product and of `publicUrl`. */
+  readonly passwordWords: readonly string[];
   /** Roles that nobody has, or may be elevated to, without a second factor. */
   readonly mfaRoles: readonly string[];
   /** Whether somebody of this role may sign in from there. */

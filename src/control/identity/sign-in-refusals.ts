@@ -14,6 +14,7 @@ export type RefusalReason =
   | 'passkey-invalid'
   | 'passkey-copied'
   | 'invitation'
+  | 'reset'
   | 'ticket';
 
 export type Refusal = {
@@ -35,6 +36,7 @@ const texts: Readonly<Record<RefusalReason, string>> = {
   'passkey-invalid': 'The passkey is not taken here.',
   'passkey-copied': 'The passkey is not taken here.',
   invitation: 'The invitation is used, expired or revoked. Ask whoever sent it for another.',
+  reset: 'The link is used, expired or replaced by a newer one. Ask your administrator for another.',
   ticket: 'The ticket is used or expired. Get another one.',
 };
 

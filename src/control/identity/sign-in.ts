@@ -1,4 +1,3 @@
-import { Fault } from '../../contract/faults.ts';
 import type {
   NewPasskeyAnswer,
   PasskeyAnswer,
@@ -107,8 +106,9 @@ async function withPassword(
   if (!ok) throw refusedSignIn(parts, asked, refusal('password'));
   if (found.phase !== 'active') throw refusedSignIn(parts, asked, refusal('disabled'));
   await lockout.forgive(name, asked.address);
-  if (upgraded !== null && hash !== null) await users.rehash(found.name, hash, upgraded);
-  return await completeSignIn(parts, asked, found, { ...local, methods: ['pwd'], mfa: false });
+  const isUpgraded = upgraded !== null && hash !== null && (await users.rehash(found.name, hash, upgraded));
+  const proven = { ...found, passwordHash: isUpgraded ? upgraded : hash };
+  return await completeSignIn(parts, asked, proven, { ...local, methods: ['pwd'], mfa: false });
 }
 
 type GivenCode = { readonly continuation: string; readonly code: string };
@@ -247,13 +247,5 @@ async function recordEnrolling(
     rule: 'sign-in:enroll',
     request: asked,
     data: { factor },
-  });
-}
-
-/** A password that nobody should have is refused with the field and the reason. */
-export function unfitPassword(problem: string): Fault {
-  return new Fault('request.invalid', {
-    detail: `In body /password: ${problem}`,
-    extra: { in: 'body', errors: [{ path: '/password', message: problem }] },
   });
 }

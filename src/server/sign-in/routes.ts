@@ -23,6 +23,7 @@ export function signInRoutes(app: App, context: ServerContext): void {
   passwordRoutes(app, context);
   passkeyRoutes(app, context);
   handedRoutes(app, context);
+  passwordResetRoutes(app, context);
   enrollmentRoutes(app, context);
 }
 
@@ -157,6 +158,39 @@ function handedRoutes(app: App, context: ServerContext): void {
     },
     handler: async (request, reply) =>
       answerWith(context, reply, request, await invitations.accept(askedOf(request, context), request.body)),
+  });
+}
+
+/** The link of an administrator for whoever forgot the password. */
+function passwordResetRoutes(app: App, context: ServerContext): void {
+  const { passwordResets } = context.control;
+  app.route({
+    method: 'POST',
+    url: '/auth/password-resets/look',
+    config: open,
+    schema: {
+      ...described('lookAtPasswordReset', 'Whose password a link is for'),
+      body: schemas.lookAtPasswordReset,
+      response: { 200: json('The link', schemas.passwordResetSeen), ...problemResponses },
+    },
+    handler: (request) => passwordResets.look(askedOf(request, context), request.body.reset),
+  });
+  app.route({
+    method: 'POST',
+    url: '/auth/password-resets/accept',
+    config: open,
+    schema: {
+      ...described('acceptPasswordReset', 'Choose another password, once a link, and go on as after it'),
+      body: schemas.acceptPasswordReset,
+      response: answered,
+    },
+    handler: async (request, reply) =>
+      answerWith(
+        context,
+        reply,
+        request,
+        await passwordResets.accept(askedOf(request, context), request.body),
+      ),
   });
 }
 

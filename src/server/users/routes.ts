@@ -75,6 +75,7 @@ export function userRoutes(app: App, context: ServerContext): void {
     },
   });
   actRoutes(app, context);
+  passwordResetRoute(app, context);
 }
 
 function actRoutes(app: App, { control: { users } }: ServerContext): void {
@@ -130,6 +131,24 @@ function actRoutes(app: App, { control: { users } }: ServerContext): void {
     handler: async (request, reply) => {
       reply.code(201);
       return await users.ticket(callerOf(request), request.params.name);
+    },
+  });
+}
+
+function passwordResetRoute(app: App, { control: { passwordResets } }: ServerContext): void {
+  app.route({
+    method: 'POST',
+    url: `${url}/:name/password-resets`,
+    config: { rate: 'admin', action: 'user.reset-password' },
+    schema: {
+      ...described('makePasswordReset', 'A link by which the user chooses another password, once'),
+      params,
+      body: schemas.createPasswordReset,
+      response: { 201: json('The link, shown this once', schemas.passwordReset), ...problemResponses },
+    },
+    handler: async (request, reply) => {
+      reply.code(201);
+      return await passwordResets.create(callerOf(request), request.params.name, request.body);
     },
   });
 }
