@@ -9,7 +9,7 @@ import type { SignInMethods, TotpEnrollmentView } from '../src/contract/sign-in-
 import { call } from './api.ts';
 import { button, element, field, timeText } from './elements.ts';
 import { canUsePasskeys, makePasskey, type PasskeyRequest } from './passkeys.ts';
-import { actButton, form, type Notice, notice, show } from './screen.ts';
+import { actButton, form, type Notice, notice, offerSignOut, show } from './screen.ts';
 import { showRecoveryCodes, totpEnrollment } from './sign-in-steps.ts';
 import { withProof } from './step-up.ts';
 
@@ -28,6 +28,7 @@ export async function accountPage(): Promise<void> {
     call<SignInMethods>('GET', '/auth/methods'),
     call<{ items: SignInView[] }>('GET', `${path}/sign-ins?limit=50`),
   ]);
+  offerSignOut();
   const shown = { account, methods, signIns };
   const sections = [profile(shown), signInSection(shown)];
   if (methods.local) sections.splice(1, 0, passwordSection(shown), factorSection(shown));
@@ -45,7 +46,6 @@ function proved<T>({ account, methods }: Shown, work: () => Promise<T>): Promise
 }
 
 function profile({ account }: Shown): HTMLElement {
-  const said = notice();
   const facts: readonly (readonly [string, string | null])[] = [
     ['Name', account.name],
     ['E-mail', account.email],
@@ -62,11 +62,6 @@ function profile({ account }: Shown): HTMLElement {
         text === null ? [] : [element('dt', {}, term), element('dd', {}, text)],
       ),
     ),
-    said.box,
-    actButton('Sign out', said, async () => {
-      await call('POST', '/auth/sign-out');
-      location.replace('/login');
-    }),
   );
 }
 

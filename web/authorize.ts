@@ -1,6 +1,7 @@
 import { call, Problem } from './api.ts';
+import { programLifeText } from './device.ts';
 import { element } from './elements.ts';
-import { actButton, notice, show } from './screen.ts';
+import { actButton, notice, offerSignOut, show } from './screen.ts';
 
 /**
  * A program on this computer wants to act as the person. Any program can open this page, so nothing is given before
@@ -8,6 +9,7 @@ import { actButton, notice, show } from './screen.ts';
  */
 export async function authorizePage(): Promise<void> {
   const { actor } = await call<{ actor: string }>('GET', '/api/v1/whoami');
+  offerSignOut();
   const query = new URLSearchParams(location.search);
   const scopes = query.get('scope') ?? '';
   const facts: readonly (readonly [string, string])[] = [
@@ -15,6 +17,7 @@ export async function authorizePage(): Promise<void> {
     ['Waits at', hostOf(query.get('redirect_uri') ?? '')],
     ['Will act as', actor],
     ['May do', scopes === '' ? 'all that you may do' : scopes],
+    ['Stays signed in', programLifeText],
   ];
   const said = notice();
   show(

@@ -1,11 +1,13 @@
+import { programLife } from '../src/contract/oauth.ts';
 import type { DeviceView } from '../src/contract/oauth-schemas.ts';
 import { call } from './api.ts';
 import { element, field, timeText } from './elements.ts';
-import { actButton, form, notice, show } from './screen.ts';
+import { actButton, form, notice, offerSignOut, show } from './screen.ts';
 
 /** A person looks at what waits with the code before it is let in: whoever sent the code may not be who they say. */
 export async function devicePage(): Promise<void> {
   await call('GET', '/api/v1/account');
+  offerSignOut();
   const code = field(
     'Code',
     { class: 'code', autocomplete: 'off', autocapitalize: 'characters', maxlength: 16, autofocus: true },
@@ -26,6 +28,9 @@ export async function devicePage(): Promise<void> {
   );
 }
 
+/** How long what is let in lasts. */
+export const programLifeText = `at most ${programLife.days} days, ${programLife.idleDays} without use, or until you end it in your account`;
+
 function confirmDevice(userCode: string, device: DeviceView): void {
   const said = notice();
   const answer = (decision: 'approve' | 'deny') => async () => {
@@ -43,6 +48,7 @@ function confirmDevice(userCode: string, device: DeviceView): void {
     ['Says it is', device.userAgent ?? 'nothing'],
     ['Asked at', timeText(device.askedAt)],
     ['May do', device.scopes === null ? 'all that you may do' : device.scopes.join(', ')],
+    ['Stays signed in', programLifeText],
   ];
   show(
     'Is this your device?',

@@ -31,10 +31,14 @@ async function picture(page: Page, name: string): Promise<void> {
   await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
 }
 
-async function invite(...words: string[]): Promise<string> {
-  const { stdout, status, stderr } = await cli(instance.home, ['users', 'invite', ...words, '--local']);
+async function sealwright(...words: string[]): Promise<string> {
+  const { stdout, status, stderr } = await cli(instance.home, words);
   assert.equal(status, 0, stderr);
-  const link = stdout.toString('utf8').trim();
+  return stdout.toString('utf8').trim();
+}
+
+async function invite(...words: string[]): Promise<string> {
+  const link = await sealwright('users', 'invite', ...words, '--local');
   assert(link.startsWith(`${site}/invitation#swi_`), link);
   return link;
 }
@@ -142,6 +146,100 @@ test('a passkey is made on first sign-in, and signs in without a name', { skip: 
   assert.deepEqual(said, []);
 });
 
+test('whoever forgot the password chooses another by the link of an administrator', {
+  skip: noBrowser,
+}, async (t) => {
+  const browser = await openBrowser(t);
+  const page = await browser.newPage();
+  const said = complaints(page);
+  await page.goto(await invite('hedy', '--role', 'developer'));
+  await page.getByLabel('Password').fill(password);
+  await press(page, 'Create account');
+  await heading(page, 'hedy');
+  const link = await sealwright('users', 'reset-password', 'hedy', '--local');
+  assert(link.startsWith(`${site}/reset#swp_`), link);
+  await page.goto(link);
+  await heading(page, 'Choose a new password');
+  assert.equal(new URL(page.url()).hash, '', 'the secret leaves the address');
+  await picture(page, 'reset');
+  assert.equal(await page.getByLabel('Name').inputValue(), 'hedy');
+  await page.getByLabel('New password').fill('hedy is my name');
+  await press(page, 'Set the password');
+  await page.getByRole('alert').getByText('holds your name').waitFor();
+  await page.getByLabel('New password').fill('another horse entirely');
+  await press(page, 'Set the password');
+  await heading(page, 'hedy');
+  await press(page, 'Sign out');
+  await heading(page, 'Sign in');
+  await page.goto(link);
+  await heading(page, 'This did not work');
+  await page.getByRole('alert').getByText('used, expired or replaced').waitFor();
+  await page.goto(`${site}/login`);
+  await page.getByLabel('Name').fill('hedy');
+  await page.getByLabel('Password').fill('another horse entirely');
+  await page.keyboard.press('Enter');
+  await heading(page, 'hedy');
+  assert.deepEqual(said, []);
+});
+
+test('fields for passwords mask them, take what is pasted, and say to password managers what they are', {
+  skip: noBrowser,
+}, async (t) => {
+  const browser = await openBrowser(t);
+  const page = await browser.newPage();
+  const isPasswordField = async (label: string, autocomplete: string) => {
+    const field = page.getByLabel(label);
+    assert.deepEqual(
+      [await field.getAttribute('type'), await field.getAttribute('autocomplete')],
+      ['password', autocomplete],
+      label,
+    );
+    await field.fill('');
+    await field.focus();
+    await page.keyboard.press('Control+V');
+    assert.equal(await field.inputValue(), 'what was pasted', label);
+  };
+  await page.goto(`${site}/login`);
+  await page.getByLabel('Name').fill('what was pasted');
+  await page.getByLabel('Name').selectText();
+  await page.keyboard.press('Control+C');
+  assert.equal(await page.getByLabel('Name').getAttribute('autocomplete'), 'username');
+  await isPasswordField('Password', 'current-password');
+  await page.goto(await invite('radia', '--role', 'developer'));
+  await isPasswordField('Password', 'new-password');
+  await press(page, 'Create account');
+  await heading(page, 'radia');
+  await page.getByText('Change it').click();
+  await isPasswordField('Current password', 'current-password');
+  await isPasswordField('New password', 'new-password');
+  await page.goto(await sealwright('users', 'reset-password', 'radia', '--local'));
+  await isPasswordField('New password', 'new-password');
+});
+
+test('every page that is for somebody who signed in shows the way out', { skip: noBrowser }, async (t) => {
+  const browser = await openBrowser(t);
+  const page = await browser.newPage();
+  await page.goto(await invite('anita', '--role', 'developer'));
+  await page.getByLabel('Password').fill(password);
+  await press(page, 'Create account');
+  await heading(page, 'anita');
+  const query = new URLSearchParams({
+    ...{ client_id: 'sealwright-cli', redirect_uri: 'http://127.0.0.1:9/callback', response_type: 'code' },
+    ...{ code_challenge: 'x'.repeat(43), code_challenge_method: 'S256' },
+  });
+  for (const path of ['/account', '/device', `/oauth2/authorize?${query}`]) {
+    await page.goto(site + path);
+    await page.getByRole('button', { name: 'Sign out', exact: true }).waitFor();
+  }
+  await heading(page, 'Let this program act as you?');
+  for (const shown of ['sealwright-cli', '127.0.0.1:9', 'user:anita', 'all that you may do', '30 days'])
+    await page.getByText(shown).waitFor();
+  await picture(page, 'authorize');
+  await press(page, 'Sign out');
+  await heading(page, 'Sign in');
+  assert.deepEqual(await browser.cookies(), []);
+});
+
 test('a device is looked at before it is let in', { skip: noBrowser }, async (t) => {
   const browser = await openBrowser(t);
   const page = await browser.newPage();
@@ -160,7 +258,8 @@ test('a device is looked at before it is let in', { skip: noBrowser }, async (t)
   await page.goto(uri!);
   await press(page, 'Look it up');
   await heading(page, 'Is this your device?');
-  await page.getByText('the device of the test').waitFor();
+  for (const shown of ['the device of the test', 'sealwright-cli', 'all that you may do', '30 days'])
+    await page.getByText(shown).waitFor();
   await picture(page, 'device');
   await press(page, 'Sign it in');
   await heading(page, 'The device is signed in');
@@ -172,7 +271,22 @@ test('a device is looked at before it is let in', { skip: noBrowser }, async (t)
       grant_type: 'urn:ietf:params:oauth:grant-type:device_code',
     }),
   });
-  assert.equal(got.status, 200, await got.text());
+  const { refresh_token } = (await got.json()) as Record<string, string>;
+  assert.equal(got.status, 200);
+  const refresh = async () =>
+    await fetch(`${site}/oauth2/token`, {
+      method: 'POST',
+      body: new URLSearchParams({
+        client_id: 'sealwright-cli',
+        grant_type: 'refresh_token',
+        refresh_token: refresh_token!,
+      }),
+    });
+  await page.goto(`${site}/account`);
+  const program = page.getByRole('listitem').filter({ hasText: 'sealwright-cli at' });
+  await program.getByRole('button', { name: 'End' }).click();
+  await program.waitFor({ state: 'detached' });
+  assert.equal((await refresh()).status, 400, 'what was let in is ended on the page');
   assert.deepEqual(said, []);
 });
 
