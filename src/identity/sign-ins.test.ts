@@ -152,6 +152,20 @@ describe("a browser's sign-in", () => {
     }
   });
 
+  it('has one cookie, also where a process missed that it got another', async () => {
+    const one = await open();
+    const two = await open();
+    await addUser(one.store);
+    const { record, cookie } = await one.directory.signIns.openBrowser(browser());
+    assert(await two.directory.identity.ofCookie(cookie));
+    const proved = await one.directory.signIns.prove(record.id, proof());
+    assert(proved?.cookie);
+    await one.store.identity.changes.forgetBefore(Number.MAX_SAFE_INTEGER);
+    await two.directory.changes.look();
+    assert(await two.directory.identity.ofCookie(proved.cookie));
+    assert.equal(await two.directory.identity.ofCookie(cookie), null);
+  });
+
   it('that another process ended is believed no longer than the feed is fresh', async () => {
     const one = await open();
     const two = await open();

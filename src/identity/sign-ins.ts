@@ -129,8 +129,10 @@ class SignInDirectory implements SignIns {
     options.changes.on(({ kind, id }) => {
       if (kind !== 'sign-in' && kind !== 'user' && kind !== 'agent') return;
       this.#generation += 1;
-      if (kind === 'sign-in' && id !== '*') this.#drop(id as SignInId);
-      else this.#kept.clear();
+      if (kind === 'sign-in' && id !== '*') return this.#drop(id as SignInId);
+      this.#kept.clear();
+      // Which ones were missed nobody knows: a cookie may be of a sign-in that has another by now.
+      if (kind === 'sign-in') this.#ofCookie.clear();
     });
   }
 
