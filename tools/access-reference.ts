@@ -70,7 +70,8 @@ for everybody who has it at once. \`teams add TEAM ACTOR…\` makes a team. Thos
 ## Your own policies
 
 Administrators write \`permit\` and \`forbid\` beside what ships, in [Cedar](https://docs.cedarpolicy.com). A forbid wins
-against every permit. \`sealwright access policies put NAME FILE\` puts them in force, in every process, with the answer or
+against every permit. Because a policy can permit anything, only who holds all that the role \`admin\` holds, with a reach of
+\`all\`, changes them: \`identity:write\` alone is not enough. \`sealwright access policies put NAME FILE\` puts them in force, in every process, with the answer or
 within a second; every change is a generation with its author and reason.
 
 \`\`\`cedar

@@ -166,3 +166,29 @@ test('what is stored and cannot be in force stops the start; later the old set s
   assert.deepEqual([rule(), set.health().ok], ['scope:session:write', true]);
   set.close();
 });
+
+test('whoever may change identities and holds less than an administrator permits nobody more by a policy', async () => {
+  const { accessPolicies, audit } = at.control;
+  const helpdesk = callerOf(actorOf('desk', 'all', ['identity:read', 'identity:write']));
+  const near = callerOf(actorOf('near', 'own', roles.admin));
+  const mine = 'permit (principal == Actor::"user:desk", action, resource);';
+  await put(
+    'keeps-out',
+    'forbid (principal == Actor::"user:desk", action == Action::"audit.read", resource);',
+  );
+  for (const caller of [helpdesk, near]) {
+    await assert.rejects(accessPolicies.put(caller, 'mine', { text: mine }, null), withCode('access.denied'));
+    await assert.rejects(accessPolicies.remove(caller, 'keeps-out'), withCode('access.denied'));
+    await assert.rejects(
+      accessPolicies.put(caller, 'keeps-out', { text: mine }, 1),
+      withCode('access.denied'),
+      'nor in place of what keeps it out',
+    );
+    assert((await accessPolicies.list(caller)).length > 0, 'it may read them');
+  }
+  await assert.rejects(audit.list(helpdesk, {}), withCode('access.denied'));
+  await accessPolicies.remove(admin, 'keeps-out');
+  await put('mine', mine);
+  assert((await audit.list(helpdesk, {})).items.length > 0, 'which such a policy would have given');
+  await accessPolicies.remove(local, 'mine');
+});

@@ -12,6 +12,7 @@ import type {
 import { absent, Fault } from '../../contract/faults.ts';
 import { localOwner } from '../../identity/local-owner.ts';
 import type { ActionName } from '../../model/actions.ts';
+import { roles, within } from '../../model/scopes.ts';
 import type { AccessPolicyRecord, AccessPolicyStore } from '../../store/identity-store.ts';
 import type { Caller, Page, PageRequest, Versioned } from '../control.ts';
 import type { Act, Gate } from '../gate.ts';
@@ -93,6 +94,7 @@ async function put(
   const { text, reason = null } = request;
   const asked = policyAct('access-policy.put', name);
   await gate.read(caller, asked);
+  await refuseLesser(gate, caller, asked);
   const checked = access.engine.check(text);
   if ('problems' in checked) throw unfit(checked.problems);
   await refuseUnusable(parts, { name, text });
@@ -111,6 +113,19 @@ async function put(
     if (written.outcome === 'stale') throw staleOf('access policy', 'stale', ifMatch);
     await access.reload();
     return versioned(written.record, text);
+  });
+}
+
+/**
+ * A policy permits whatever it says to whomever it names, and its removal lets in whom it kept out. So whoever may change
+ * identities and holds less than an administrator, or reaches less, changes none: it would be more by its own word.
+ */
+async function refuseLesser(gate: Gate, caller: Caller, act: Act): Promise<void> {
+  const { scopes, reach } = caller.actor;
+  if (reach === 'all' && within(scopes, roles.admin)) return;
+  throw await gate.refuse(caller, act, {
+    rule: 'role:above',
+    detail: 'Policies can permit anything, so only who holds all that the role admin holds changes them.',
   });
 }
 
@@ -159,7 +174,10 @@ async function remove(
   caller: Caller,
   name: string,
 ): Promise<void> {
-  await gate.act(caller, policyAct('access-policy.remove', name), async () => {
+  const act = policyAct('access-policy.remove', name);
+  await gate.read(caller, act);
+  await refuseLesser(gate, caller, act);
+  await gate.act(caller, act, async () => {
     const removal = { name, text: null, author: caller.actor.id, reason: null, createdAt: clock.now() };
     for (;;) {
       const current = await store.get(name);
