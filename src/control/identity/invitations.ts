@@ -21,6 +21,7 @@ import { refuseUnfit } from './password-choice.ts';
 import { knownRoles, refuseAbove, refuseEgressBound } from './rank.ts';
 import type { Asked, SignInParts, SignInResult } from './sign-in-parts.ts';
 import { refusedSignIn, refuseLocal } from './sign-in-refusals.ts';
+import { refuseForeignTeams } from './teams.ts';
 
 /** How people become users: a link that works once, within days at most. */
 export type InvitationUseCases = {
@@ -76,6 +77,7 @@ async function create(
   };
   await gate.read(caller, act);
   await refuseEgressBound(gate, caller, act);
+  await refuseForeignTeams(gate, caller, act, teams);
   await refuseAbove(gate, caller, act, await knownRoles(store, [role]));
   if (name !== null) await refuseTaken(store, name);
   return await gate.act(caller, act, async () => {

@@ -119,3 +119,16 @@ test('taking somebody out of a team works while nothing can be recorded; adding 
   assert.deepEqual((await teams.removeMember(admin, 'green', 'user:bob')).members, []);
   at.auditFails = false;
 });
+
+test('nobody invites somebody into a team that they could not join themselves', async () => {
+  const { invitations } = at.control;
+  const scopes = [...roles.developer, 'identity:read', 'identity:write'] as const;
+  const lead = callerOf({ ...actorOf('lead', 'own', scopes), reach: 'team', teams: new Set(['web']) });
+  const invite = (caller: typeof lead, teams: string[]) =>
+    invitations.create(caller, { role: 'developer', teams });
+  await assert.rejects(invite(lead, ['core']), withCode('access.denied'));
+  await assert.rejects(invite(lead, ['web', 'core']), withCode('access.denied'));
+  assert.deepEqual((await invite(lead, ['web'])).teams, ['web']);
+  const boss = callerOf(actorOf('boss', 'all', roles.admin));
+  assert.deepEqual((await invite(boss, ['core'])).teams, ['core']);
+});

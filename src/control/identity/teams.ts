@@ -80,8 +80,18 @@ async function known(store: TeamStore, name: string): Promise<TeamRecord> {
 /** Whoever does not reach everything could reach more by joining a team: it changes none but those it is in. */
 async function refuseBeyondReach({ gate }: TeamParts, caller: Caller, act: Act, name: string): Promise<void> {
   await gate.read(caller, act);
+  await refuseForeignTeams(gate, caller, act, [name]);
+}
+
+/** The same of teams that somebody is put into, in whatever way. Records the denial and throws. */
+export async function refuseForeignTeams(
+  gate: Gate,
+  caller: Caller,
+  act: Act,
+  names: readonly string[],
+): Promise<void> {
   const { reach, teams } = caller.actor;
-  if (reach === 'all' || teams?.has(name) === true) return;
+  if (reach === 'all' || names.every((name) => teams?.has(name) === true)) return;
   throw await gate.refuse(caller, act, {
     rule: 'reach:all:missing',
     detail: 'Changing a team that you are not in needs a reach of all.',
