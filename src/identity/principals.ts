@@ -118,10 +118,13 @@ class PrincipalDirectory implements Principals {
     return { ...(await this.#rights(user.role)), id, teams: await this.#teams(id), elevated };
   }
 
+  /** A machine stops with its owner, who may know its secrets; another owner sets it going again. */
   async #agent(id: ActorId): Promise<Known> {
-    const agent = await this.#options.store.agents.get(id);
+    const { agents, users } = this.#options.store;
+    const agent = await agents.get(id);
     if (agent === null) return 'unknown';
-    if (agent.phase !== 'active') return 'disabled';
+    const owner = actorKind(agent.owner) === 'user' ? await users.get(actorName(agent.owner)) : null;
+    if (agent.phase !== 'active' || owner?.phase === 'disabled') return 'disabled';
     const { role, scopes, reach } = await this.#rights(agent.role);
     const held = new Set<Scope>([...scopes, ...agent.scopes]);
     const teams = await this.#teams(id);

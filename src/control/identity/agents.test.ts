@@ -155,6 +155,29 @@ describe('an agent', () => {
     await agents.enable(admin, id);
   });
 
+  it('stops with its owner, who may know its secrets, and goes on with another', async () => {
+    await using test = await TestControl.open();
+    const { agents, authenticate, tokens, users } = test.control;
+    await withUser(test, 'ann');
+    await withUser(test, 'eve');
+    const id = await make(test, admin, { owner: 'user:ann', scopes: ['run:read'] });
+    const request = { name: 't', scopes: ['run:read' as const], actor: id };
+    const { token: bearer } = await tokens.create(admin, { request, idempotencyKey: null });
+    const who = async () => (await authenticate({ bearer }, admin.request))?.id ?? null;
+    assert.equal(await who(), id);
+    await users.disable(admin, 'ann');
+    assert.equal(await who(), null);
+    await users.enable(admin, 'ann');
+    assert.equal(await who(), id);
+    await users.remove(admin, 'ann');
+    assert.equal(await who(), null);
+    const { version } = await agents.get(admin, id);
+    await agents.update(admin, id, { owner: 'user:eve' }, version);
+    assert.equal(await who(), null, 'somebody has to say so');
+    await agents.enable(admin, id);
+    assert.equal(await who(), id);
+  });
+
   it('that is disabled or removed is nobody at once, whatever it proves itself with', async () => {
     await using test = await TestControl.open();
     const { agents, authenticate, tokens } = test.control;

@@ -2,7 +2,13 @@ import { absent, Fault } from '../../contract/faults.ts';
 import { apiLimits } from '../../contract/limits.ts';
 import type { TicketView, UpdateUser, UserView } from '../../contract/user-schemas.ts';
 import type { ActionName } from '../../model/actions.ts';
-import type { InvitationRecord, UserChange, UserPhase, UserRecord } from '../../store/identity-store.ts';
+import type {
+  AgentRecord,
+  InvitationRecord,
+  UserChange,
+  UserPhase,
+  UserRecord,
+} from '../../store/identity-store.ts';
 import type { After, Listed } from '../../store/store.ts';
 import type { Caller, Page, PageRequest, Versioned } from '../control.ts';
 import type { Act } from '../gate.ts';
@@ -203,8 +209,24 @@ async function remove(parts: SignInParts, caller: Caller, name: string): Promise
     if (outcome === 'last') throw lastOne(name);
     await signIns.endAllOf(`user:${name}`, 'removed', null);
     await revokeInvitationsOf(parts, name);
+    await disableAgentsOf(parts, name);
     await changes.look();
   });
+}
+
+/** A removed user's machines stop with it, until somebody takes them over and enables them. */
+async function disableAgentsOf({ store }: SignInParts, name: string): Promise<void> {
+  const { agents } = store.identity;
+  for (let after: After | null = null; ; ) {
+    const page: Listed<AgentRecord> = await agents.list(
+      { owner: `user:${name}` },
+      { after, limit: apiLimits.pageMax },
+    );
+    for (const { id, phase } of page.records)
+      if (phase === 'active') await agents.update(id, { phase: 'disabled' }, null);
+    after = page.records.at(-1) ?? null;
+    if (!page.more || after === null) return;
+  }
 }
 
 /** A link that somebody made is worth no more than who made it. */
