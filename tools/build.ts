@@ -32,6 +32,7 @@ const programs = [
   'src/main/gateway.ts',
   'src/main/doctor.ts',
   'src/sandbox/local/namespace-worker.ts',
+  'src/identity/password-worker.ts',
 ];
 const commandLine = 'src/main/cli.ts';
 

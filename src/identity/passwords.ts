@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { hash, parseOptions, verify } from '@node-rs/argon2';
+import { parseOptions } from '@node-rs/argon2';
 import { type HashQueue, openHashQueue } from './hash-queue.ts';
 import { identityLimits } from './limits.ts';
 import { canonicalPassword } from './password-rules.ts';
+import { PasswordThread } from './password-thread.ts';
 
 /**
  * Passwords, hashed with Argon2id (RFC 9106) and kept as PHC strings. Every call waits for its turn in one queue and
@@ -35,8 +36,9 @@ const cost = {
 
 export function openPasswords(queue: HashQueue = openHashQueue()): Passwords {
   const stranger = nobodysHash();
+  const thread = new PasswordThread();
   const hashNow = (text: string) =>
-    hash(text, { ...cost, salt: randomBytes(identityLimits.argon2SaltBytes) });
+    thread.hash(text, { ...cost, salt: randomBytes(identityLimits.argon2SaltBytes) });
   return {
     get waiting() {
       return queue.waiting;
@@ -46,7 +48,7 @@ export function openPasswords(queue: HashQueue = openHashQueue()): Passwords {
       queue.run(address, async () => {
         const text = canonicalPassword(password);
         const found = await kept();
-        const ok = (await verify(found ?? stranger, text)) && found !== null;
+        const ok = (await thread.verify(found ?? stranger, text)) && found !== null;
         return { ok, hash: found, upgraded: ok && isOutdated(found) ? await hashNow(text) : null };
       }),
   };

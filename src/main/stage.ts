@@ -58,7 +58,13 @@ function copyProgram({ dist, modules, node }: Program, target: string): void {
   makeReadable(target);
 }
 
-const stagedPrograms = ['control.js', 'runner.js', 'namespace-worker.js', 'gateway.js'] as const;
+const stagedPrograms = [
+  'control.js',
+  'runner.js',
+  'namespace-worker.js',
+  'password-worker.js',
+  'gateway.js',
+] as const;
 
 /** What people open in a browser. Its document names its parts by their hashes. */
 const pages = 'web';

@@ -53,7 +53,7 @@ export const homes: readonly Home[] = [
   },
   {
     dependency: '@node-rs/argon2',
-    folders: ['src/identity/passwords'],
+    folders: ['src/identity/passwords', 'src/identity/password-worker'],
     why: 'hashes passwords, outside the event loop',
   },
   {
