@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Prepared } from './prepared.ts';
 import { PreparedPool } from './prepared-pool.ts';
 
@@ -37,6 +38,32 @@ describe('starts kept ready', () => {
     }, 2);
     await pool.take();
     await enough.promise;
+    await pool.close();
+  });
+
+  it('are made up for where several of them had grown old', async () => {
+    const isOld = new Set<Prepared>();
+    const made: Prepared[] = [];
+    const untilMade = async (count: number) => {
+      while (made.length < count) await pause(1);
+    };
+    const pool = new PreparedPool(async () => {
+      const prepared = {
+        isUsable: () => !isOld.has(prepared),
+        // Others are prepared and the preparing ends meanwhile.
+        discard: async () => {
+          await untilMade(4);
+          await pause(10);
+        },
+      } as Prepared;
+      made.push(prepared);
+      return prepared;
+    }, 2);
+    await pool.take();
+    await untilMade(3);
+    for (const prepared of made) isOld.add(prepared);
+    assert.equal(await pool.take(), made[3]);
+    await untilMade(6);
     await pool.close();
   });
 });

@@ -17,12 +17,14 @@ export class PreparedPool {
 
   /** Rejects when a start cannot be prepared, with the reason. */
   async take(): Promise<Prepared> {
-    this.#refillIn(localLimits.refillDelayMs);
-    for (let next = this.#ready.shift(); next !== undefined; next = this.#ready.shift()) {
+    for (;;) {
+      // For each one that is gone: the others may have been made up for while an old one was thrown away.
+      this.#refillIn(localLimits.refillDelayMs);
+      const next = this.#ready.shift();
+      if (next === undefined) return await this.#make();
       if (next.isUsable()) return next;
       await next.discard();
     }
-    return await this.#make();
   }
 
   async close(): Promise<void> {
