@@ -75,7 +75,10 @@ function defineCreate(tokens: Command, context: Context): void {
       value,
     ])
     .option('--role <role>', `the scopes of a role: ${Object.keys(roles).join(', ')}`)
-    .option('--actor <actor>', 'whom it stands for, such as user:ada or service:ci (default: you)')
+    .option(
+      '--actor <actor>',
+      'whom it stands for, such as user:ada or service:ci (default: you; by --local user:admin)',
+    )
     .option('--reach <reach>', 'own, team or all: whose sessions and runs it reaches')
     .option('--expires <duration>', 'how long it works, such as 12h or 30d')
     .option('--json', 'print the whole answer as JSON')
