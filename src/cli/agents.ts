@@ -89,6 +89,8 @@ function defineUpdate(agents: Command, context: Context): void {
       .option('--role <role>', `${agentRoles.join(', ')}, or a role of your own`)
       .option('--no-scopes', 'none beyond those of its role'),
   ).action(async (id: string, flags: UpdateFlags) => {
+    if (flags.scopes === false && flags.scope !== undefined)
+      throw new UsageFailure('--scope and --no-scopes do not go together', 'Leave one of them out');
     const change: UpdateAgent = {
       ...rightsOf(flags),
       ...(flags.role === undefined ? {} : { role: flags.role }),

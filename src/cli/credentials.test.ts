@@ -76,6 +76,7 @@ describe('credentials', () => {
     assert.deepEqual(JSON.parse(readFileSync(file(), 'utf8')), { [here]: { kind: 'keyring' } });
     assert.deepEqual(await open(keyring).read(here), signIn);
     assert.equal(await open(null).read(here), null, 'without its keyring there is none');
+    await assert.rejects(open(null).remove(here), CliFailure, 'nor is it called removed');
     await open(keyring).remove(here);
     assert.equal(keyring.secrets.size, 0);
   });

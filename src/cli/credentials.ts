@@ -74,7 +74,14 @@ export function openCredentials(environment: Place, keyring: () => Promise<Keyri
     remove: async (origin) => {
       const { [origin]: entry, ...rest } = await readEntries(path, environment.platform);
       if (entry === undefined) return false;
-      if (entry.kind === 'keyring') await (await ring())?.remove(origin);
+      if (entry.kind === 'keyring') {
+        const keyring = await ring();
+        if (keyring === null)
+          throw new CliFailure('The sign-in is in the keyring, which does not answer.', {
+            hint: 'Unlock it, or unset SEALWRIGHT_CREDENTIALS, and sign out again.',
+          });
+        await keyring.remove(origin);
+      }
       await writeEntries(path, rest);
       return true;
     },

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { ElevationView } from '../contract/access-schemas.ts';
 import { type Context, note, print } from './context.ts';
+import { UsageFailure } from './failure.ts';
 import { askedLimit, collect } from './listing.ts';
 import { parseDuration } from './quantities.ts';
 import { type Column, listFormat, renderList } from './table.ts';
@@ -72,6 +73,8 @@ async function show({ environment }: Context, elevation: ElevationView, json?: b
 async function list(context: Context, flags: ListFlags): Promise<void> {
   const format = listFormat(flags);
   const limit = askedLimit(flags);
+  if (flags.state !== undefined && flags.everybody !== true)
+    throw new UsageFailure('--state goes with --everybody', 'Your own are few: leave --state out');
   const api = await context.connect();
   const items =
     flags.everybody === true

@@ -46,7 +46,10 @@ export async function openLoopback(): Promise<Loopback> {
 }
 
 function callbackQuery({ method, url = '' }: IncomingMessage): URLSearchParams | null {
-  const { pathname, searchParams } = new URL(url, 'http://127.0.0.1');
+  // Some targets are no URL, such as //, and any program here may ask.
+  const asked = URL.parse(url, 'http://127.0.0.1');
+  if (asked === null) return null;
+  const { pathname, searchParams } = asked;
   const names = [...searchParams.keys()];
   const isOnce = new Set(names).size === names.length;
   return method === 'GET' && pathname === '/callback' && isOnce ? searchParams : null;

@@ -141,7 +141,10 @@ export async function openControl(options: ControlOptions): Promise<Control> {
       const now = await identity.renew(actor);
       return now === null ? null : { actor: now, request };
     },
-    onIdentityChange: (listener) => identity.onChange(listener),
+    onIdentityChange: (listener) => {
+      const forgetters = [identity.onChange(listener), options.access.onReplaced(listener)];
+      return () => forgetters.forEach((forget) => void forget());
+    },
     readiness: () => readings.readiness(),
     metrics: async (caller) => {
       await gate.read(caller, {

@@ -62,7 +62,7 @@ export async function openIdentityDirectory(options: IdentityDirectoryOptions): 
     changes,
     clock,
     lives,
-    parentOf: (parent) => parentOf(store, tokens, parent),
+    parentOf: (parent) => parentOf({ store, tokens, clock }, parent),
     onError,
   });
   const signingKeys = await openSigningKeys({ store: store.identity.signingKeys, sealing, changes, clock });
@@ -102,11 +102,17 @@ export async function openIdentityDirectory(options: IdentityDirectoryOptions): 
 }
 
 /** Who the token is that something was exchanged from, or that the credential or run still lives. */
-async function parentOf(store: Store, tokens: Tokens, parent: string): Promise<Actor | 'alive' | null> {
+async function parentOf(
+  { store, tokens, clock }: { store: Store; tokens: Tokens; clock: Clock },
+  parent: string,
+): Promise<Actor | 'alive' | null> {
   const token = parseId('token', parent);
   if (token !== null) return await tokens.actorOf(token);
   const credential = parseId('credential', parent);
-  if (credential !== null) return (await store.identity.agents.credential(credential)) && 'alive';
+  if (credential !== null) {
+    const kept = await store.identity.agents.credential(credential);
+    return kept === null || (kept.expiresAt !== null && kept.expiresAt <= clock.now()) ? null : 'alive';
+  }
   const run = parseId('run', parent);
   const record = run === null ? null : await store.runs.get(run);
   return record === null || isTerminal(record.state.phase) ? null : 'alive';

@@ -110,7 +110,7 @@ export const settingTable = {
     fallback: [] as readonly string[],
     shape: `a comma-separated list of at most ${audiencesMax} names without white space, such as https://vault.example`,
     about:
-      'The services that the tokens of runs are for: each must find itself among them. publicUrl and /runs where absent.',
+      'The services that the tokens of runs are for: each must find itself among them. publicUrl with /runs behind it where absent.',
     read: readAudiences,
   } satisfies Setting<readonly string[]>,
   env: choice(['dev', 'prod'], 'dev', 'In prod the bootstrap token is refused altogether.', 'CP_ENV'),

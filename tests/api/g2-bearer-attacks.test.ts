@@ -297,10 +297,7 @@ test('a token of ours for another purpose, issuer, audience or time is refused',
   ];
   const bearers: [string, string][] = [];
   for (const change of changes)
-    bearers.push([
-      JSON.stringify(change, (_, value) => value ?? null),
-      await signedHere(change).catch(() => 'e30.e30.e30'),
-    ]);
+    bearers.push([JSON.stringify(change, (_, value) => value ?? null), await signedHere(change)]);
   for (const typ of ['JWT', 'logout+jwt', 'dpop+jwt', 'secevent+jwt'])
     bearers.push([typ, await signedHere({}, typ)]);
   await refuses(bearers);

@@ -258,6 +258,11 @@ test('an elevation is approved by somebody else who holds as much, and ended by 
     const own = await world.fresh('elevation', actor.id);
     const approved = await drive(approve, persona, own);
     assert.equal(approved.status, 403, `${persona.name} approves for itself: ${approved.text}`);
+    if (persona.name === 'admin') {
+      const others = await drive(approve, persona, await world.fresh('elevation', 'user:somebody'));
+      // Past the wall: this one is in force already.
+      assert.equal(others.status, 409, `the control: of somebody else: ${others.text}`);
+    }
     const ended = await drive(end, persona, own);
     assert.equal(ended.status, isPerson || persona.name === 'token' ? 200 : 403, persona.name);
     const foreign = await world.fresh('elevation', 'user:somebody');

@@ -161,6 +161,8 @@ async function proves(who: Who, neighbour: Who, take: () => Promise<number>): Pr
   const beside = await watch(neighbour, `GET /api/v1/runs/${run}/logs`, events);
   const all = await watchAll(who);
   assert.equal(await ask(who), 200, 'before');
+  for (const [kind, { closedAt }] of Object.entries(all)) assert.equal(closedAt, 0, `${kind} is open before`);
+  for (const kind of ['wait', 'upload']) assert.equal(all[kind]?.text ?? '', '', `${kind} waits`);
   const takenAt = await take();
   const request = await refusedAfter(who, takenAt);
   assert(request <= requestMs, `a request was refused after ${request} ms`);

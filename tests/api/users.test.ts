@@ -58,13 +58,26 @@ test('an invitation that is expired, revoked or made up is refused alike', async
 
 test('the link of whoever is disabled or loses the role is worth nothing', async (t) => {
   const people = await openTestPeople(t);
-  for (const name of ['root', 'boss']) await people.totpUser(name, 'admin');
-  const boss = await people.signedIn('boss');
-  const { link } = await boss.ok('POST', '/api/v1/invitations', { role: 'admin' });
   const control = people.test.control.users;
-  const { version } = await control.get(callerOf(localOwner), 'boss');
-  await control.update(callerOf(localOwner), 'boss', { role: 'developer' }, version);
-  assert.equal((await accept(people, { invitation: link.split('#')[1], name: 'mallory' })).status, 401);
+  const owner = callerOf(localOwner);
+  const ends: Record<string, () => Promise<unknown>> = {
+    boss: async () =>
+      await control.update(owner, 'boss', { role: 'developer' }, (await control.get(owner, 'boss')).version),
+    chief: () => control.disable(owner, 'chief'),
+  };
+  for (const name of ['root', ...Object.keys(ends)]) await people.totpUser(name, 'admin');
+  for (const [name, end] of Object.entries(ends)) {
+    const maker = await people.signedIn(name);
+    const make = async () => {
+      const { link } = await maker.ok('POST', '/api/v1/invitations', { role: 'admin' });
+      return link.split('#')[1];
+    };
+    const [used, late] = [await make(), await make()];
+    const { status } = await accept(people, { invitation: used, name: `friend-of-${name}` });
+    assert.equal(status, 200, `the control: a link of ${name} works`);
+    await end();
+    assert.equal((await accept(people, { invitation: late, name: `mallory-${name}` })).status, 401, name);
+  }
 });
 
 test('a name that is fixed, taken, or stands for something already is not to be chosen', async (t) => {

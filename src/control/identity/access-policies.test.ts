@@ -154,6 +154,8 @@ test('what is stored and cannot be in force stops the start; later the old set s
   const set = await open();
   const rule = () =>
     set.engine.decide(ada.actor, 'session.close', { kind: 'session' }, { address: null }).rule;
+  let told = 0;
+  const forget = set.onReplaced(() => (told += 1));
   const failures: (AccessPolicyRecord[] | Error)[] = [[broken as AccessPolicyRecord], new Error('gone')];
   for (const failure of failures) {
     stored = failure;
@@ -164,6 +166,10 @@ test('what is stored and cannot be in force stops the start; later the old set s
   stored = [];
   await set.reload();
   assert.deepEqual([rule(), set.health().ok], ['scope:session:write', true]);
+  assert.equal(told, 1, 'streams are judged again by what is in force late, not by what failed');
+  forget();
+  await set.reload();
+  assert.equal(told, 1);
   set.close();
 });
 

@@ -111,7 +111,7 @@ async function put(
     const policy = { name, text, author: caller.actor.id, reason, createdAt: clock.now() };
     const written = await store.put(policy, ifMatch);
     if (written.outcome === 'stale') throw staleOf('access policy', 'stale', ifMatch);
-    await access.reload();
+    await inForce(access);
     return versioned(written.record, text);
   });
 }
@@ -184,8 +184,16 @@ async function remove(
       if (current === null) throw absent('access policy');
       if ((await store.put(removal, current.generation)).outcome === 'written') break;
     }
-    await access.reload();
+    await inForce(access);
   });
+}
+
+/** Throws Fault `store.unavailable` where what is stored now does not decide yet: nobody is told that it does. */
+async function inForce(access: AccessSet): Promise<void> {
+  await access.reload();
+  const { ok, detail = '' } = access.health();
+  if (!ok)
+    throw new Fault('store.unavailable', { detail: `The change is stored and tried again, but ${detail}.` });
 }
 
 function versioned(record: AccessPolicyRecord, text: string): Versioned<AccessPolicyView> {

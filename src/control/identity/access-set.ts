@@ -20,6 +20,8 @@ export type AccessSet = {
   /** Resolves once what is stored now is in force, or `health` says why not. Never throws. */
   reload(): Promise<void>;
   health(): { readonly ok: boolean; readonly detail?: string };
+  /** Tells when another set is in force, however long after the change that was. Answers how to stop listening. */
+  onReplaced(listener: () => void): () => void;
   close(): void;
 };
 
@@ -43,6 +45,7 @@ class StoredAccessSet implements AccessSet {
   /** Something changed since the load under way asked the store. */
   #isStale = false;
   #retry: NodeJS.Timeout | null = null;
+  readonly #listeners = new Set<() => void>();
 
   constructor(options: AccessSetOptions) {
     this.engine = options.engine;
@@ -54,15 +57,18 @@ class StoredAccessSet implements AccessSet {
 
   reload(): Promise<void> {
     this.#isStale = true;
-    this.#loading ??= this.#loadAll().finally(() => {
-      this.#loading = null;
-    });
+    this.#loading ??= this.#loadAll();
     return this.#loading;
   }
 
   health(): { ok: boolean; detail?: string } {
     if (this.#failure === null) return { ok: true };
     return { ok: false, detail: `the access policies before the last change are in force: ${this.#failure}` };
+  }
+
+  onReplaced(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   close(): void {
@@ -78,6 +84,8 @@ class StoredAccessSet implements AccessSet {
         this.#options.logger.error({ failure }, 'access policies could not be loaded; the old ones stay');
       this.#failure = failure;
     }
+    // In the same turn as the last look at #isStale, or a change in between would be nobody's.
+    this.#loading = null;
     if (this.#retry !== null) clearTimeout(this.#retry);
     this.#retry = null;
     if (this.#failure === null) return;
@@ -88,7 +96,9 @@ class StoredAccessSet implements AccessSet {
   async #load(): Promise<string | null> {
     try {
       const problems = this.engine.replace(await documentsOf(this.#options.store));
-      return problems.length === 0 ? null : problemText(problems);
+      if (problems.length > 0) return problemText(problems);
+      for (const listener of this.#listeners) listener();
+      return null;
     } catch (error) {
       this.#options.logger.warn({ error: String(error) }, 'the stored access policies could not be read');
       return 'the stored ones cannot be read';

@@ -204,12 +204,14 @@ async function remove(parts: SignInParts, caller: Caller, name: string): Promise
   await touchable(parts, caller, act, name);
   const { store, clock, changes, signIns } = parts;
   await parts.gate.act(caller, act, async () => {
-    const outcome = await store.identity.users.remove(name, clock.now(), kept);
-    if (outcome === 'absent') throw absent('user');
-    if (outcome === 'last') throw lastOne(name);
+    // Stopped first and gone last: where this breaks off nothing of the user works, and it can be asked again.
+    await write(parts, name, { phase: 'disabled' }, null);
     await signIns.endAllOf(`user:${name}`, 'removed', null);
     await revokeInvitationsOf(parts, name);
     await disableAgentsOf(parts, name);
+    const outcome = await store.identity.users.remove(name, clock.now(), kept);
+    if (outcome === 'absent') throw absent('user');
+    if (outcome === 'last') throw lastOne(name);
     await changes.look();
   });
 }
