@@ -36,12 +36,14 @@ export async function chooseTarget(environment: Environment, flags: { url?: stri
   );
   const profileToken = profile !== null && sameServer(profile.url, url) ? (profile.token ?? null) : null;
   const folder = dataFolder(environment, profile);
+  const ownUrl = profile?.home === undefined ? defaultUrl : profile.url;
   return {
     url,
     token: nonEmpty(variables.SEALWRIGHT_TOKEN) ?? (await signedIn(environment, url)) ?? profileToken,
     authorities: await readAuthorities(environment),
     profilePath: profile === null ? null : path,
-    isLocal: isLoopback(new URL(url)),
+    // Another port of this machine may be a tunnel to another server, whose refusal says nothing about the one here.
+    isLocal: isLoopback(new URL(url)) && new URL(url).port === new URL(ownUrl).port,
     dataFolder: folder,
     socketPath: join(folder, 'control', 'local.sock'),
   };
