@@ -11,13 +11,14 @@ export async function asOwner<T>(
   flags: { local?: boolean },
   call: (api: Api) => Promise<T>,
 ): Promise<T> {
-  const { token, isLocal } = await context.describeTarget();
-  if (flags.local === true || (!token && isLocal)) return await call(await context.connect({ local: true }));
+  const { token } = await context.describeTarget();
+  if (flags.local === true || (!token && (await context.isHere())))
+    return await call(await context.connect({ local: true }));
   try {
     return await call(await context.connect());
   } catch (error) {
     const refused = error instanceof ApiError && (error.status === 401 || error.status === 403);
-    if (!refused || !isLocal) throw error;
+    if (!refused || !(await context.isHere())) throw error;
     const viaSocket = call(await context.connect({ local: true }));
     return await viaSocket.catch((failure: unknown) => {
       throw failure instanceof ApiError && failure.status === 0 ? error : failure;

@@ -434,13 +434,14 @@ describe('other commands', () => {
 
   it('tokens uses the socket of this machine where no token works, and nowhere else', async () => {
     const used: (boolean | undefined)[] = [];
-    const attempt = async (target: { token: boolean; isLocal: boolean }, ...flags: string[]) => {
+    const attempt = async (target: { token: boolean; isHere: boolean }, ...flags: string[]) => {
       used.length = 0;
       const refused = new ApiError({ status: 401, code: 'auth.invalid', detail: 'no' });
       const base = testContext(environment, server);
       const context = {
         ...base,
-        describeTarget: async () => ({ url: '', profile: null, ...target }),
+        describeTarget: async () => ({ url: '', profile: null, token: target.token }),
+        isHere: async () => target.isHere,
         connect: async ({ local }: { local?: boolean } = {}) => {
           used.push(local);
           return local === true
@@ -454,13 +455,13 @@ describe('other commands', () => {
         context,
       );
     };
-    assert.equal(await attempt({ token: false, isLocal: true }), 0);
+    assert.equal(await attempt({ token: false, isHere: true }), 0);
     assert.deepEqual(used, [true]);
-    assert.equal(await attempt({ token: true, isLocal: true }), 0);
+    assert.equal(await attempt({ token: true, isHere: true }), 0);
     assert.deepEqual(used, [undefined, true]);
-    assert.equal(await attempt({ token: true, isLocal: false }), 1);
+    assert.equal(await attempt({ token: true, isHere: false }), 1);
     assert.deepEqual(used, [undefined]);
-    assert.equal(await attempt({ token: true, isLocal: false }, '--local'), 0);
+    assert.equal(await attempt({ token: true, isHere: false }, '--local'), 0);
   });
 
   it('audit verify works offline and ends with 2 for what cannot be read', async () => {

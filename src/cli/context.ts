@@ -7,13 +7,14 @@ export type Context = {
   readonly environment: Environment;
   /** The server of the flags, the environment or the profile; `local` is this machine's own socket. */
   connect(options?: { local?: boolean }): Promise<Api>;
-  /** Where `connect` goes; `isLocal` says that the address is this machine's. */
+  /** Where `connect` goes. */
   describeTarget(): Promise<{
     readonly url: string;
     readonly profile: string | null;
     readonly token: boolean;
-    readonly isLocal: boolean;
   }>;
+  /** Whether that is the server behind this machine's own socket; false where either does not answer. */
+  isHere(): Promise<boolean>;
   /** The data folder of a server on this machine. */
   dataFolder(): Promise<string>;
   readonly version: string;

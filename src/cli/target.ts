@@ -15,8 +15,6 @@ export type Target = {
   readonly authorities: string | undefined;
   /** The profile that was read; null where there is none. */
   readonly profilePath: string | null;
-  /** Whether the address is this machine's own. */
-  readonly isLocal: boolean;
   readonly dataFolder: string;
   /** The socket of a server on this machine; whether anybody answers there is unknown. */
   readonly socketPath: string;
@@ -36,14 +34,11 @@ export async function chooseTarget(environment: Environment, flags: { url?: stri
   );
   const profileToken = profile !== null && sameServer(profile.url, url) ? (profile.token ?? null) : null;
   const folder = dataFolder(environment, profile);
-  const ownUrl = profile?.home === undefined ? defaultUrl : profile.url;
   return {
     url,
     token: nonEmpty(variables.SEALWRIGHT_TOKEN) ?? (await signedIn(environment, url)) ?? profileToken,
     authorities: await readAuthorities(environment),
     profilePath: profile === null ? null : path,
-    // Another port of this machine may be a tunnel to another server, whose refusal says nothing about the one here.
-    isLocal: isLoopback(new URL(url)) && new URL(url).port === new URL(ownUrl).port,
     dataFolder: folder,
     socketPath: join(folder, 'control', 'local.sock'),
   };

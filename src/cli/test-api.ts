@@ -353,7 +353,8 @@ export function testContext(environment: TestEnvironment, server: TestServer): C
   return {
     environment,
     connect: async () => server.api,
-    describeTarget: async () => ({ url: 'http://127.0.0.1:7717', profile: null, token: true, isLocal: true }),
+    describeTarget: async () => ({ url: 'http://127.0.0.1:7717', profile: null, token: true }),
+    isHere: async () => true,
     dataFolder: async () => environment.folder,
     version: '1.2.3',
     verbose: false,

@@ -27,19 +27,23 @@ export type OAuthClient = {
   revoke(parameters: Parameters): Promise<void>;
   /** RFC 8414, of which nothing but the issuer is used: it must be what answers come from. */
   metadata(): Promise<{ readonly issuer: string }>;
+  /** The JWK set (RFC 7517) as it is written: no two servers share a key. */
+  keys(): Promise<string>;
   close(): void;
 };
 
 export function createOAuthClient(options: {
   url: string;
+  /** A Unix socket to ask instead of where `url` leads. */
+  socketPath?: string | undefined;
   fetch?: Fetch | undefined;
   /** As for `createClient`. */
   authorities?: string | undefined;
 }): OAuthClient {
   const url = new URL(options.url);
-  const { fetch, authorities } = options;
+  const { fetch, authorities, socketPath } = options;
   const transport =
-    fetch === undefined ? nodeTransport({ url, authorities }) : fetchTransport({ url, fetch });
+    fetch === undefined ? nodeTransport({ url, authorities, socketPath }) : fetchTransport({ url, fetch });
   const post = async <T>(path: string, parameters: Parameters): Promise<T> => {
     const form = new URLSearchParams();
     for (const [name, value] of Object.entries(parameters)) if (value !== undefined) form.set(name, value);
@@ -55,6 +59,11 @@ export function createOAuthClient(options: {
     const words = typeof description === 'string' ? description : typeof detail === 'string' ? detail : '';
     throw new OAuthRefusal(typeof error === 'string' ? error : 'server_error', words, status);
   };
+  const get = async (path: string) => {
+    const headers = { accept: 'application/json' };
+    const { status, body } = await transport.send({ method: 'GET', path, headers });
+    return { answer: objectOf(await textOf(body), status), status };
+  };
   return {
     token: (parameters) => post(oauthPaths.token, parameters),
     deviceAuthorization: (parameters) => post(oauthPaths.deviceAuthorization, parameters),
@@ -62,11 +71,16 @@ export function createOAuthClient(options: {
       await post(oauthPaths.revoke, parameters);
     },
     metadata: async () => {
-      const headers = { accept: 'application/json' };
-      const { status, body } = await transport.send({ method: 'GET', path: oauthPaths.metadata, headers });
-      const { issuer } = objectOf(await textOf(body), status);
+      const { answer, status } = await get(oauthPaths.metadata);
+      const { issuer } = answer;
       if (typeof issuer === 'string') return { issuer };
       throw new OAuthRefusal('server_error', 'The server does not say what it is called.', status);
+    },
+    keys: async () => {
+      const { answer, status } = await get(oauthPaths.jwks);
+      const { keys } = answer;
+      if (Array.isArray(keys) && keys.length > 0) return JSON.stringify(keys);
+      throw new OAuthRefusal('server_error', 'The server does not say which keys it has.', status);
     },
     close: () => transport.close(),
   };

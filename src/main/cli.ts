@@ -136,8 +136,12 @@ function openContext(environment: Environment, flags: ProgramFlags): Context {
       return connect(await target(), options);
     },
     async describeTarget() {
-      const { url, profilePath, token, isLocal } = await target();
-      return { url, profile: profilePath, token: token !== null, isLocal };
+      const { url, profilePath, token } = await target();
+      return { url, profile: profilePath, token: token !== null };
+    },
+    async isHere() {
+      const { isHere } = await import('../cli/connect.ts');
+      return await isHere(await target());
     },
     dataFolder: async () => (await target()).dataFolder,
     version,

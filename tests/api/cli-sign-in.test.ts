@@ -58,9 +58,10 @@ async function sealwright({ environment }: Desk, ...words: string[]) {
     environment,
     connect: async (options = {}) => connect(await target(), options),
     describeTarget: async () => {
-      const { url, token, profilePath, isLocal } = await target();
-      return { url, token: token !== null, profile: profilePath, isLocal };
+      const { url, token, profilePath } = await target();
+      return { url, token: token !== null, profile: profilePath };
     },
+    isHere: async () => false,
     dataFolder: async () => environment.folder,
     version: '0.0.0-test',
     verbose: false,
