@@ -38,7 +38,7 @@ export const eventCharacters = {
 /** Bounds of one page of `readEvents`. */
 export const readLimits = {
   pageEventsMax: 1_000,
-  blockBytes: 64 * 1024,
+  blockBytes: 256 * 1024,
   /** Read for one page at most, whatever matches; a page may be short for it. */
   scanBytesMax: 16 * 1024 * 1024,
   streamsMax: 64,
