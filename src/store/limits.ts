@@ -20,5 +20,23 @@ export const storeLimits = {
   flowsHeldMs: 50,
 } as const;
 
+/** Bounds of the index over the audit log. */
+export const auditIndexLimits = {
+  pageEventsMax: 1_000,
+  /** Actions that one beginning may stand for. */
+  actionsMatchedMax: 256,
+  /** Events that one statement of a query looks through: the first one few, each that follows `windowGrowth` times more. */
+  windowEventsMin: 65_536,
+  windowEventsMax: 1_048_576,
+  windowGrowth: 4,
+  /** After this long a page goes out as short as it is. */
+  findMs: 1_000,
+  wordCharactersMax: 64,
+  /** Events whose times are known together, and events of a stream between two whose number is written down. */
+  spanEvents: 1_024,
+  cacheKibibytes: 32 * 1024,
+} as const;
+
+assert(auditIndexLimits.windowEventsMin <= auditIndexLimits.windowEventsMax);
 assert(storeLimits.pageSpecBytesMax >= 1024 * 1024, 'the largest request fits a page');
 assert(storeLimits.migrationWaitMs >= storeLimits.busyTimeoutMs, 'a migration is no shorter than a write');
