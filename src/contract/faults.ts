@@ -29,6 +29,7 @@ export const faultTable = {
   internal: [500, 'Something went wrong inside'],
   'auth.busy': [503, 'Too many sign-ins wait for their turn'],
   'audit.unavailable': [503, 'The audit log cannot be written, so nothing was done'],
+  'audit.index-behind': [503, 'The search index of the audit log is behind'],
   'store.unavailable': [503, 'The store cannot be reached'],
   'runner.unavailable': [503, 'The runner cannot be reached'],
   'sandbox.unavailable': [503, 'A protection of the sandbox could not be set up'],

@@ -174,7 +174,9 @@ function pagingPromises(index: Using): void {
       [first, second, third].map(({ places }) => seqs(places)),
       [[5, 4], [3, 2], [1]],
     );
-    assert.equal(third.reached, null);
+    assert.deepEqual([third.reached, third.more], [1, false]);
+    const none = await index().find(queryOf({ order: 'oldest', facets: { actor: 'user:ann' } }));
+    assert.deepEqual(none, { places: [], reached: 6, more: false });
     assert.deepEqual(await found(index(), { order: 'oldest', after: 4 }), [5, 6]);
   });
 

@@ -67,8 +67,15 @@ export type EventPlace = {
   readonly offset: number;
 };
 
-/** `reached` is where to go on; null where nothing is left. A page may be short, even empty, and go on. */
-export type AuditHits = { readonly places: readonly EventPlace[]; readonly reached: number | null };
+/**
+ * Everything from where the query began up to the number `reached` was looked at; with `more` there is something behind
+ * it. A page may be short, even empty, and have more.
+ */
+export type AuditHits = {
+  readonly places: readonly EventPlace[];
+  readonly reached: number;
+  readonly more: boolean;
+};
 
 /**
  * Finds events of the audit log. Derived from the log: it may be thrown away and made again. One writer; what was added

@@ -25,9 +25,9 @@ export const auditIndexLimits = {
   pageEventsMax: 1_000,
   /** Actions that one beginning may stand for. */
   actionsMatchedMax: 256,
-  /** Events that one statement of a query looks through: the first one few, each that follows `windowGrowth` times more. */
-  windowEventsMin: 65_536,
-  windowEventsMax: 1_048_576,
+  /** Events that one statement of a query looks through: at most `windowEventsMax`, and fewer at first. */
+  windowEventsMin: 4_194_304,
+  windowEventsMax: 16_777_216,
   windowGrowth: 4,
   /** After this long a page goes out as short as it is. */
   findMs: 1_000,

@@ -130,11 +130,12 @@ function eventFinder({ reader }: IndexFile, clock: Clock): AuditIndex['find'] {
   };
   return async (query) => {
     const asked = guarded(() => matchOf(query, actionsFrom));
-    const bounds = guarded(() => range(query));
-    if (asked === 'nothing' || bounds === null) return { places: [], reached: null };
-    return await inWindows(query, bounds, clock, (window, limit) =>
+    const { bounds, end } = guarded(() => range(query));
+    if (asked === 'nothing' || bounds === null) return { places: [], reached: end, more: false };
+    const hits = await inWindows(query, bounds, clock, (window, limit) =>
       guarded(() => look(asked.match, query, window, limit)),
     );
+    return hits.more ? hits : { ...hits, reached: end };
   };
 }
 
@@ -155,39 +156,43 @@ async function inWindows(
         ? { low: Math.max(low, high - size + 1), high }
         : { low, high: Math.min(high, low + size - 1) };
     places.push(...look(window, limit - places.length));
-    if (places.length === limit) return { places, reached: places[limit - 1]!.number };
+    if (places.length === limit) return { places, reached: places[limit - 1]!.number, more: true };
     if (order === 'newest') high = window.low - 1;
     else low = window.high + 1;
     size = Math.min(size * windowGrowth, windowEventsMax);
     if (low > high) break;
     if (clock.monotonic() - started > findMs)
-      return { places, reached: order === 'newest' ? window.low : window.high };
+      return { places, reached: order === 'newest' ? window.low : window.high, more: true };
     await nextTurn();
   }
-  return { places, reached: null };
+  return { places, reached: 0, more: false };
 }
 
-/** The numbers that a query can find anything among; null where there are none. */
-function rangeFinder(db: Database): (query: AuditIndexQuery) => Range | null {
+type Bounds = { readonly bounds: Range | null; readonly end: number };
+
+/** The numbers that a query can find anything among, null where there are none, and the last in its direction. */
+function rangeFinder(db: Database): (query: AuditIndexQuery) => Bounds {
   const last = db.prepare('select coalesce(max(number), 0) from events').pluck();
   const first = db.prepare('select min(span) from spans where high >= ?').pluck();
   const final = db.prepare('select max(span) from spans where low < ?').pluck();
   return ({ since, until, after, order }) => {
     let low = 1;
     let high = last.get() as number;
+    const end = order === 'newest' ? 1 : Math.max(high, after ?? 0);
+    const none = { bounds: null, end };
     if (since !== undefined) {
       const span = first.get(since) as number | null;
-      if (span === null) return null;
+      if (span === null) return none;
       low = Math.max(low, span * spanEvents);
     }
     if (until !== undefined) {
       const span = final.get(until) as number | null;
-      if (span === null) return null;
+      if (span === null) return none;
       high = Math.min(high, (span + 1) * spanEvents - 1);
     }
     if (after !== null && order === 'newest') high = Math.min(high, after - 1);
     if (after !== null && order === 'oldest') low = Math.max(low, after + 1);
-    return low <= high ? { low, high } : null;
+    return low <= high ? { bounds: { low, high }, end } : none;
   };
 }
 
