@@ -4,6 +4,7 @@ import { benchAudit } from './audit.ts';
 import { benchEgress } from './egress.ts';
 import { benchIdentity } from './identity.ts';
 import { benchMemory } from './memory.ts';
+import { benchRedaction } from './redaction.ts';
 import { benchRevocation } from './revocation.ts';
 import { printRows, type Row } from './row.ts';
 import { benchRunLatency } from './run-latency.ts';
@@ -15,6 +16,7 @@ const benches = [
   benchAccess,
   benchIdentity,
   benchAudit,
+  benchRedaction,
   benchMemory,
   benchEgress,
   benchRevocation,

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { canonicalJson, type JsonObject, type JsonValue } from '../base/canonical-json.ts';
 import type { ActorKind } from '../model/actor.ts';
 import type { Id } from '../model/ids.ts';
+import { plainRedactor, type Redactor, type Shown } from '../redaction/redactor.ts';
 import { auditLimits, eventCharacters } from './limits.ts';
 
 export type EventId = Id<'event'>;
@@ -41,7 +42,8 @@ type EventBody = {
  * What a caller records. An attempt is recorded before its effect; its outcome is a second event that names
  * the attempt in `of`; a note stands alone. A denied attempt has no outcome.
  *
- * Any string may be hostile: one over its bound in `eventCharacters` is clipped with a marker that says how
+ * Any string may be hostile or hold a secret. Secrets are taken out first (`src/redaction`), members of `data` whose
+ * name says that their value is secret with them; then one over its bound in `eventCharacters` is clipped with a marker that says how
  * much is gone, lone surrogates become U+FFFD, and control characters are escaped by JSON. Strings in `data`
  * are held to `dataStringCharactersMax`, what is nested deeper than `dataDepthMax` is cut, and `data` that is
  * still over `dataBytesMax` is replaced by its size and SHA-256.
@@ -82,16 +84,23 @@ export type EventParts = { readonly head: string; readonly middle: string; reado
  * `text`. Throws TypeError where `data` is not JSON, which is a bug of the caller, never a property of hostile
  * input that was parsed.
  */
-export function eventParts(event: NewEvent, stream: string, id: EventId, atMs: number): EventParts {
+export function eventParts(
+  event: NewEvent,
+  stream: string,
+  id: EventId,
+  atMs: number,
+  redactor: Redactor = plainRedactor,
+): EventParts {
   const { decision, outcome, phase, data } = event;
+  const text: TextWriter = (value, most) => canonicalJson(clipShown(redactor.start(value, most), most));
   return {
     head:
-      `{"action":${text(event.action, eventCharacters.action)},"actor":${actorText(event.actor)}` +
-      `,"at":"${new Date(atMs).toISOString()}"${data === undefined ? '' : `,"data":${dataText(data)}`}` +
+      `{"action":${text(event.action, eventCharacters.action)},"actor":${actorText(text, event.actor)}` +
+      `,"at":"${new Date(atMs).toISOString()}"${data === undefined ? '' : `,"data":${dataText(redactor, data)}`}` +
       `,"decision":{"allow":${decision.allow},"rule":${text(decision.rule, eventCharacters.rule)}}` +
       `,"id":"${id}"${event.phase === 'outcome' ? `,"of":${text(event.of, eventCharacters.id)}` : ''}` +
       `,"outcome":"${outcome}","phase":"${phase}","prev":"`,
-    middle: `"${event.request === undefined ? '' : requestText(event.request)}${resourceText(event.resource)},"seq":`,
+    middle: `"${event.request === undefined ? '' : requestText(text, event.request)}${resourceText(text, event.resource)},"seq":`,
     tail: `,"stream":"${stream}","v":1}`,
   };
 }
@@ -101,24 +110,23 @@ export function lineOf(parts: EventParts, prev: string, seq: number): string {
   return `${parts.head}${prev}${parts.middle}${seq}${parts.tail}`;
 }
 
-function text(value: string, charactersMax: number): string {
-  return canonicalJson(clip(value, charactersMax));
-}
+/** A string of an event as JSON: without secrets, and within its bound. */
+type TextWriter = (value: string, charactersMax: number) => string;
 
-function actorText({ id, kind, onBehalfOf, token }: EventActor): string {
+function actorText(text: TextWriter, { id, kind, onBehalfOf, token }: EventActor): string {
   const { actorId, actorToken } = eventCharacters;
   const behalf = onBehalfOf === undefined ? '' : `,"onBehalfOf":${text(onBehalfOf, actorId)}`;
   const proof = token === undefined ? '' : `,"token":${text(token, actorToken)}`;
   return `{"id":${text(id, actorId)},"kind":"${kind}"${behalf}${proof}}`;
 }
 
-function requestText({ id, address, userAgent }: EventRequest): string {
+function requestText(text: TextWriter, { id, address, userAgent }: EventRequest): string {
   const from = address === null ? 'null' : text(address, eventCharacters.address);
   const agent = userAgent === null ? 'null' : text(userAgent, eventCharacters.userAgent);
   return `,"request":{"address":${from},"id":${text(id, eventCharacters.requestId)},"userAgent":${agent}}`;
 }
 
-function resourceText({ id, kind, session }: EventResource): string {
+function resourceText(text: TextWriter, { id, kind, session }: EventResource): string {
   const { resourceId, resourceKind } = eventCharacters;
   const name = id === undefined ? '' : `"id":${text(id, resourceId)},`;
   const place = session === undefined ? '' : `,"session":${text(session, resourceId)}`;
@@ -129,32 +137,43 @@ const markerCharactersMax = 16;
 
 /** At most `charactersMax` code units, well-formed; what is cut is counted in the marker `…[+123]`. */
 export function clip(text: string, charactersMax: number): string {
-  if (text.length <= charactersMax) return text.toWellFormed();
-  const kept = charactersMax - markerCharactersMax;
-  return `${text.slice(0, kept).toWellFormed()}…[+${text.length - kept}]`;
+  return clipShown({ text, beyond: 0 }, charactersMax);
 }
 
-function dataText(data: JsonObject): string {
-  const bounded = canonicalJson(boundValue(data, 0));
+function clipShown({ text, beyond }: Shown, charactersMax: number): string {
+  if (text.length <= charactersMax && beyond === 0) return text.toWellFormed();
+  const kept = Math.min(text.length, charactersMax - markerCharactersMax);
+  return `${text.slice(0, kept).toWellFormed()}…[+${text.length - kept + beyond}]`;
+}
+
+function dataText(redactor: Redactor, data: JsonObject): string {
+  const bounded = canonicalJson(boundValue(redactor, data, 0));
   const bytes = Buffer.byteLength(bounded);
   if (bytes <= auditLimits.dataBytesMax) return bounded;
   return canonicalJson({ clipped: true, bytes, sha256: hash('sha256', bounded, 'hex') });
 }
 
 const tooDeep = '…[nested]';
+const stringMax = auditLimits.dataStringCharactersMax;
 
-/** Strings, names and depth bounded; what is no JSON stays as it is for `canonicalJson` to refuse. */
-function boundValue(value: JsonValue, depth: number): JsonValue {
-  if (typeof value === 'string') return clip(value, auditLimits.dataStringCharactersMax);
+/** Secrets out, and strings, names and depth bounded; what is no JSON stays as it is for `canonicalJson` to refuse. */
+function boundValue(redactor: Redactor, value: JsonValue, depth: number): JsonValue {
+  if (typeof value === 'string') return clipShown(redactor.start(value, stringMax), stringMax);
   if (typeof value !== 'object' || value === null) return value;
   if (depth === auditLimits.dataDepthMax) return tooDeep;
-  if (Array.isArray(value)) return value.map((item) => boundValue(item, depth + 1));
+  if (Array.isArray(value)) return boundList(redactor, value, depth);
   const prototype = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([key, member]) => [
-      clip(key, auditLimits.dataStringCharactersMax),
-      boundValue(member, depth + 1),
+    Object.entries(value).map(([name, member]) => [
+      clipShown(redactor.start(name, stringMax), stringMax),
+      redactor.named(name, member) ?? boundValue(redactor, member, depth + 1),
     ]),
   );
+}
+
+function boundList(redactor: Redactor, list: readonly JsonValue[], depth: number): JsonValue {
+  if (list.length > 1 && list.every((item) => typeof item === 'string'))
+    return redactor.starts(list, stringMax).map((shown) => clipShown(shown, stringMax));
+  return list.map((item) => boundValue(redactor, item, depth + 1));
 }

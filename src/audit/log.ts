@@ -5,6 +5,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { JsonObject } from '../base/canonical-json.ts';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
+import type { Redactor } from '../redaction/redactor.ts';
 import { type AuditDisk, nodeDisk } from './disk.ts';
 import { type EventId, type EventParts, eventParts, lineOf, type NewEvent, streamPattern } from './event.ts';
 import { auditLimits } from './limits.ts';
@@ -21,6 +22,8 @@ export type AuditLogOptions = {
   /** The data of a new stream's first line, such as the public key that will sign its checkpoints. */
   readonly genesis?: JsonObject;
   readonly disk?: AuditDisk;
+  /** What takes secrets out of every event; by name and shape alone where absent. */
+  readonly redactor?: Redactor;
 };
 
 /** Where an event stands in its stream; `hash` is its line's SHA-256 as hex. */
@@ -142,9 +145,9 @@ class Writer implements AuditLog {
   async append(event: NewEvent): Promise<Recorded> {
     const obstacle = this.#obstacle();
     if (obstacle !== null) throw this.#refusal(obstacle);
-    const { stream, clock, newId } = this.#options;
+    const { stream, clock, newId, redactor } = this.#options;
     const id = newId();
-    const parts = eventParts(event, stream, id, clock.now());
+    const parts = eventParts(event, stream, id, clock.now(), redactor);
     const { promise, resolve, reject } = Promise.withResolvers<Recorded>();
     this.#pending.push({ id, parts, settle: { resolve, reject } });
     this.#start();
@@ -215,7 +218,7 @@ class Writer implements AuditLog {
   }
 
   #note(action: string, data?: JsonObject): Entry {
-    const { stream, clock, newId } = this.#options;
+    const { stream, clock, newId, redactor } = this.#options;
     const id = newId();
     const note: NewEvent = {
       action,
@@ -226,7 +229,7 @@ class Writer implements AuditLog {
       outcome: 'succeeded',
       ...(data === undefined ? {} : { data }),
     };
-    return { id, parts: eventParts(note, stream, id, clock.now()), settle: null };
+    return { id, parts: eventParts(note, stream, id, clock.now(), redactor), settle: null };
   }
 
   #start(): void {

@@ -23,8 +23,13 @@ export const walls: readonly Wall[] = [
     why: 'what programs say to each other is written once, in words of the model, for both sides',
   },
   {
+    folder: 'src/redaction',
+    mayImport: ['src/base'],
+    why: 'finds secrets in texts; knows neither who holds them nor where texts go, so record and logs share it',
+  },
+  {
     folder: 'src/audit',
-    mayImport: foundation,
+    mayImport: [...foundation, 'src/redaction'],
     why: 'the record must be verifiable without the server, so it knows neither store nor control',
   },
   {
@@ -64,7 +69,10 @@ export const walls: readonly Wall[] = [
   },
   {
     folder: 'src/control',
-    mayImport: [...foundation, 'src/audit', 'src/store', 'src/identity', 'src/access', 'src/flags'],
+    mayImport: [
+      ...foundation,
+      ...['src/redaction', 'src/audit', 'src/store', 'src/identity', 'src/access', 'src/flags'],
+    ],
     why: 'decides, records, acts; reaches sandboxes only by messages to the runner, so it needs no privilege',
   },
   {
