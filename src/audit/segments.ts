@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 /**
  * A stream is a folder `<audit>/<stream>/` of segments, each the lines of at most `segmentEvents` events, one after the
- * other (decision 13). A segment is named for its first event and begins at a multiple of `segmentEvents`, so that the
+ * other. A segment is named for its first event and begins at a multiple of `segmentEvents`, so that the
  * leaves of a whole one are one subtree of the stream's Merkle tree.
  */
 export const segmentEvents = 65_536;
@@ -23,6 +23,7 @@ export function firstOfSegment(seq: number): number {
   return seq - ((seq - 1) % segmentEvents);
 }
 
+/** Where the segment lies whose first event is `first`; says nothing about existence. */
 export function segmentPath(folder: string, first: number): string {
   return join(folder, `${String(first).padStart(16, '0')}.jsonl`);
 }
