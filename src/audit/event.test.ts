@@ -135,3 +135,53 @@ test('data that is no JSON is a bug and throws', () => {
     assert.throws(() => line(attempt('x', { data: { value: value as never } })), TypeError);
   }
 });
+
+/** Made here, so that no scanner takes this file for a leak. */
+const token = `${'ghp'}_${'a1B2c3D4e5F6'.repeat(3)}`;
+
+test('a secret is gone from every member, whatever stands around it', () => {
+  const text = `a ${token} b`;
+  const event = {
+    ...attempt(text),
+    actor: { id: text, kind: 'user' as const, token: text, onBehalfOf: text },
+    resource: { kind: 'run', id: text, session: text },
+    decision: { allow: true, rule: text },
+    request: { id: text, address: text, userAgent: text },
+    data: {
+      [text]: text,
+      list: [text, { deeper: [text] }],
+      argv: ['--password', 'hunter2'],
+      password: 'hunter2',
+    },
+  };
+  const found = line(event);
+  assert.doesNotMatch(found, /ghp_|hunter2/);
+  assert.equal(found.match(/a \[redacted:github-token\] b/g)?.length, 14);
+  assert.deepEqual((stored(event).data as JsonObject).argv, ['--password', '[redacted:by-name]']);
+});
+
+test('a secret that a bound goes through is gone whole, and its length with it', () => {
+  for (const [most, of] of [
+    [eventCharacters.userAgent, (found: AuditEvent) => found.request?.userAgent],
+    [auditLimits.dataStringCharactersMax, (found: AuditEvent) => found.data?.text],
+  ] as const) {
+    for (let before = most - 45; before <= most + 5; before += 1) {
+      const text = `${'-'.repeat(before)}${token}${'-'.repeat(3000)}`;
+      const request = { id: 'req_1', address: null, userAgent: text };
+      const shown = String(of(stored(attempt('x', { request, data: { text } }))));
+      assert.doesNotMatch(shown, /[gh]hp|[a-zB-F]\d|D4e/);
+      assert.ok(shown.length <= most);
+    }
+  }
+});
+
+test('data that is replaced by its digest is without secrets before', () => {
+  const data = (secret: string) => ({
+    secret: secret,
+    ...Object.fromEntries(Array.from({ length: 90 }, (_, i) => [`k${i}`, 'v'.repeat(90)])),
+  });
+  assert.deepEqual(
+    stored(attempt('x', { data: data('one') })).data,
+    stored(attempt('x', { data: data('other, longer') })).data,
+  );
+});

@@ -4,6 +4,7 @@ import { Fault } from '../contract/faults.ts';
 import type { RunFinished, RunnerEvent, RunnerStatus, RunSpec } from '../contract/runner.ts';
 import type { RunId, SessionId } from '../model/ids.ts';
 import { type Ending, isTerminal, type RunChange, type RunState } from '../model/run.ts';
+import { isSecretName } from '../redaction/secret-names.ts';
 import type { RunRecord, RunWrite, Store } from '../store/store.ts';
 import type { EgressOrders } from './egress-orders.ts';
 import { type EgressPolicies, usesStoredPolicies } from './egress-policies.ts';
@@ -13,6 +14,7 @@ import { controlLimits } from './limits.ts';
 import type { LiveRun, LiveRuns, StartSource } from './live-runs.ts';
 import type { Logger } from './logger.ts';
 import type { RunIdentities } from './run-identities.ts';
+import type { RunSecrets } from './run-secrets.ts';
 import { runnerStatus } from './runner-frames.ts';
 import { LinkLost, type RunnerLink } from './runner-link.ts';
 import type { Scheduler } from './scheduler.ts';
@@ -27,6 +29,7 @@ export type DispatcherParts = {
   readonly egressOrders: EgressOrders;
   readonly egressRecords: EgressRecords;
   readonly identities: RunIdentities;
+  readonly secrets: RunSecrets;
   readonly writer: StateWriter;
   readonly gate: Gate;
   readonly clock: Clock;
@@ -50,9 +53,10 @@ export class Dispatcher {
 
   /** Takes up what an earlier process left; nothing is ordered before the runner has been reconciled with. */
   async recover(): Promise<void> {
-    const { store, live, scheduler } = this.#parts;
+    const { store, live, scheduler, secrets } = this.#parts;
     for (const record of await store.runs.live()) {
-      const { id, session, priority, state } = record;
+      const { id, session, priority, state, spec } = record;
+      if (spec.envNames.some(isSecretName)) secrets.environment(id, (await store.runs.envOf(id)) ?? {});
       live.add(record, null, state.phase === 'queued' ? 'none' : 'unknown');
       if (state.phase === 'queued')
         scheduler.enqueue({ run: id, session, priority, queuedAt: state.queuedAt });
@@ -224,6 +228,7 @@ export class Dispatcher {
   async #sourceOf(run: RunId, session: SessionId): Promise<StartSource> {
     const { store } = this.#parts;
     const [env, record] = await Promise.all([store.runs.envOf(run), store.sessions.get(session)]);
+    this.#parts.secrets.environment(run, env ?? {});
     return { env: env ?? {}, repo: record?.repo ?? null, identity: null };
   }
 
@@ -323,6 +328,7 @@ export class Dispatcher {
     this.#parts.live.end(live, record);
     this.#parts.scheduler.release(record.id);
     this.#parts.gate.note(endNote(record));
+    this.#parts.secrets.ended(record.id);
   }
 
   #meet(hosted: RunnerStatus['live'][number]): void {

@@ -16,6 +16,7 @@ import type { Actor } from '../model/actor.ts';
 import { presetRulesWith } from '../model/egress-presets.ts';
 import type { UploadId } from '../model/ids.ts';
 import type { RunLimits } from '../model/limits.ts';
+import type { SecretValues } from '../redaction/secret-values.ts';
 import type { Store } from '../store/store.ts';
 import { type AuditTrail, auditUseCases } from './audit-trail.ts';
 import type { Caller, Control, Presented } from './control.ts';
@@ -42,6 +43,7 @@ import { openMetrics } from './metrics.ts';
 import { policyUseCases } from './policies.ts';
 import { Readings } from './readiness.ts';
 import { RunIdentities } from './run-identities.ts';
+import { RunSecrets } from './run-secrets.ts';
 import { RunnerLink } from './runner-link.ts';
 import { runUseCases } from './runs.ts';
 import { Scheduler, type SchedulerConfig } from './scheduler.ts';
@@ -85,6 +87,8 @@ export type ControlOptions = PeopleOptions & {
   readonly flags: Flags;
   readonly authority: Authority;
   readonly runIdentity: RunIdentity;
+  /** What `audit` and the log must not say: runs add what they are given, while they live. */
+  readonly secretValues: SecretValues;
   readonly runner: { readonly socketPath: string; readonly key: Buffer };
   readonly clock: Clock;
   readonly config: ControlConfig;
@@ -167,6 +171,7 @@ function assemble(options: ControlOptions) {
   const { store, audit, access, flags, runIdentity, runner, clock, config, logger } = options;
   const gate = openGate({ audit, access: access.engine, clock, logger });
   const live = new LiveRuns();
+  const secrets = new RunSecrets(options.secretValues, logger);
   const presets = presetRulesWith({ github: config.githubNetworks });
   const egressPolicies = new EgressPolicies(store.policies, presets);
   const arriving = new Set<UploadId>();
@@ -185,7 +190,7 @@ function assemble(options: ControlOptions) {
   });
   const egressOrders = new EgressOrders({ egressPolicies, live, link, logger });
   const egressRecords = new EgressRecords({ store, live, link, gate, logger });
-  const identities = new RunIdentities({ identity: runIdentity, live, link, clock, logger });
+  const identities = new RunIdentities({ identity: runIdentity, secrets, live, link, clock, logger });
   const simulations = new EgressSimulations({ store, egressPolicies, gate, live, clock });
   const dispatcher: Dispatcher = new Dispatcher({
     store,
@@ -196,6 +201,7 @@ function assemble(options: ControlOptions) {
     egressOrders,
     egressRecords,
     identities,
+    secrets,
     writer,
     gate,
     clock,
@@ -217,6 +223,7 @@ function assemble(options: ControlOptions) {
     egressOrders,
     egressRecords,
     identities,
+    secrets,
     simulations,
     closer,
     sweeper,

@@ -5,10 +5,12 @@ import type { RunRecord } from '../store/store.ts';
 import { controlLimits } from './limits.ts';
 import type { EarlyIdentity, LiveRun, LiveRuns } from './live-runs.ts';
 import type { Logger } from './logger.ts';
+import type { RunSecrets } from './run-secrets.ts';
 import { LinkLost, type RunnerLink } from './runner-link.ts';
 
 export type RunIdentityParts = {
   readonly identity: Pick<RunIdentity, 'mint'>;
+  readonly secrets: RunSecrets;
   readonly live: LiveRuns;
   readonly link: RunnerLink;
   readonly clock: Clock;
@@ -45,7 +47,9 @@ export class RunIdentities {
     const isUsable = early !== null && this.#isYoung(early.at);
     const { at, token } = isUsable ? early : this.early(subjectOf(live.record));
     live.identityAt = at;
-    return await token;
+    const made = await token;
+    if (!live.ended) this.#parts.secrets.token(live.record.id, made);
+    return made;
   }
 
   /** Orders another token for every hosted run whose own is not young, or was made by an earlier process. */
@@ -82,6 +86,7 @@ export class RunIdentities {
     const at = this.#parts.clock.now();
     const token = await this.#mint(subjectOf(live.record));
     if (live.ending) return;
+    this.#parts.secrets.token(live.record.id, token);
     await this.#parts.link.order({ order: 'identity', run: live.record.id, token });
     live.identityAt = at;
   }

@@ -19,6 +19,7 @@ import { openLogs } from './log-stream.ts';
 import { positionCursor, shownOf, storePage, storePosition, viewPage } from './paging.ts';
 import { findRun, readableRun, runAct } from './run-access.ts';
 import type { RunIdentities } from './run-identities.ts';
+import type { RunSecrets } from './run-secrets.ts';
 import type { RunnerLink } from './runner-link.ts';
 import type { Scheduler } from './scheduler.ts';
 import { withinOf } from './team-access.ts';
@@ -32,6 +33,7 @@ export type RunParts = {
   readonly live: LiveRuns;
   readonly dispatcher: Dispatcher;
   readonly identities: RunIdentities;
+  readonly secrets: RunSecrets;
   readonly scheduler: Scheduler;
   readonly link: RunnerLink;
   readonly livePerOwnerMax: number;
@@ -180,8 +182,25 @@ async function make(
   creation: Creation<unknown>,
   made: NewRun,
 ): Promise<Versioned<RunView>> {
-  const { store, gate, clock } = parts;
+  const { secrets, live, clock } = parts;
   const id = newId('run', clock.now());
+  secrets.environment(id, made.env);
+  try {
+    return await makeAs(id, parts, caller, session, creation, made);
+  } finally {
+    if (live.get(id) === null) secrets.ended(id);
+  }
+}
+
+async function makeAs(
+  id: RunId,
+  parts: RunParts,
+  caller: Caller,
+  session: SessionRecord,
+  creation: Creation<unknown>,
+  made: NewRun,
+): Promise<Versioned<RunView>> {
+  const { store, gate } = parts;
   const { names } = made.egress;
   const act = {
     ...runAct(made.action, { id, session: session.id, owner: session.owner, team: session.team }),

@@ -15,6 +15,8 @@ import { openProviders } from '../identity/providers/open.ts';
 import { openSealing } from '../identity/sealing.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
+import { openRedactor, type Redactor } from '../redaction/redactor.ts';
+import { SecretValues } from '../redaction/secret-values.ts';
 import type { MachineAuthority } from '../server/machines.ts';
 import { readPages } from '../server/pages.ts';
 import { openServer } from '../server/server.ts';
@@ -55,12 +57,15 @@ async function main(): Promise<void> {
   const end = endOnSignals(() => close());
   const { configuration, tls } = await configured(end);
   const { folder, settings } = configuration;
-  const logger = openProcessLog('control', settings.logLevel);
+  const secretValues = ownSecrets(configuration);
+  const redactor = openRedactor(secretValues);
+  const logger = openProcessLog('control', settings.logLevel, redactor);
   const listen = await withFreePort(settings.listen);
-  const kept = await openKept(configuration, listen, logger);
+  const kept = await openKept(configuration, { listen, logger, redactor });
   const control = await openControl({
     ...kept.directory,
     ...kept,
+    secretValues,
     trail: { folder: configuration.auditFolder },
     signIn: signInConfig(settings, publicUrlOf(settings, listen.port)),
     providers: openProviders(configuration.providers, systemClock),
@@ -101,9 +106,12 @@ async function awaitsAdmin(store: Store, { localSignIn }: Settings): Promise<boo
 }
 
 /** What lasts, the record and the store, and what is kept in memory of it and follows its changes. */
-async function openKept(configuration: ControlConfiguration, listen: Settings['listen'], logger: Logger) {
+async function openKept(
+  configuration: ControlConfiguration,
+  { listen, logger, redactor }: { listen: Settings['listen']; logger: Logger; redactor: Redactor },
+) {
   const { folder, homeFolder, settings } = configuration;
-  const audit = await openAudit(configuration);
+  const audit = await openAudit(configuration, redactor);
   const store = await openSqliteStore({ file: join(folder, 'store.sqlite') });
   const sealing = openSealing(readFileSync(join(folder, 'identity.key')));
   const directory = await openIdentityDirectory({
@@ -163,13 +171,26 @@ async function configured(
   return { configuration, tls: source };
 }
 
-async function openAudit({ auditFolder, folder }: ControlConfiguration) {
+/** What this process holds from its start on and must never write down. */
+function ownSecrets({ folder, bootstrapToken, providers }: ControlConfiguration): SecretValues {
+  const values = new SecretValues();
+  const holder = 'control';
+  if (bootstrapToken !== null) values.hold(holder, 'bootstrap-token', bootstrapToken);
+  for (const { clientSecret } of providers)
+    if (clientSecret !== null) values.hold(holder, 'client-secret', clientSecret);
+  for (const name of ['identity', 'channel'])
+    values.hold(holder, `${name}-key`, readFileSync(join(folder, `${name}.key`)));
+  return values;
+}
+
+async function openAudit({ auditFolder, folder }: ControlConfiguration, redactor: Redactor) {
   return await openAuditLog({
     folder: auditFolder,
     stream,
     clock: systemClock,
     newId: () => newId('event', systemClock.now()),
     genesis: publicKeys(folder),
+    redactor,
   });
 }
 

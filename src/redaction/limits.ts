@@ -10,6 +10,8 @@ export const redactionLimits = {
   pieceCharacters: 128,
   /** Pieces held at once, in all their spellings; past it a value is refused. Each takes about 200 bytes. */
   piecesMax: 262_144,
+  /** The same of one holder, so that nobody takes the room of others. */
+  piecesPerHolderMax: 2_048,
   /** How far past the end of what is kept a text is looked at, for a secret that the cut goes through. */
   lookAheadCharacters: 1_024,
   /** Of a name, from its end, and on either side of a word in a text that may be a name. */

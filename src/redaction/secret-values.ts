@@ -60,8 +60,10 @@ export class SecretValues {
     if (!idPattern.test(id)) throw new TypeError('the id of a secret value is not fit for a marker');
     const spellings = spellingsOf(value);
     if (spellings.length === 0) return 'too-short';
-    if (this.size + spellings.length > redactionLimits.piecesMax) return 'full';
     const held = this.#byHolder.get(holder) ?? [];
+    const { piecesMax, piecesPerHolderMax } = redactionLimits;
+    if (held.length + spellings.length > piecesPerHolderMax) return 'full';
+    if (this.size + spellings.length > piecesMax) return 'full';
     for (const spelling of spellings) held.push(this.#add(spelling, id));
     this.#byHolder.set(holder, held);
     return 'held';

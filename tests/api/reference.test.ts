@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { accessFile, accessReference } from '../../tools/access-reference.ts';
+import { redactionFile, redactionReference } from '../../tools/redaction-reference.ts';
 import {
   allRoutes,
   configurationFile,
@@ -20,4 +21,8 @@ test('the page of settings lists what `up` reads; `node tools/reference.ts` rene
 
 test('the page of access says what each role may; `node tools/reference.ts` renews it', async () => {
   assert.equal(readFileSync(accessFile, 'utf8'), accessReference(await allRoutes()));
+});
+
+test('the page of redaction lists the rules in force; `node tools/redaction-reference.ts` renews it', () => {
+  assert.equal(readFileSync(redactionFile, 'utf8'), redactionReference());
 });

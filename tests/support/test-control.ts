@@ -21,6 +21,8 @@ import type { Actor } from '../../src/model/actor.ts';
 import { newId, type RunId, type SessionId } from '../../src/model/ids.ts';
 import { defaultRunLimits } from '../../src/model/limits.ts';
 import { roles, type Scope } from '../../src/model/scopes.ts';
+import { openRedactor } from '../../src/redaction/redactor.ts';
+import { SecretValues } from '../../src/redaction/secret-values.ts';
 import { openSqliteStore } from '../../src/store/sqlite/open.ts';
 import type { Store } from '../../src/store/store.ts';
 import { FakeRunner } from './fake-runner.ts';
@@ -109,6 +111,7 @@ export class TestControl {
   store!: Store;
   directory!: IdentityDirectory;
   audit!: AuditLog;
+  secretValues!: SecretValues;
   flags!: Flags;
 
   private constructor(folder: string, options: TestControlOptions) {
@@ -136,11 +139,13 @@ export class TestControl {
 
   async start(): Promise<void> {
     const { clock } = this;
+    this.secretValues = new SecretValues();
     const log = await openAuditLog({
       folder: join(this.folder, 'audit'),
       stream: 'control',
       clock,
       newId: () => newId('event', clock.now()),
+      redactor: openRedactor(this.secretValues),
     });
     this.audit = failing(log, () => this.auditFails);
     this.store = await openSqliteStore({ file: this.#storeFile });
@@ -176,6 +181,7 @@ export class TestControl {
       access: this.accessSet,
       providers: new Map(),
       flags: this.flags,
+      secretValues: this.secretValues,
       runner: { socketPath: join(this.folder, 'runner.sock'), key: this.#key },
       clock,
       config: this.config,
