@@ -59,7 +59,7 @@ const nothing: Redactor = {
 function holding(count: number): Redactor {
   const values = new SecretValues();
   for (let index = 0; index < count; index += 1)
-    values.hold('run', 'value', randomBytes(30).toString('base64url'));
+    values.hold(`run_${index}`, 'value', randomBytes(30).toString('base64url'));
   return openRedactor(values);
 }
 

@@ -53,6 +53,7 @@ function separatorAt(text: string, from: number): { end: number; isColon: boolea
   const at = skip(text, from, blanks, blanksMax);
   if (text[at] === ':')
     return text[at + 1] === '=' ? { end: at + 2, isColon: false } : { end: at + 1, isColon: true };
+  if (text[at] === '%' && /^%3d$/i.test(text.slice(at, at + 3))) return { end: at + 3, isColon: false };
   if (text[at] !== '=') return null;
   return { end: text[at + 1] === '>' || text[at + 1] === '=' ? at + 2 : at + 1, isColon: false };
 }

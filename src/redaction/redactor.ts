@@ -83,17 +83,19 @@ function startedAll(list: readonly string[], charactersMax: number, { spansIn, v
 
 /** The spans of joined texts, for each of them. */
 function splitAlong(texts: readonly string[], spans: readonly Span[]): Span[][] {
-  let from = 0;
+  const left = joinSpans(spans).reverse();
+  let offset = 0;
   return texts.map(({ length }) => {
-    const offset = from;
-    from += length;
-    return spans
-      .filter(({ start, end }) => start < offset + length && end > offset)
-      .map(({ start, end, id }) => ({
-        start: Math.max(0, start - offset),
-        end: Math.min(length, end - offset),
-        id,
-      }));
+    const own: Span[] = [];
+    for (let span = left.at(-1); span !== undefined && span.start < offset + length; span = left.at(-1)) {
+      const { start, end, id } = span;
+      if (length > 0)
+        own.push({ start: Math.max(0, start - offset), end: Math.min(length, end - offset), id });
+      if (end > offset + length) break;
+      left.pop();
+    }
+    offset += length;
+    return own;
   });
 }
 

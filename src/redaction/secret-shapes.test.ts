@@ -122,8 +122,16 @@ test('what a label names goes, in every way that labels are written', () => {
     'otp=123456': 'otp=[redacted:labelled]',
     'AccountKey=abc==;EndpointSuffix=x': 'AccountKey=[redacted:labelled];EndpointSuffix=x',
     'password: hunter2': 'password: [redacted:labelled]',
+    'to=https%3A%2F%2Fx%3Faccess_token%3Dhunter2&a':
+      'to=https%3A%2F%2Fx%3Faccess_token%3D[redacted:labelled]&a',
   };
   for (const [text, shown] of Object.entries(cases)) assert.equal(plainRedactor.text(text), shown);
+});
+
+test('an escape before a token does not make a word of it', () => {
+  const token = `sw_${'a1B2c3D4e5F6'.repeat(3)}`;
+  for (const before of ['x%3D', 'x%0a', 'line\\n', 'tab\\t', 'quote\\u0022'])
+    assert.equal(plainRedactor.text(`${before}${token}`), `${before}[redacted:sealwright-token]`);
 });
 
 test('passwords in URLs go, with the rest of the URL left', () => {
@@ -142,7 +150,7 @@ test('a private key is gone to the end of the text where its end is not there, a
 });
 
 test('no text makes the search slow: the worst ones cost what their length does', () => {
-  const characters = 256 * 1024;
+  const characters = 64 * 1024;
   const begins = [...new Set(shapeRules.flatMap((rule) => rule.begins))];
   const hostile = [
     ...begins,
@@ -178,6 +186,6 @@ test('no text makes the search slow: the worst ones cost what their length does'
     plainRedactor.text(text);
     const ms = performance.now() - start;
     // Two orders over what it takes; a search that went back would take minutes.
-    assert.ok(ms < 2_000, `${JSON.stringify(piece)} takes ${Math.round(ms)} ms`);
+    assert.ok(ms < 1_000, `${JSON.stringify(piece)} takes ${Math.round(ms)} ms`);
   }
 });

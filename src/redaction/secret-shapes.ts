@@ -48,7 +48,7 @@ class Search {
     const text = this.#text;
     const start = end - begin.length;
     if (rule.ignoresCase !== true && !text.startsWith(begin, start)) return null;
-    if (rule.insideWords !== true && start > 0 && isIn(alphanumeric, text.charCodeAt(start - 1))) return null;
+    if (rule.insideWords !== true && !beginsAt(text, start)) return null;
     const found = this.#body(rule.body, start, end, index);
     if (found === null) return null;
     return { start: rule.keepsBegin === true ? found.start : start, end: found.end, id: rule.id };
@@ -76,6 +76,12 @@ class Search {
     if (body.most === undefined) this.#vainUntil.set(index, end);
     return null;
   }
+}
+
+/** Whether nothing before it makes a word of it: letters and digits do, unless they end an escape (`%3D`, `\\n`). */
+function beginsAt(text: string, start: number): boolean {
+  if (start === 0 || !isIn(alphanumeric, text.charCodeAt(start - 1))) return true;
+  return text[start - 2] === '\\' || text[start - 3] === '%' || text.startsWith('\\u', start - 6);
 }
 
 function fits(text: string, from: number, end: number, body: Extract<ShapeBody, { form: 'run' }>): boolean {

@@ -9,7 +9,8 @@ const marker = '[redacted:value]';
 
 function holding(...secrets: readonly (string | Uint8Array)[]) {
   const values = new SecretValues();
-  for (const secret of secrets) assert.equal(values.hold('run_1', 'value', secret), 'held');
+  for (const [index, secret] of secrets.entries())
+    assert.equal(values.hold(`run_${index}`, 'value', secret), 'held');
   return openRedactor(values);
 }
 
@@ -96,6 +97,15 @@ test('a value that is split over neighbours of a list is found in each', () => {
   const redactor = holding('correct-horse_battery');
   const shown = redactor.starts(['echo', 'correct-', 'horse_', 'battery', 'x'], 100).map(({ text }) => text);
   assert.deepEqual(shown, ['echo', marker, marker, marker, 'x']);
+  assert.deepEqual(
+    redactor
+      .starts(
+        ['', 'correct-horse_battery', '', 'correct', '-horse_battery and correct-horse_battery', ''],
+        100,
+      )
+      .map(({ text }) => text),
+    ['', marker, '', marker, `${marker} and ${marker}`, ''],
+  );
   assert.deepEqual(redactor.document({ a: ['x correct-horse', '_battery y'] }), {
     a: [`x ${marker}`, `${marker} y`],
   });
@@ -167,6 +177,10 @@ test('short values are refused, as are more than the bound, and nothing of them 
   for (const value of ['', '1234567', 'a b c d e', new Uint8Array(7)])
     assert.equal(values.hold('run_1', 'value', value), 'too-short');
   assert.equal(values.size, 0);
+  const { piecesPerHolderMax } = redactionLimits;
+  while (values.hold('greedy', 'value', randomBytes(4000).toString('hex')) === 'held');
+  assert.ok(values.size > piecesPerHolderMax / 2 && values.size <= piecesPerHolderMax);
+  assert.equal(values.hold('modest', 'value', 'correct-horse'), 'held', 'nobody takes the room of others');
   assert.throws(() => values.hold('run_1', 'not [a] marker', 'correct-horse'), TypeError);
 });
 
@@ -186,8 +200,8 @@ test('bytes are found as base64 and hexadecimal', () => {
 test('no text and no values make the search slow', () => {
   const values = new SecretValues();
   for (let index = 0; index < 1000; index += 1) {
-    values.hold('run', 'value', `${'a'.repeat(60)}${index}${'a'.repeat(60)}`);
-    values.hold('run', 'value', `b${'a'.repeat(index % 120)}same-end-of-all`);
+    values.hold(`run_${index}`, 'value', `${'a'.repeat(60)}${index}${'a'.repeat(60)}`);
+    values.hold(`run_${index}`, 'value', `b${'a'.repeat(index % 120)}same-end-of-all`);
   }
   const redactor = openRedactor(values);
   for (const piece of [
