@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { generateKeyPairSync, hash } from 'node:crypto';
 import { mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -18,6 +18,7 @@ const verifyEvents = 400_000;
 const verifyRounds = 3;
 const recordBytes = 400;
 
+const signingKeys = [generateKeyPairSync('ed25519').privateKey];
 const eventId = (): EventId => newId('event', systemClock.now());
 
 function sampleEvent(): NewEvent {
@@ -94,7 +95,7 @@ function countingDisk(): { disk: AuditDisk; syncs: () => number } {
 async function benchAppends(folder: string, writers: number): Promise<Row> {
   const { disk, syncs } = countingDisk();
   const stream = `writers-${writers}`;
-  const log = await openAuditLog({ folder, stream, clock: systemClock, newId: eventId, disk });
+  const log = await openAuditLog({ folder, stream, clock: systemClock, newId: eventId, disk, signingKeys });
   const file = await open(join(folder, 'syncs'), 'a');
   const rates: { disk: number; log: number }[] = [];
   const syncsBefore = syncs();

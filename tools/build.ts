@@ -33,6 +33,7 @@ const programs = [
   'src/main/doctor.ts',
   'src/sandbox/local/namespace-worker.ts',
   'src/identity/password-worker.ts',
+  'src/audit/verify-worker.ts',
 ];
 const commandLine = 'src/main/cli.ts';
 

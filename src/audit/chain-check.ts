@@ -1,30 +1,49 @@
 import { isUtf8 } from 'node:buffer';
 import { hash } from 'node:crypto';
-import { noHash } from './event.ts';
+import { LeafHasher } from './leaf-hasher.ts';
 import { auditLimits } from './limits.ts';
 import { type LineFacts, type LineFlaw, readLine } from './line.ts';
+import { linkTo } from './line-hash.ts';
 import { LineScanner, NextLine } from './scan.ts';
+import { beginning } from './tail.ts';
 
-/** The first thing found wrong. `line` counts from 1; `seq` is the event concerned, where one is known. */
+/** The first thing found wrong. `line` counts from 1 in its segment; `seq` is the event concerned, where one is known. */
 export type Problem = { readonly seq?: number; readonly line: number; readonly what: string };
 
 const newline = 0x0a;
 
 /** A line that does not continue the one before it; the next line tells which of the two was changed. */
-type Suspect = { readonly line: number; readonly seq: number; readonly hash: string };
+type Suspect = { readonly line: number; readonly seq: number; readonly leaf: string; readonly plain: string };
 
-/** Follows a chain line by line up to the first problem. */
+/** What the segment's first line says it follows, by the rule of its version. */
+export type Follows = { readonly prev: string; readonly version: 1 | 2 };
+
+/** Blocks begin behind so many bytes: the hash of a line is over a zero byte and the line. */
+export const blockMarginBytes = 1;
+
+/**
+ * Follows the chain of one segment line by line up to the first problem, and grows the tree over its lines. What its first
+ * line follows is taken on trust, and given back for whoever has the segment before.
+ */
 export class ChainCheck {
+  readonly #leaves = new LeafHasher();
+  readonly #first: number;
   #stream: string | null;
   #next: NextLine | null = null;
+  #follows: Follows | null = null;
   #line = 0;
-  #seq = 0;
-  #head = noHash;
+  #seq: number;
+  /** What the next line must say it follows, by its version; a line of version 1 never follows one of version 2. */
+  #leaf = beginning.hash;
+  #plain = beginning.hash;
   #torn = 0;
   #suspect: Suspect | null = null;
   #problem: Problem | null = null;
 
-  constructor(expectedStream: string | null) {
+  /** `first` is the sequence number of the segment's first line. */
+  constructor(first: number, expectedStream: string | null) {
+    this.#first = first;
+    this.#seq = first - 1;
     this.#stream = expectedStream;
   }
 
@@ -38,13 +57,26 @@ export class ChainCheck {
     return this.#line;
   }
 
-  /** Lines of the unbroken chain, and the hash of the last of them. */
+  /** The last event of the unbroken chain, its hash as a leaf and, where it is of version 1, as a line. */
   get seq(): number {
     return this.#seq;
   }
 
-  get head(): string {
-    return this.#head;
+  get leaf(): string {
+    return this.#leaf;
+  }
+
+  get plain(): string {
+    return this.#plain;
+  }
+
+  /** Null before the first line. */
+  get follows(): Follows | null {
+    return this.#follows;
+  }
+
+  get leaves(): LeafHasher {
+    return this.#leaves;
   }
 
   get tornBytes(): number {
@@ -55,14 +87,19 @@ export class ChainCheck {
     return this.#problem;
   }
 
-  /** Takes the whole lines `block[0, end)`; `scanMarginBytes` of the block follow them. */
-  takeLines(block: Buffer, end: number): void {
-    const scanner = isUtf8(block.subarray(0, end)) ? new LineScanner(block) : null;
-    for (let start = 0; start < end && this.#problem === null; ) {
+  /**
+   * Takes whole lines of `block` from `blockMarginBytes` up to `end`; `scanMarginBytes` of the block follow them. Stops
+   * before the line that would make the tree larger than `until` leaves, and answers where it stopped. Writes into the block.
+   */
+  takeLines(block: Buffer, from: number, end: number, until: number): number {
+    const scanner = isUtf8(block.subarray(from, end)) ? new LineScanner(block) : null;
+    let start = from;
+    while (start < end && this.#problem === null && this.#leaves.size < until) {
       this.#line += 1;
       let after = scanner === null ? -1 : this.#endOfOrdinary(scanner, start);
       if (after > 0) {
-        this.#advance(hash('sha256', block.subarray(start, after - 1), 'hex'));
+        block[start - 1] = 0;
+        this.#advance(hash('sha256', block.subarray(start - 1, after - 1), 'hex'));
       } else {
         after = block.indexOf(newline, start) + 1;
         const line = block.subarray(start, after - 1);
@@ -70,6 +107,7 @@ export class ChainCheck {
       }
       start = after;
     }
+    return start;
   }
 
   #endOfOrdinary(scanner: LineScanner, start: number): number {
@@ -99,22 +137,39 @@ export class ChainCheck {
 
   #place(line: LineFacts, due: number, bytes: Buffer): void {
     this.#stream ??= line.stream;
-    this.#next ??= new NextLine(this.#stream);
+    this.#next ??= new NextLine(this.#stream, due);
+    const isFirst = due === this.#first && this.#follows === null;
+    if (isFirst) this.#follow(line);
     const what = this.#misplaced(line, due);
-    const digest = hash('sha256', bytes, 'hex');
+    const leaf = linkTo(bytes, 2);
+    const plain = line.v === 1 ? linkTo(bytes, 1) : '';
     if (what !== null) {
       this.#problem = { seq: due, line: this.#line, what };
-    } else if (line.prev !== this.#head) {
-      this.#suspect = { line: this.#line, seq: due, hash: digest };
+    } else if (!this.#continues(line)) {
+      this.#suspect = { line: this.#line, seq: due, leaf, plain };
     } else {
-      this.#advance(digest);
+      this.#advance(leaf, plain);
     }
   }
 
-  #advance(digest: string): void {
+  /** Only the first event of all says itself what it follows. */
+  #follow({ prev, v }: LineFacts): void {
+    this.#follows = { prev, version: v };
+    if (this.#first === 1) return;
+    this.#leaf = prev;
+    this.#plain = prev;
+  }
+
+  #continues({ prev, v }: LineFacts): boolean {
+    return prev === (v === 1 ? this.#plain : this.#leaf);
+  }
+
+  #advance(leaf: string, plain = ''): void {
     this.#seq += 1;
-    this.#head = digest;
-    this.#next?.advance(digest);
+    this.#leaf = leaf;
+    this.#plain = plain;
+    this.#leaves.append(leaf);
+    this.#next?.advance(leaf);
   }
 
   /** What is wrong with a line's place, judged by its own words; null where only its `prev` can tell. */
@@ -122,7 +177,7 @@ export class ChainCheck {
     if (line.stream !== this.#stream) {
       return `the line belongs to stream ${JSON.stringify(line.stream)}, not ${JSON.stringify(this.#stream)}`;
     }
-    const follows = line.prev === this.#head;
+    const follows = this.#continues(line);
     if (line.seq !== due) {
       if (follows) return `the sequence number was changed to ${line.seq}`;
       return line.seq > due
@@ -134,7 +189,7 @@ export class ChainCheck {
 
   /** A line that the next one vouches for was not changed: then it was the one before it. */
   #settle(suspect: Suspect, next: LineFacts | LineFlaw): void {
-    if ('flaw' in next || next.prev === suspect.hash) {
+    if ('flaw' in next || next.prev === (next.v === 1 ? suspect.plain : suspect.leaf)) {
       this.#blameBefore(suspect);
       return;
     }

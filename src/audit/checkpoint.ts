@@ -21,6 +21,7 @@ export type UnverifiedCheckpoint = Checkpoint & { readonly note: Note };
 
 export const checkpointFile = 'checkpoint';
 
+/** What is signed: a line each for origin, size and root in base64, then the extensions. */
 export function checkpointText({ origin, size, root, extensions }: Checkpoint): string {
   return [origin, size, root.toString('base64'), ...extensions].map((line) => `${line}\n`).join('');
 }

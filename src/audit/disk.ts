@@ -1,4 +1,4 @@
-import { type FileHandle, mkdir, open, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises';
 
 /** An open file of the log. Methods are those of Node's FileHandle and fail as it fails. */
 export type DiskFile = Pick<
@@ -12,9 +12,10 @@ export type AuditDisk = {
   stat(path: string): Promise<{ readonly size: number; readonly ino: number; readonly dev: number }>;
   mkdir(path: string, options: { recursive: true; mode: number }): Promise<unknown>;
   unlink(path: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
 };
 
-export const nodeDisk: AuditDisk = { open, stat, mkdir, unlink };
+export const nodeDisk: AuditDisk = { open, stat, mkdir, unlink, rename };
 
 /** Writes every byte; a short write (a nearly full disk) goes on until the disk takes the rest or fails. */
 export async function writeFully(file: DiskFile, bytes: Uint8Array): Promise<void> {

@@ -59,7 +59,7 @@ test('whatever the strings hold, the line is canonical, an event, and within its
       assert.equal(canonicalJson(JSON.parse(text) as JsonValue), text);
       const bytes = Buffer.from(text);
       assert.ok(bytes.length < auditLimits.lineBytesMax);
-      assert.deepEqual(readLine(bytes), { stream: 'control', seq: 1, prev: noHash });
+      assert.deepEqual(readLine(bytes), { stream: 'control', seq: 1, prev: noHash, v: 2 });
       assert.doesNotMatch(text, /[\u0000-\u001f]/);
     }),
   );

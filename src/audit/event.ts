@@ -57,13 +57,17 @@ export type NewEvent = EventBody &
 
 /** One line of a stream: canonical JSON of at most `lineBytesMax` with its newline. */
 export type AuditEvent = EventBody & {
-  readonly v: 1;
+  /** 1 in streams from before segments, whose `prev` is the SHA-256 of the line before. */
+  readonly v: 1 | 2;
   readonly stream: string;
   /** From 1, without gaps, per stream. */
   readonly seq: number;
   /** RFC 3339, UTC, milliseconds; the writer's clock, which may jump. */
   readonly at: string;
-  /** SHA-256 of the line before, without its newline, as hex; 64 zeros on the first line. */
+  /**
+   * Hash of the line before, without its newline, as a leaf of the stream's Merkle tree (RFC 6962: SHA-256 of a zero byte
+   * and the line), as hex; 64 zeros on the first line.
+   */
   readonly prev: string;
   readonly id: EventId;
   readonly phase: EventPhase;
@@ -101,7 +105,7 @@ export function eventParts(
       `,"id":"${id}"${event.phase === 'outcome' ? `,"of":${text(event.of, eventCharacters.id)}` : ''}` +
       `,"outcome":"${outcome}","phase":"${phase}","prev":"`,
     middle: `"${event.request === undefined ? '' : requestText(text, event.request)}${resourceText(text, event.resource)},"seq":`,
-    tail: `,"stream":"${stream}","v":1}`,
+    tail: `,"stream":"${stream}","v":2}`,
   };
 }
 

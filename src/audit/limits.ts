@@ -18,6 +18,13 @@ export const auditLimits = {
   probeBytes: 4_096,
   /** A batch that the disk has not finished after this long makes the log unhealthy and refuses appends. */
   stallMs: 5_000,
+  /** An event waits at most so long for a checkpoint that holds it. */
+  checkpointEveryMs: 60_000,
+  checkpointEventsMax: 1_000,
+  /** A stream that is open says so at least this often. */
+  heartbeatMs: 60_000,
+  /** What is longer without a sign of life is told by the verifier. */
+  silenceMs: 150_000,
 } as const;
 
 /** Bounds of an event's strings, by member; longer ones are clipped with a marker. Characters. */
@@ -41,8 +48,8 @@ export const readLimits = {
   blockBytes: 256 * 1024,
   /** Read for one page at most, whatever matches; a page may be short for it. */
   scanBytesMax: 16 * 1024 * 1024,
-  streamsMax: 64,
-  cursorCharactersMax: 8 * 1024,
+  streamsMax: 1_000,
+  cursorCharactersMax: 64 * 1024,
 } as const;
 
 export const verifyLimits = { blockBytes: 1024 * 1024 } as const;

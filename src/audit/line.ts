@@ -3,7 +3,12 @@ import { canonicalJson, type JsonValue } from '../base/canonical-json.ts';
 import { auditLimits } from './limits.ts';
 
 /** What places a line in its stream. */
-export type LineFacts = { readonly stream: string; readonly seq: number; readonly prev: string };
+export type LineFacts = {
+  readonly stream: string;
+  readonly seq: number;
+  readonly prev: string;
+  readonly v: 1 | 2;
+};
 /** Why bytes are no line of a log, in words for the auditor. */
 export type LineFlaw = { readonly flaw: string };
 
@@ -80,7 +85,7 @@ export function hasEventMembers(value: JsonValue): value is Record<string, JsonV
 function factsOf(value: JsonValue): LineFacts | null {
   if (!hasEventMembers(value)) return null;
   const { v, stream, seq, prev } = value;
-  if (v !== 1 || !Number.isSafeInteger(seq) || (seq as number) < 1) return null;
+  if ((v !== 1 && v !== 2) || !Number.isSafeInteger(seq) || (seq as number) < 1) return null;
   if (!/^[0-9a-f]{64}$/.test(prev as string)) return null;
-  return { stream: stream as string, seq: seq as number, prev: prev as string };
+  return { stream: stream as string, seq: seq as number, prev: prev as string, v };
 }

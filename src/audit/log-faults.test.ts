@@ -8,7 +8,6 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import {
@@ -21,7 +20,9 @@ import {
   faultyDisk,
   type ManualClock,
   manualClock,
+  segmentOf,
   temporaryFolder,
+  testSigningKeys,
 } from '../../tests/support/audit.ts';
 import { Fault } from '../contract/faults.ts';
 import { auditLimits } from './limits.ts';
@@ -35,10 +36,17 @@ async function withLog(use: (rig: Rig) => Promise<void>): Promise<void> {
   using folder = temporaryFolder();
   const disk = faultyDisk();
   const clock = manualClock();
-  const options = { folder: folder.path, stream: 'control', clock, newId: eventId, disk };
+  const options = {
+    folder: folder.path,
+    stream: 'control',
+    clock,
+    newId: eventId,
+    disk,
+    signingKeys: testSigningKeys,
+  };
   const log = await openAuditLog(options);
   try {
-    await use({ folder: folder.path, path: join(folder.path, 'control.jsonl'), disk, clock, log });
+    await use({ folder: folder.path, path: segmentOf(folder.path), disk, clock, log });
   } finally {
     disk.judge = () => 'pass';
     await log.close();
@@ -149,13 +157,20 @@ describe('while the disk stays broken', () => {
   test('a log that cannot write its first line does not open, and leaves the stream free', async () => {
     using folder = temporaryFolder();
     const disk = faultyDisk();
-    const options = { folder: folder.path, stream: 'control', clock: manualClock(), newId: eventId, disk };
+    const options = {
+      folder: folder.path,
+      stream: 'control',
+      clock: manualClock(),
+      newId: eventId,
+      disk,
+      signingKeys: testSigningKeys,
+    };
     disk.judge = failing('datasync', { code: 'EIO' });
     await assert.rejects(openAuditLog(options), Fault);
     disk.judge = () => 'pass';
     const log = await openAuditLog(options);
     await log.close();
-    assert.deepEqual(await intactActions(join(folder.path, 'control.jsonl')), ['audit.opened']);
+    assert.deepEqual(await intactActions(segmentOf(folder.path)), ['audit.opened']);
   });
 });
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { hash } from 'node:crypto';
 import { appendFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import {
   attempt,
@@ -11,23 +11,30 @@ import {
   eventsIn,
   faultyDisk,
   manualClock,
+  segmentOf,
   temporaryFolder,
+  testSigningKeys,
 } from '../../tests/support/audit.ts';
-import type { JsonObject } from '../base/canonical-json.ts';
 import { Fault } from '../contract/faults.ts';
 import { noHash } from './event.ts';
 import { auditLimits } from './limits.ts';
-import { type AuditLog, openAuditLog } from './log.ts';
+import { openAuditLog, type SignedAuditLog } from './log.ts';
 import { verifyStreams } from './verify.ts';
 
 type Setup = {
   disk?: ReturnType<typeof faultyDisk>;
   clock?: ReturnType<typeof manualClock>;
-  genesis?: JsonObject;
 };
 
-function openIn(folder: string, setup: Setup = {}): Promise<AuditLog> {
-  return openAuditLog({ folder, stream: 'control', clock: manualClock(), newId: eventId, ...setup });
+function openIn(folder: string, setup: Setup = {}): Promise<SignedAuditLog> {
+  return openAuditLog({
+    folder,
+    stream: 'control',
+    clock: manualClock(),
+    newId: eventId,
+    signingKeys: testSigningKeys,
+    ...setup,
+  });
 }
 
 function isUnavailable(message: RegExp): (error: unknown) => boolean {
@@ -38,14 +45,14 @@ function isUnavailable(message: RegExp): (error: unknown) => boolean {
 test('a new stream is private and begins with the note audit.opened', async () => {
   using temporary = temporaryFolder();
   const folder = join(temporary.path, 'audit');
-  const log = await openIn(folder, { genesis: { publicKey: 'ed25519:abc' } });
-  const path = join(folder, 'control.jsonl');
+  const log = await openIn(folder);
+  const path = segmentOf(folder);
   assert.equal(statSync(folder).mode & 0o777, 0o700);
   assert.equal(statSync(path).mode & 0o777, 0o600);
   const [opened, ...rest] = eventsIn(path);
   assert.deepEqual(rest, []);
   assert.deepEqual(opened, {
-    v: 1,
+    v: 2,
     stream: 'control',
     seq: 1,
     at: '2026-01-01T00:00:00.000Z',
@@ -57,7 +64,7 @@ test('a new stream is private and begins with the note audit.opened', async () =
     resource: { kind: 'audit', id: 'control' },
     decision: { allow: true, rule: 'audit:self' },
     outcome: 'succeeded',
-    data: { publicKey: 'ed25519:abc' },
+    data: { origin: log.checkpoint().origin, key: log.key() },
   });
   await log.close();
 });
@@ -81,12 +88,12 @@ test('an append resolves with the place of its line, once that is on the disk', 
   assert.equal(settled, false, 'written, not yet durable');
   letSync('pass');
   const recorded = await appended;
-  const lines = readFileSync(join(folder.path, 'control.jsonl'), 'utf8').trimEnd().split('\n');
+  const lines = readFileSync(segmentOf(folder.path), 'utf8').trimEnd().split('\n');
   assert.equal(lines.length, 2);
   assert.deepEqual(recorded, {
     id: JSON.parse(lines[1]!).id,
     seq: 2,
-    hash: hash('sha256', lines[1]!, 'hex'),
+    hash: hash('sha256', `\0${lines[1]}`, 'hex'),
   });
   await log.close();
 });
@@ -108,7 +115,7 @@ test('sixty-four writers make one line of events that verifies, many to a sync',
   const syncs = disk.calls.filter((call) => call === 'datasync').length;
   assert.ok(3200 / syncs >= 50, `${syncs} syncs for 3200 events`);
   await log.close();
-  const path = join(folder.path, 'control.jsonl');
+  const path = segmentOf(folder.path);
   const events = eventsIn(path).slice(1);
   assert.equal(events.length, 3200);
   for (const { seq, action } of events) assert.equal(recorded.get(seq), action);
@@ -123,7 +130,7 @@ test('events keep the order of their calls, over more than one batch', async () 
   const names = Array.from({ length: auditLimits.batchEventsMax + 500 }, (_, index) => `e.${index}`);
   await Promise.all(names.map((name) => log.append(attempt(name))));
   await log.close();
-  const events = eventsIn(join(folder.path, 'control.jsonl'));
+  const events = eventsIn(segmentOf(folder.path));
   assert.deepEqual(
     events.slice(1).map(({ action }) => action),
     names,
@@ -138,7 +145,7 @@ test('a stream goes on after it was closed, without a second beginning', async (
   const second = await openIn(folder.path);
   assert.equal((await second.append(attempt('b'))).seq, 3);
   await second.close();
-  const path = join(folder.path, 'control.jsonl');
+  const path = segmentOf(folder.path);
   assert.deepEqual(
     eventsIn(path).map(({ action }) => action),
     ['audit.opened', 'a', 'b'],
@@ -165,12 +172,15 @@ test('a second writer of a stream is refused, in this process and from another, 
   const log = await openIn(folder.path);
   await assert.rejects(openIn(folder.path), isUnavailable(/another process writes this stream/));
   const script = `
+    import { createPrivateKey } from 'node:crypto';
     import { openAuditLog } from ${JSON.stringify(join(import.meta.dirname, 'log.ts'))};
     const clock = { now: () => 0, monotonic: () => 0 };
-    const options = { folder: ${JSON.stringify(folder.path)}, stream: 'control', clock, newId: () => 'evt_x' };
+    const signingKeys = [process.argv[1]].map((pem) => createPrivateKey(pem));
+    const options = { folder: ${JSON.stringify(folder.path)}, stream: 'control', clock, newId: () => 'evt_x', signingKeys };
     await openAuditLog(options).then((log) => log.close(), (error) => { console.log(error.code); });`;
+  const pem = testSigningKeys[0]!.export({ type: 'pkcs8', format: 'pem' }) as string;
   const other = () =>
-    spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script], {
+    spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script, '--', pem], {
       encoding: 'utf8',
       env: {},
     });
@@ -180,6 +190,7 @@ test('a second writer of a stream is refused, in this process and from another, 
     stream: 'runner',
     clock: manualClock(),
     newId: eventId,
+    signingKeys: testSigningKeys,
   });
   await beside.close();
   await log.close();
@@ -188,7 +199,7 @@ test('a second writer of a stream is refused, in this process and from another, 
 
 test('a torn last line is cut off, and the log says so', async () => {
   using folder = temporaryFolder();
-  const path = join(folder.path, 'control.jsonl');
+  const path = segmentOf(folder.path);
   const first = await openIn(folder.path);
   await first.append(attempt('a'));
   await first.close();
@@ -206,7 +217,8 @@ test('a torn last line is cut off, and the log says so', async () => {
 
 test('a stream that tore at its first line begins anew', async () => {
   using folder = temporaryFolder();
-  const path = join(folder.path, 'control.jsonl');
+  const path = segmentOf(folder.path);
+  mkdirSync(dirname(path));
   writeFileSync(path, '{"act');
   const log = await openIn(folder.path);
   await log.close();
@@ -219,7 +231,8 @@ test('a stream that tore at its first line begins anew', async () => {
 
 test('a file that does not end like a log of this stream is refused and left as it is', async () => {
   using folder = temporaryFolder();
-  const path = join(folder.path, 'control.jsonl');
+  const path = segmentOf(folder.path);
+  mkdirSync(dirname(path));
   const good = chainOf('control', [attempt('a'), attempt('b'), attempt('c')]);
   const file = (lines: readonly string[]) => lines.map((line) => `${line}\n`).join('');
   const refused: [content: string, reason: RegExp][] = [
@@ -239,8 +252,14 @@ test('a file that does not end like a log of this stream is refused and left as 
     assert.equal(readFileSync(path, 'utf8'), content);
   }
   writeFileSync(path, file(good));
+  await assert.rejects(openIn(folder.path), isUnavailable(/checkpoint of the log is missing/));
+  writeFileSync(path, file(chainOf('control', [attempt('a'), attempt('b'), attempt('c')], 1)));
   const log = await openIn(folder.path);
-  assert.equal((await log.append(attempt('d'))).seq, 4, 'control: the log itself opens');
+  assert.equal(
+    (await log.append(attempt('d'))).seq,
+    5,
+    'control: one from before there were checkpoints opens',
+  );
   await log.close();
 });
 
@@ -252,7 +271,7 @@ test('a folder that cannot be had is a fault that does not tell the caller where
     assert.ok(isUnavailable(/ENOTDIR/)(error));
     return !(error as Fault).detail.includes(folder.path);
   });
-  mkdirSync(join(folder.path, 'control.jsonl'));
+  mkdirSync(segmentOf(folder.path), { recursive: true });
   await assert.rejects(openIn(folder.path), isUnavailable(/EISDIR/));
 });
 
@@ -275,5 +294,9 @@ test('a probe leaves nothing behind', async () => {
   clock.advance(auditLimits.probeFreshMs);
   assert.deepEqual(await log.probe(), { ok: true });
   await log.close();
-  assert.deepEqual(readdirSync(folder.path).sort(), ['control.jsonl', 'control.lock']);
+  assert.deepEqual(readdirSync(join(folder.path, 'control')).sort(), [
+    '0000000000000001.jsonl',
+    'checkpoint',
+    'lock',
+  ]);
 });

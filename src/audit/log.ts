@@ -1,32 +1,44 @@
 import assert from 'node:assert/strict';
-import { hash } from 'node:crypto';
+import { hash, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { JsonObject } from '../base/canonical-json.ts';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
 import type { Redactor } from '../redaction/redactor.ts';
+import type { SignedCheckpoint } from './checkpoint.ts';
+import { Checkpointer } from './checkpointer.ts';
 import { type AuditDisk, nodeDisk } from './disk.ts';
 import { type EventId, type EventParts, eventParts, lineOf, type NewEvent, streamPattern } from './event.ts';
+import { takeOverFlatFile } from './flat-file.ts';
+import { makeFolder, tryDisk } from './folders.ts';
+import { introductionData, keyActions, originOf, rotationData } from './key-notes.ts';
 import { auditLimits } from './limits.ts';
 import { type FileLock, lockFile } from './lock.ts';
-import { makeFolder, StreamFile, tryDisk } from './stream-file.ts';
+import { openStream, type StreamState } from './open-stream.ts';
+import { noteSigner } from './signed-note.ts';
+import { StreamFile } from './stream-file.ts';
+import type { StreamTree } from './stream-tree.ts';
+import type { Place } from './tail.ts';
 
 export type AuditLogOptions = {
   /** Created with mode 0700. */
   readonly folder: string;
-  /** The writer's name (`streamPattern`); the file is `<folder>/<stream>.jsonl`, mode 0600. */
+  /** The writer's name (`streamPattern`); its segments are in `<folder>/<stream>/`, mode 0600. */
   readonly stream: string;
   readonly clock: Clock;
   readonly newId: () => EventId;
-  /** The data of a new stream's first line, such as the public key that will sign its checkpoints. */
-  readonly genesis?: JsonObject;
+  /**
+   * Ed25519 keys that checkpoints may be signed by. A new stream takes the first; a stream that is there says which one is
+   * in force.
+   */
+  readonly signingKeys: readonly KeyObject[];
   readonly disk?: AuditDisk;
   /** What takes secrets out of every event; by name and shape alone where absent. */
   readonly redactor?: Redactor;
 };
 
-/** Where an event stands in its stream; `hash` is its line's SHA-256 as hex. */
+/** Where an event stands in its stream; `hash` is its line's hash as a leaf of the Merkle tree, as hex. */
 export type Recorded = { readonly id: EventId; readonly seq: number; readonly hash: string };
 
 /** `since` in ms of the epoch. `reason` names no path and no secret. */
@@ -46,28 +58,51 @@ export type AuditLog = {
   health(): AuditHealth;
   /** Whether a write would be durable now: asks the disk, at most once in `probeFreshMs`, and starts recovery. */
   probe(): Promise<AuditHealth>;
-  /** Writes what is pending, then frees the stream for another writer. Appends are refused from here on. */
+  /** Writes what is pending, and frees the stream for another writer. Appends are refused from here on. */
   close(): Promise<void>;
+};
+
+/** A stream with its tree and its checkpoints. `close` signs a last one. */
+export type SignedAuditLog = AuditLog & {
+  /** The last event that is durable. */
+  head(): Place;
+  /** Called after events became durable; must not throw. Returns what ends it. */
+  onAppended(listener: () => void): () => void;
+  /** The newest signed checkpoint: at most `checkpointEveryMs` or about `checkpointEventsMax` behind. */
+  checkpoint(): SignedCheckpoint;
+  /** Called for each one that is signed from now on. */
+  onCheckpoint(listener: (checkpoint: SignedCheckpoint) => void): () => void;
+  /** Signs what is durable now. Throws Fault `audit.unavailable`. */
+  sign(): Promise<SignedCheckpoint>;
+  /** Roots and proofs over what is durable. */
+  readonly tree: StreamTree;
+  /** The key in force, as its text is handed out. */
+  key(): string;
+  /** Another key signs from now on: says so in the stream, signed by the old one, then signs a checkpoint. */
+  rotateKey(next: KeyObject): Promise<void>;
 };
 
 /**
  * Opens a stream for its one writer. A second writer, here or in another process, gets Fault
- * `audit.unavailable`, as does a file that does not end like a log of this stream. A line that a crash cut off
- * is truncated, which the note `audit.recovered` says; a new stream begins with the note `audit.opened`. Lines
- * further back are not judged here: that is `verifyStreams`.
+ * `audit.unavailable`, as does a stream that does not end like a log, or that does not hold what its newest checkpoint says.
+ * A line that a crash cut off is truncated, which the note `audit.recovered` says; a new stream begins with the note
+ * `audit.opened`, which names the key. Lines further back are not judged here: that is `verifyStreams`.
  *
  * After a failed write every append is refused until the file was recovered, which the next append or probe
  * tries, at most every `recoveryEveryMs`; the first line after that is the note `audit.gap` {since, refused,
  * reason}.
  */
-export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
-  const { folder, stream, disk = nodeDisk } = options;
+export async function openAuditLog(options: AuditLogOptions): Promise<SignedAuditLog> {
+  const { stream, disk = nodeDisk } = options;
   assert(streamPattern.test(stream), 'a stream has a well-formed name');
+  const folder = join(options.folder, stream);
   try {
+    await makeFolder(disk, options.folder);
+    await takeOverFlatFile(folder);
     await makeFolder(disk, folder);
-    const lock = await lockFile(join(folder, `${stream}.lock`));
+    const lock = await lockFile(join(folder, 'lock'));
     if (lock === null) throw new Error('another process writes this stream');
-    return await openLocked(options, disk, lock).catch((error: unknown) => {
+    return await openLocked({ ...options, folder, disk, lock }).catch((error: unknown) => {
       lock.release();
       throw error;
     });
@@ -76,16 +111,21 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   }
 }
 
-async function openLocked(options: AuditLogOptions, disk: AuditDisk, lock: FileLock): Promise<AuditLog> {
-  const { file, tornBytes } = await StreamFile.open(disk, options.folder, options.stream);
-  const writer = new Writer(options, disk, lock, file);
+/** `folder` is the stream's own. */
+type WriterOptions = Omit<AuditLogOptions, 'disk'> & { readonly disk: AuditDisk; readonly lock: FileLock };
+
+async function openLocked(options: WriterOptions): Promise<SignedAuditLog> {
+  const { folder, signingKeys } = options;
+  const { file, tornBytes } = await StreamFile.open(options);
   try {
+    const state = await openStream(folder, file.head.seq, signingKeys);
+    const writer = new Writer(options, file, state);
     await writer.begin(tornBytes);
+    return writer;
   } catch (error) {
     await file.close();
     throw error;
   }
-  return writer;
 }
 
 function unavailable(stream: string, reason: string, cause?: unknown): Fault {
@@ -112,11 +152,15 @@ type Entry = {
 /** Appends that were refused since the last line; the next line is the note that says so. */
 type Gap = { readonly sinceMs: number; readonly reason: string; refused: number };
 
-class Writer implements AuditLog {
-  readonly #options: AuditLogOptions;
-  readonly #disk: AuditDisk;
-  readonly #lock: FileLock;
+class Writer implements SignedAuditLog {
+  readonly tree: StreamTree;
+  readonly #options: WriterOptions;
   readonly #file: StreamFile;
+  readonly #checkpoints: Checkpointer;
+  readonly #listeners = new Set<() => void>();
+  /** Whether the stream has named the key that signs. */
+  #introduced: boolean;
+  #unsigned: string | null = null;
   #pending: Entry[] = [];
   #gap: Gap | null = null;
   #running = false;
@@ -127,19 +171,35 @@ class Writer implements AuditLog {
   #probing: Promise<AuditHealth> | null = null;
   #closing: Promise<void> | null = null;
 
-  constructor(options: AuditLogOptions, disk: AuditDisk, lock: FileLock, file: StreamFile) {
+  constructor(options: WriterOptions, file: StreamFile, { tree, signer, newest }: StreamState) {
+    const { stream, signingKeys, newId } = options;
+    this.tree = tree;
     this.#options = options;
-    this.#disk = disk;
-    this.#lock = lock;
     this.#file = file;
+    this.#introduced = signer !== null;
+    this.#checkpoints = new Checkpointer({
+      ...options,
+      tree,
+      signer: signer ?? noteSigner(originOf(stream, newId()), signingKeys[0]!),
+      newest,
+      onFailed: (error) => {
+        this.#triedAtMs = this.#options.clock.monotonic();
+        this.#unsigned = reasonOf(error);
+      },
+    });
   }
 
-  /** Writes the notes that a newly opened stream owes. */
+  /** Writes the notes that a newly opened stream owes, and a checkpoint of what none holds. */
   async begin(tornBytes: number): Promise<void> {
     const notes: Entry[] = [];
-    if (this.#file.head.seq === 0) notes.push(this.#note('audit.opened', this.#options.genesis));
+    if (!this.#introduced) {
+      const action = this.#file.head.seq === 0 ? keyActions.opened : keyActions.introduced;
+      notes.push(this.#note(action, introductionData(this.#checkpoints.signer)));
+    }
     if (tornBytes > 0) notes.push(this.#note('audit.recovered', { bytes: tornBytes }));
     if (notes.length > 0) await this.#commit(notes);
+    this.#introduced = true;
+    await this.#checkpoints.write();
   }
 
   async append(event: NewEvent): Promise<Recorded> {
@@ -154,6 +214,47 @@ class Writer implements AuditLog {
     return promise;
   }
 
+  head(): Place {
+    const { seq, hash: last } = this.#file.head;
+    return { seq, hash: last };
+  }
+
+  onAppended(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  checkpoint(): SignedCheckpoint {
+    const { newest } = this.#checkpoints;
+    assert(newest !== null, 'a stream that is open has one');
+    return newest;
+  }
+
+  onCheckpoint(listener: (checkpoint: SignedCheckpoint) => void): () => void {
+    return this.#checkpoints.onCheckpoint(listener);
+  }
+
+  async sign(): Promise<SignedCheckpoint> {
+    try {
+      await this.#checkpoints.write();
+    } catch (error) {
+      throw unavailable(this.#options.stream, reasonOf(error), error);
+    }
+    return this.checkpoint();
+  }
+
+  key(): string {
+    return this.#checkpoints.signer.key.text;
+  }
+
+  async rotateKey(next: KeyObject): Promise<void> {
+    const from = this.#checkpoints.signer;
+    const to = noteSigner(from.name, next);
+    const note = this.#noteEvent(keyActions.rotated, rotationData(from, to));
+    await this.#checkpoints.changeSigner(to, () => this.append(note));
+    await this.sign();
+  }
+
   health(): AuditHealth {
     const trouble = this.#trouble();
     if (trouble === null) return { ok: true };
@@ -161,7 +262,7 @@ class Writer implements AuditLog {
   }
 
   async probe(): Promise<AuditHealth> {
-    if (this.#file.broken && this.#closing === null && !this.#isStalled()) {
+    if (this.#isBroken() && this.#closing === null && !this.#isStalled()) {
       if (this.#mayRecover()) this.#start();
       await this.#idle;
     }
@@ -182,21 +283,31 @@ class Writer implements AuditLog {
   async #finish(): Promise<void> {
     while (this.#running) await this.#idle;
     await this.#probing;
+    await this.#checkpoints.stop();
+    // Where it cannot be written now, the next start does it.
+    if (!this.#file.broken) await this.#checkpoints.write().catch(() => undefined);
     await this.#file.close();
-    this.#lock.release();
+    await this.tree.settled();
+    this.#options.lock.release();
   }
 
   /** Why an append cannot be taken now, or null. A broken file is no obstacle to the append that may recover it. */
   #obstacle(): string | null {
     if (this.#pending.length >= auditLimits.pendingEventsMax) return 'too many events wait for the disk';
     const recovers = this.#closing === null && !this.#isStalled() && (this.#running || this.#mayRecover());
-    return this.#file.broken && recovers ? null : this.#trouble();
+    return this.#isBroken() && recovers ? null : this.#trouble();
+  }
+
+  /** What cannot be signed is as little a record as what cannot be written. */
+  #isBroken(): boolean {
+    return this.#file.broken || this.#unsigned !== null;
   }
 
   #trouble(): string | null {
     if (this.#closing !== null) return 'the log is closed';
     if (this.#isStalled()) return 'the disk does not answer';
-    return this.#file.broken ? (this.#gap?.reason ?? 'the log is being recovered') : null;
+    if (this.#file.broken) return this.#gap?.reason ?? 'the log is being recovered';
+    return this.#unsigned;
   }
 
   #isStalled(): boolean {
@@ -217,19 +328,22 @@ class Writer implements AuditLog {
     return unavailable(this.#options.stream, reason, cause);
   }
 
-  #note(action: string, data?: JsonObject): Entry {
+  #note(action: string, data: JsonObject): Entry {
     const { stream, clock, newId, redactor } = this.#options;
     const id = newId();
-    const note: NewEvent = {
+    return { id, parts: eventParts(this.#noteEvent(action, data), stream, id, clock.now(), redactor), settle: null };
+  }
+
+  #noteEvent(action: string, data: JsonObject): NewEvent {
+    return {
       action,
       phase: 'note',
       actor: { id: 'system:audit', kind: 'system' },
-      resource: { kind: 'audit', id: stream },
+      resource: { kind: 'audit', id: this.#options.stream },
       decision: { allow: true, rule: 'audit:self' },
       outcome: 'succeeded',
-      ...(data === undefined ? {} : { data }),
+      data,
     };
-    return { id, parts: eventParts(note, stream, id, clock.now(), redactor), settle: null };
   }
 
   #start(): void {
@@ -245,10 +359,12 @@ class Writer implements AuditLog {
   async #drain(): Promise<void> {
     do {
       await nextTurn();
-      const batch = this.#pending.splice(0, auditLimits.batchEventsMax);
+      const batch = this.#pending.splice(0, this.#batchMax());
       this.#batchSinceMs = this.#options.clock.monotonic();
       try {
         if (this.#file.broken) await this.#file.recover();
+        if (this.#unsigned !== null) await this.#checkpoints.write();
+        this.#unsigned = null;
         await this.#commit(batch);
       } catch (error) {
         this.#fail(error, batch);
@@ -258,20 +374,29 @@ class Writer implements AuditLog {
     this.#running = false;
   }
 
+  /** A batch ends where its segment does; a note of a gap goes before it. */
+  #batchMax(): number {
+    return Math.min(auditLimits.batchEventsMax, this.#file.room - (this.#gap === null ? 0 : 1));
+  }
+
   /** One write, one fdatasync: the whole batch is durable and acknowledged, or this throws and none of it is. */
   async #commit(batch: readonly Entry[]): Promise<void> {
     const gap = this.#gap;
     this.#gap = null;
     const entries = gap === null ? batch : [this.#note('audit.gap', gapData(gap)), ...batch];
-    const { bytes, recorded } = render(entries, this.#file.head);
+    if (entries.length === 0) return;
+    const { bytes, recorded, leaves } = render(entries, this.#file.head);
     try {
-      await this.#file.append(bytes, recorded.at(-1) ?? this.#file.head);
+      await this.#file.append(bytes, recorded.at(-1)!);
     } catch (error) {
       this.#gap = joinGaps(gap, this.#gap);
       throw error;
     }
     this.#durableAtMs = this.#options.clock.monotonic();
+    for (const leaf of leaves) this.tree.append(leaf);
     for (const [index, { settle }] of entries.entries()) settle?.resolve(recorded[index]!);
+    this.#checkpoints.grown();
+    for (const listener of this.#listeners) listener();
   }
 
   /** Refuses a batch and everything behind it. */
@@ -284,9 +409,9 @@ class Writer implements AuditLog {
   }
 
   async #tryDisk(): Promise<AuditHealth> {
-    const { folder, stream, clock } = this.#options;
+    const { disk, folder, clock } = this.#options;
     try {
-      await tryDisk(this.#disk, join(folder, `${stream}.probe`), auditLimits.probeBytes);
+      await tryDisk(disk, join(folder, 'probe'), auditLimits.probeBytes);
     } catch (error) {
       return { ok: false, since: clock.now(), reason: reasonOf(error) };
     }
@@ -296,18 +421,21 @@ class Writer implements AuditLog {
 }
 
 /** The lines of a batch that follows `head`, as one piece of bytes. */
-function render(entries: readonly Entry[], head: { seq: number; hash: string }) {
+function render(entries: readonly Entry[], head: Place) {
   let { seq, hash: prev } = head;
   let text = '';
   const recorded: Recorded[] = [];
+  const leaves: Buffer[] = [];
   for (const { id, parts } of entries) {
     seq += 1;
     const line = lineOf(parts, prev, seq);
-    prev = hash('sha256', line, 'hex');
+    const leaf = hash('sha256', `\0${line}`, 'buffer');
+    prev = leaf.toString('hex');
     text += `${line}\n`;
     recorded.push({ id, seq, hash: prev });
+    leaves.push(leaf);
   }
-  return { bytes: Buffer.from(text), recorded };
+  return { bytes: Buffer.from(text), recorded, leaves };
 }
 
 function gapData(gap: Gap): JsonObject {

@@ -7,10 +7,12 @@ import { hash } from 'node:crypto';
  */
 export const hashBytes = 32;
 
+/** Of an entry: here a line without its newline. */
 export function leafHash(entry: Uint8Array): Buffer {
   return hash('sha256', Buffer.concat([leafPrefix, entry]), 'buffer');
 }
 
+/** Of two nodes that stand beside each other. */
 export function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
   return hash('sha256', Buffer.concat([nodePrefix, left, right]), 'buffer');
 }
@@ -76,7 +78,7 @@ export class TreeEdge {
 }
 
 /** The heights of the complete subtrees that a tree of `size` leaves is made of, from left to right. */
-function heightsOf(size: number): number[] {
+export function heightsOf(size: number): number[] {
   const bits = size.toString(2);
   return [...bits].flatMap((bit, index) => (bit === '1' ? [bits.length - 1 - index] : []));
 }

@@ -4,7 +4,7 @@ import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import fc from 'fast-check';
-import { attempt, chainOf, eventId, temporaryFolder } from '../../tests/support/audit.ts';
+import { attempt, chainOf, eventId, segmentOf, temporaryFolder } from '../../tests/support/audit.ts';
 import { Fault } from '../contract/faults.ts';
 import { type AuditEvent, eventParts, lineOf, type NewEvent, noHash } from './event.ts';
 import { readLimits } from './limits.ts';
@@ -20,7 +20,8 @@ function folderWith(streams: Record<string, readonly string[]>): string {
   const path = join(folder.path, `${folders}`);
   mkdirSync(path);
   for (const [stream, lines] of Object.entries(streams)) {
-    writeFileSync(join(path, `${stream}.jsonl`), lines.map((line) => `${line}\n`).join(''));
+    mkdirSync(join(path, stream));
+    writeFileSync(segmentOf(path, stream), lines.map((line) => `${line}\n`).join(''));
   }
   return path;
 }
@@ -63,7 +64,7 @@ describe('paging', () => {
   test('events written between two pages disturb neither order', async () => {
     const lines = chainOf('control', names(20));
     const growing = folderWith({ control: lines.slice(0, 10) });
-    const file = join(growing, 'control.jsonl');
+    const file = segmentOf(growing);
     const newest = await readEvents({ folder: growing, limit: 6 });
     const oldest = await readEvents({ folder: growing, limit: 6, order: 'oldest' });
     appendFileSync(
@@ -91,10 +92,10 @@ describe('paging', () => {
       'control',
       names(400).map((event) => ({ ...event, data: { pad: Array(5).fill('x'.repeat(1000)) } })),
     );
-    const many = folderWith({});
+    const many = folderWith({ control: [] });
     const block = Buffer.from(wide.map((line) => `${line}\n`).join(''));
     const copies = Math.ceil((2.5 * readLimits.scanBytesMax) / block.length);
-    for (let copy = 0; copy < copies; copy += 1) appendFileSync(join(many, 'control.jsonl'), block);
+    for (let copy = 0; copy < copies; copy += 1) appendFileSync(segmentOf(many), block);
     for (const order of ['newest', 'oldest'] as const) {
       const { items, pages } = await readAll({ folder: many, limit: 5, order, filter: { action: 'absent' } });
       assert.deepEqual(items, []);
@@ -108,7 +109,7 @@ describe('damage', () => {
 
   test('a torn last line is passed over without a word', async () => {
     const path = folderWith({ control: lines.slice(0, 29) });
-    appendFileSync(join(path, 'control.jsonl'), lines[29]!.slice(0, 100));
+    appendFileSync(segmentOf(path), lines[29]!.slice(0, 100));
     for (const order of ['newest', 'oldest'] as const) {
       const page = await readEvents({ folder: path, limit: 1000, order });
       assert.equal(page.items.length, 29);
@@ -257,7 +258,8 @@ describe('several streams', () => {
   test('one that appears between two pages is newer than what came, and is not mixed in', async () => {
     const path = folderWith({ control: timed('control', [1, 2, 3]) });
     const first = await readEvents({ folder: path, limit: 1 });
-    writeFileSync(join(path, 'runner.jsonl'), `${timed('runner', [4])[0]}\n`);
+    mkdirSync(join(path, 'runner'));
+    writeFileSync(segmentOf(path, 'runner'), `${timed('runner', [4])[0]}\n`);
     const rest = await readAll({ folder: path, limit: 5, after: first.nextCursor! });
     assert.deepEqual(actionsOf(rest.items), ['control.2', 'control.1']);
   });

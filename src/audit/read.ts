@@ -8,6 +8,7 @@ import { readFully } from './disk.ts';
 import { type AuditEvent, type EventOutcome, streamPattern } from './event.ts';
 import { readLimits } from './limits.ts';
 import { hasEventMembers } from './line.ts';
+import { listSegments } from './segments.ts';
 
 /** Every member that is given must hold. */
 export type EventFilter = {
@@ -98,11 +99,12 @@ async function openSources(
   order: EventOrder,
   offsets: ReadonlyMap<string, number> | null,
 ): Promise<Source[]> {
-  const names = stream === undefined ? await streamsOf(folder) : [stream].filter(isStreamName);
+  const streams = stream === undefined ? await streamsOf(folder) : [stream].filter(isStreamName);
+  const found = await Promise.all(streams.map((name) => segmentsOf(folder, name)));
   const sources: Source[] = [];
   try {
-    for (const name of names) {
-      const handle = await openExisting(join(folder, `${name}.jsonl`));
+    for (const { name, path } of found.flat()) {
+      const handle = await openExisting(path);
       if (handle === null) continue;
       const load = order === 'oldest' ? loadForward : loadBackward;
       const source: Source = { stream: name, handle, load, offset: 0, lines: [], head: null };
@@ -126,12 +128,15 @@ function isStreamName(text: string): boolean {
 /** The streams of a folder by name; none where there is no folder. */
 async function streamsOf(folder: string): Promise<string[]> {
   const names = await readdir(folder).catch(absentAs<string[]>([]));
-  const streams = names
-    .filter((name) => name.endsWith('.jsonl'))
-    .map((name) => name.slice(0, -'.jsonl'.length));
-  const known = streams.filter(isStreamName).sort();
+  const known = names.filter(isStreamName).sort();
   assert(known.length <= readLimits.streamsMax, 'a folder holds at most streamsMax streams');
   return known;
+}
+
+/** Each segment is read as if it were a stream: its lines are as far apart in time. */
+async function segmentsOf(folder: string, stream: string): Promise<{ name: string; path: string }[]> {
+  const segments = await listSegments(join(folder, stream)).catch(() => []);
+  return segments.map(({ first, path }) => ({ name: `${stream}.${first}`, path }));
 }
 
 function openExisting(path: string): Promise<FileHandle | null> {

@@ -22,8 +22,8 @@ const ordinary: NewEvent[] = [
 
 /** What the scanner says of the second line of a stream whose first line is `before`. */
 function scan(before: string, line: Buffer): boolean {
-  const next = new NextLine('control');
-  next.advance(hash('sha256', before, 'hex'));
+  const next = new NextLine('control', 1);
+  next.advance(hash('sha256', `\0${before}`, 'hex'));
   const bytes = Buffer.concat([line, Buffer.from('\n'), margin]);
   return new LineScanner(bytes).endOfNextLine(0, next) === line.length + 1;
 }
@@ -77,7 +77,12 @@ test('what the scanner accepts, the parser accepts with the same facts, whatever
       }
       if (bytes.includes('\n') || !isUtf8(bytes) || !scan(before, bytes)) return;
       accepted += 1;
-      assert.deepEqual(readLine(bytes), { stream: 'control', seq: 2, prev: hash('sha256', before, 'hex') });
+      assert.deepEqual(readLine(bytes), {
+        stream: 'control',
+        seq: 2,
+        prev: hash('sha256', `\0${before}`, 'hex'),
+        v: 2,
+      });
     }),
     { numRuns: 20_000 },
   );

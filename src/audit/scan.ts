@@ -157,12 +157,14 @@ const scanDepthMax = 16;
 
 /** What the next line of a stream must say of its place. */
 export class NextLine {
-  seq = 1;
+  seq: number;
   readonly link = literal(`,"prev":"${noHash}"`);
   readonly ending: Literal;
 
-  constructor(stream: string) {
-    this.ending = literal(`,"stream":${JSON.stringify(stream)},"v":1}\n`);
+  /** `seq` is that of the line before the next. */
+  constructor(stream: string, seq: number) {
+    this.seq = seq;
+    this.ending = literal(`,"stream":${JSON.stringify(stream)},"v":2}\n`);
   }
 
   advance(prev: string): void {

@@ -1,54 +1,65 @@
 import assert from 'node:assert/strict';
 import { constants } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { type AuditDisk, type DiskFile, writeFully } from './disk.ts';
-import { type Head, readTail } from './tail.ts';
+import { fileMode, quietly, syncFolder } from './folders.ts';
+import { firstOfSegment, listSegments, segmentEvents, segmentPath } from './segments.ts';
+import { beginning, type Head, type Place, readTail } from './tail.ts';
 
-const folderMode = 0o700;
-const fileMode = 0o600;
 const appendFlags = constants.O_APPEND | constants.O_WRONLY | constants.O_NOFOLLOW;
 
 type OpenFile = { readonly handle: DiskFile; readonly ino: number; readonly dev: number };
+type Segment = { readonly path: string; readonly before: Place };
+
+export type StreamFileOptions = {
+  readonly disk: AuditDisk;
+  /** The stream's own folder, which is there. */
+  readonly folder: string;
+  readonly stream: string;
+  /** What events were dropped before the first segment; the beginning where none were. */
+  readonly before?: Place;
+};
 
 /**
- * The file of one stream, for its one writer. `head` is the last line known to be on the disk. An append that
+ * The segments of one stream, for its one writer. `head` is the last line known to be on the disk. An append that
  * fails leaves the file broken: nothing more goes in before `recover` has brought it back to `head`.
  */
 export class StreamFile {
-  readonly #disk: AuditDisk;
-  readonly #path: string;
-  readonly #stream: string;
+  readonly #options: StreamFileOptions;
+  #segment: Segment;
   #head: Head;
   #open: OpenFile | null;
 
-  private constructor(disk: AuditDisk, path: string, stream: string, head: Head, open: OpenFile) {
-    this.#disk = disk;
-    this.#path = path;
-    this.#stream = stream;
+  private constructor(options: StreamFileOptions, segment: Segment, head: Head, open: OpenFile) {
+    this.#options = options;
+    this.#segment = segment;
     this.#head = head;
     this.#open = open;
   }
 
-  /** Opens or creates `<folder>/<stream>.jsonl`; `tornBytes` is what it cut off behind the last whole line. */
-  static async open(
-    disk: AuditDisk,
-    folder: string,
-    stream: string,
-  ): Promise<{ file: StreamFile; tornBytes: number }> {
-    const path = join(folder, `${stream}.jsonl`);
-    const handle = await disk.open(path, appendFlags | constants.O_CREAT, fileMode);
+  /** Opens or creates the newest segment; `tornBytes` is what it cut off behind the last whole line. */
+  static async open(options: StreamFileOptions): Promise<{ file: StreamFile; tornBytes: number }> {
+    const { disk, folder, stream, before = beginning } = options;
+    const segments = await listSegments(folder);
+    for (const [index, { first }] of segments.entries())
+      if (first !== before.seq + 1 + index * segmentEvents)
+        throw new Error(`a segment of the log is missing before event ${first}`);
+    const newest = segments.at(-1);
+    const previous = segments.at(-2);
+    // What the newest segment follows is the end of the one before it, which must be whole.
+    const end = previous === undefined ? before : await wholeEnd(disk, previous, stream);
+    const segment = { path: newest?.path ?? segmentPath(folder, before.seq + 1), before: end };
+    const opened = await openFile(disk, segment.path);
     try {
-      const { mode, ino, dev } = await handle.stat();
-      if ((mode & 0o777) !== fileMode) await handle.chmod(fileMode);
-      const { tornBytes, ...head } = await readTail(disk, path, stream);
+      const { tornBytes, ...head } = await readTail(disk, segment.path, { stream, before: end });
+      if (head.seq - end.seq > segmentEvents) throw new Error('the newest segment of the log is too long');
       if (tornBytes > 0) {
-        await handle.truncate(head.bytes);
-        await handle.sync();
+        await opened.handle.truncate(head.bytes);
+        await opened.handle.sync();
       }
       if (head.bytes === 0) await syncFolder(disk, folder);
-      return { file: new StreamFile(disk, path, stream, head, { handle, ino, dev }), tornBytes };
+      return { file: new StreamFile(options, segment, head, opened), tornBytes };
     } catch (error) {
-      await quietly(handle.close());
+      await quietly(opened.handle.close());
       throw error;
     }
   }
@@ -61,13 +72,21 @@ export class StreamFile {
     return this.#open === null;
   }
 
+  /** How many events the next append may hold: what is left of a segment, or a whole one. */
+  get room(): number {
+    const used = this.#head.seq - this.#segment.before.seq;
+    return used === segmentEvents ? segmentEvents : segmentEvents - used;
+  }
+
   /**
-   * Puts whole lines on the disk, the last of which is `last`. When this throws none of them counts: they may
-   * be in the file, even on the disk, so they are cut off before the caller hears of it; where the device does
-   * not let that happen, `recover` must do it first.
+   * Puts whole lines on the disk, at most `room`, the last of which is `last`. When this throws none of them counts: they
+   * may be in the file, even on the disk, so they are cut off before the caller hears of it; where the device does not let
+   * that happen, `recover` must do it first.
    */
-  async append(bytes: Buffer, last: Pick<Head, 'seq' | 'hash'>): Promise<void> {
+  async append(bytes: Buffer, last: Place): Promise<void> {
     assert(this.#open !== null, 'a broken file is recovered before it is written');
+    assert(last.seq - this.#head.seq <= this.room);
+    if (this.#head.seq - this.#segment.before.seq === segmentEvents) await this.#begin();
     const { handle } = this.#open;
     try {
       await this.#write(this.#open, bytes);
@@ -80,13 +99,35 @@ export class StreamFile {
     this.#head = { bytes: this.#head.bytes + bytes.length, seq: last.seq, hash: last.hash };
   }
 
+  /** The next segment. Where it cannot be had the last one stays as it is. */
+  async #begin(): Promise<void> {
+    const { disk, folder } = this.#options;
+    const { seq, hash } = this.#head;
+    const path = segmentPath(folder, firstOfSegment(seq + 1));
+    const opened = await openFile(disk, path);
+    try {
+      // An earlier try may have left it, but never with a line that anybody was told of.
+      await opened.handle.truncate(0);
+      await syncFolder(disk, folder);
+    } catch (error) {
+      await quietly(opened.handle.close());
+      throw error;
+    }
+    const before = this.#open;
+    this.#segment = { path, before: { seq, hash } };
+    this.#head = { bytes: 0, seq, hash };
+    this.#open = opened;
+    if (before !== null) await quietly(before.handle.close());
+  }
+
   /**
    * Durable bytes in a file that somebody removed, replaced or cut protect nothing, so the path must still lead
    * to this file and the file must be as long as this writer made it. That question rides along with fdatasync.
    */
   async #write({ handle, ino, dev }: OpenFile, bytes: Buffer): Promise<void> {
     await writeFully(handle, bytes);
-    const [synced, named] = await Promise.allSettled([handle.datasync(), this.#disk.stat(this.#path)]);
+    const { disk } = this.#options;
+    const [synced, named] = await Promise.allSettled([handle.datasync(), disk.stat(this.#segment.path)]);
     if (synced.status === 'rejected') throw synced.reason;
     if (named.status === 'rejected') throw named.reason;
     if (named.value.ino !== ino || named.value.dev !== dev) {
@@ -105,12 +146,14 @@ export class StreamFile {
    */
   async recover(): Promise<void> {
     assert(this.#open === null);
-    const handle = await this.#disk.open(this.#path, appendFlags);
+    const { disk, stream } = this.#options;
+    const { path, before } = this.#segment;
+    const handle = await disk.open(path, appendFlags);
     try {
       const { ino, dev } = await handle.stat();
       await this.#cut(handle);
       await handle.sync();
-      const tail = await readTail(this.#disk, this.#path, this.#stream);
+      const tail = await readTail(disk, path, { stream, before });
       const same = tail.bytes === this.#head.bytes && tail.hash === this.#head.hash && tail.tornBytes === 0;
       if (!same) throw new Error('the file of the log does not end in its last line');
       this.#open = { handle, ino, dev };
@@ -134,35 +177,25 @@ export class StreamFile {
   }
 }
 
-/** Creates the folder of the streams where it is missing, durably. */
-export async function makeFolder(disk: AuditDisk, folder: string): Promise<void> {
-  const created = await disk.mkdir(folder, { recursive: true, mode: folderMode });
-  if (created !== undefined) await syncFolder(disk, dirname(folder));
-}
-
-/** A block written beside the log, since a line cannot be taken back; throws where the disk does not take it. */
-export async function tryDisk(disk: AuditDisk, path: string, bytes: number): Promise<void> {
-  const flags = constants.O_CREAT | constants.O_TRUNC | constants.O_WRONLY | constants.O_NOFOLLOW;
-  const handle = await disk.open(path, flags, fileMode);
+async function openFile(disk: AuditDisk, path: string): Promise<OpenFile> {
+  const handle = await disk.open(path, appendFlags | constants.O_CREAT, fileMode);
   try {
-    await writeFully(handle, Buffer.alloc(bytes));
-    await handle.datasync();
-  } finally {
+    const { mode, ino, dev } = await handle.stat();
+    if ((mode & 0o777) !== fileMode) await handle.chmod(fileMode);
+    return { handle, ino, dev };
+  } catch (error) {
     await quietly(handle.close());
-  }
-  await disk.unlink(path);
-}
-
-async function syncFolder(disk: AuditDisk, folder: string): Promise<void> {
-  const handle = await disk.open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await handle.sync();
-  } finally {
-    await quietly(handle.close());
+    throw error;
   }
 }
 
-/** For steps whose failure changes nothing: what follows does not rely on them. */
-async function quietly(step: Promise<unknown>): Promise<void> {
-  await step.catch(() => undefined);
+async function wholeEnd(
+  disk: AuditDisk,
+  { path, first }: { path: string; first: number },
+  stream: string,
+): Promise<Place> {
+  const { seq, hash, tornBytes } = await readTail(disk, path, { stream, before: beginning });
+  if (seq !== first + segmentEvents - 1 || tornBytes > 0)
+    throw new Error(`the segment of the log from event ${first} on is not whole`);
+  return { seq, hash };
 }

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { hash } from 'node:crypto';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -8,6 +7,7 @@ import fc from 'fast-check';
 import { attempt, chainOf, temporaryFolder } from '../../tests/support/audit.ts';
 import { type AuditEvent, type EventId, type NewEvent, noHash } from './event.ts';
 import { auditLimits, verifyLimits } from './limits.ts';
+import { linkTo } from './line-hash.ts';
 import { exitCodeOf, type StreamVerdict, verifyStreams } from './verify.ts';
 
 const request = { id: 'req_1', address: '127.0.0.1', userAgent: 'curl/8 "ü" \u0007' };
@@ -39,7 +39,7 @@ function rechained(lines: readonly string[], encoding: 'utf8' | 'latin1' = 'utf8
   let prev = noHash;
   return lines.map((line) => {
     const linked = line.replace(/"prev":"[0-9a-f]{64}"/, `"prev":"${prev}"`);
-    prev = hash('sha256', Buffer.from(linked, encoding), 'hex');
+    prev = linkTo(Buffer.from(linked, encoding), 2);
     return linked;
   });
 }
@@ -56,7 +56,7 @@ describe('an untouched log', () => {
       stream: 'control',
       events: 40,
       lastSeq: 40,
-      head: hash('sha256', lines[39]!, 'hex'),
+      head: linkTo(Buffer.from(lines[39]!), 2),
     });
   });
 
@@ -143,7 +143,7 @@ describe('a tampered log', () => {
       respell('"seq":10', '"seq":10.0'),
       respell('"seq":10', '"seq":1e1'),
       respell('"seq":10', '"seq": 10'),
-      respell('"v":1}', '"v":1,"v":1}'),
+      respell('"v":2}', '"v":2,"v":2}'),
       respell('"action":"run.9"', '"action":"run.8","action":"run.9"'),
       respell('"action":"run.9"', '"action":"run\\u002e9"'),
       respell('"action":"run.9"', '"action":"run.\\u0039"'),
@@ -154,8 +154,8 @@ describe('a tampered log', () => {
       respell('"list":[true,null,"ü\\n"],"n":9', '"n":9,"list":[true,null,"ü\\n"]'),
       respell('"n":9', '"n":-0'),
       respell('"n":9', '"n":9,"o":"\\ud800"'),
-      respell('"v":1}', '"v":1,"w":1}'),
-      respell('"v":1}', '"v":2}'),
+      respell('"v":2}', '"v":2,"w":1}'),
+      respell('"v":2}', '"v":3}'),
     ];
     for (const changed of respelled) {
       assert.notEqual(changed[9], lines[9]);
@@ -277,7 +277,7 @@ describe('what cannot be judged is unreadable', () => {
   test('a folder without logs, a device, a named pipe', async () => {
     const empty = join(folder.path, 'empty');
     mkdirSync(empty);
-    await unreadable([empty], /not a regular file/);
+    await unreadable([empty], /no segment/);
     await unreadable(['/dev/zero'], /not a regular file/);
     const pipe = join(folder.path, 'pipe');
     execFileSync('mkfifo', [pipe]);

@@ -1,53 +1,61 @@
-import { constants } from 'node:fs';
-import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { ChainCheck, type Problem } from './chain-check.ts';
-import { auditLimits, verifyLimits } from './limits.ts';
-import { scanMarginBytes } from './scan.ts';
+import { checkpointFile, type UnverifiedCheckpoint } from './checkpoint.ts';
+import { type Claim, readLogNotes } from './log-notes.ts';
+import { listSegments, type Segment } from './segments.ts';
+import { noteBytesMax, type VerifierKey } from './signed-note.ts';
+import { tombstoneFile } from './tombstone.ts';
+import { type StreamSource, type StreamVerdict, type VerdictStatus, verifyStream } from './verify-stream.ts';
 
-export type VerdictStatus = 'intact' | 'tampered' | 'unreadable';
-
-export type StreamVerdict = {
-  readonly path: string;
-  readonly status: VerdictStatus;
-  /** Null where no line could be read. */
-  readonly stream: string | null;
-  /** Events that stand in an unbroken chain from the first line on. */
-  readonly events: number;
-  readonly lastSeq: number;
-  /** SHA-256 of the last of them as hex; 64 zeros where there is none. Compare it with what you noted earlier. */
-  readonly head: string;
-  /** Bytes after the last newline: a line that was being written, or that a crash cut off. Never acknowledged. */
-  readonly torn?: number;
-  readonly problem?: Problem;
-};
-
+export type { StreamVerdict, VerdictStatus } from './verify-stream.ts';
 export type Verdict = { readonly status: VerdictStatus; readonly streams: readonly StreamVerdict[] };
 
-/** Bytes of `path` read so far; `totalBytes` is its size when it was opened. */
-export type VerifyProgress = { readonly path: string; readonly bytes: number; readonly totalBytes: number };
-export type VerifyOptions = { readonly onProgress?: (progress: VerifyProgress) => void };
+/** Bytes of all files read so far, of those that there are. */
+export type VerifyProgress = { readonly bytes: number; readonly totalBytes: number };
+
+export type VerifyOptions = {
+  /**
+   * Keys that are trusted, from elsewhere than the log: every stream must be signed by one of them, or by one that they lead
+   * to. Without, a log is held against the key that it begins with, which proves that it belongs together and no more.
+   */
+  readonly keys?: readonly VerifierKey[];
+  /** Checkpoints that were kept: each must be of a stream here that still holds what was signed. */
+  readonly kept?: readonly UnverifiedCheckpoint[];
+  /** How many segments are read at a time; one where absent. */
+  readonly threads?: number;
+  readonly onProgress?: (progress: VerifyProgress) => void;
+};
 
 /**
- * Verifies streams from their files alone: no server, no key, constant memory. A path that is a folder stands
- * for every `*.jsonl` in it, and there each file must be named for its stream; a file given by name may have
- * been copied anywhere. Links are followed.
+ * Verifies streams from their files alone, without a server, in memory that does not grow with them. A path is the folder
+ * of a log, which stands for every stream in it, the folder of one stream, or a single segment, of which only the chain can
+ * be judged. Links are followed.
  *
- * `tampered` is a file whose lines are not, byte for byte, the unbroken chain that its writer made: changed,
- * missing, reordered, duplicated, spliced or foreign lines, other spellings of the same JSON, other line
- * endings. `unreadable` is what cannot be judged: no such file, not a regular file, a read error, no event in
- * it. A log that is being written may be verified meanwhile.
+ * `tampered` is a stream whose lines are not, byte for byte, the unbroken chain that its writer made, or not what its signed
+ * checkpoint, a kept one, or a record in another stream says it held. `unreadable` is what cannot be judged: no such file,
+ * not a regular file, a read error, no event in it. A log that is being written may be verified meanwhile.
  *
- * What a chain alone cannot show, since every line is vouched for by the next one only: that lines are missing
- * at the end (a torn last line included), that the last line was replaced by another, that a whole suffix, or
- * the whole file, was written anew by somebody who recomputed its hashes. Comparing `head` with one noted
- * earlier shows it; signed checkpoints do so for everybody.
+ * What nothing here can show: that events behind the newest checkpoint are missing at the end (at most a minute's, or a
+ * thousand), or that whoever holds the signing key and every copy of the log and of its checkpoints wrote it anew.
  */
 export async function verifyStreams(paths: readonly string[], options: VerifyOptions = {}): Promise<Verdict> {
+  const { keys = null, kept = [], threads = 1, onProgress } = options;
+  const sources: StreamSource[] = [];
+  for (const path of paths) for (const found of await streamsAt(path)) sources.push(await sourceOf(found));
+  const claims = sources.flatMap(claimsOf);
+  const progress = await progressOf(sources, onProgress);
   const streams: StreamVerdict[] = [];
-  for (const path of paths) {
-    for (const file of await filesOf(path)) streams.push(await verifyFile(file, options));
-  }
+  for (const source of sources)
+    streams.push(
+      await verifyStream(source, {
+        keys,
+        kept,
+        threads,
+        onProgress: progress,
+        claims: claims.filter(({ from }) => from !== source.path),
+      }),
+    );
+  streams.push(...missing(kept, streams));
   return { status: worstOf(streams), streams };
 }
 
@@ -63,83 +71,108 @@ function worstOf(streams: readonly StreamVerdict[]): VerdictStatus {
   return statuses.has('unreadable') || statuses.size === 0 ? 'unreadable' : 'intact';
 }
 
-type StreamFilePath = { readonly path: string; readonly expectedStream: string | null };
+type Place = {
+  readonly path: string;
+  readonly stream: string | null;
+  readonly segments: readonly Segment[];
+  readonly isFolder: boolean;
+};
 
-async function filesOf(path: string): Promise<StreamFilePath[]> {
-  const alone = [{ path, expectedStream: null }];
-  try {
-    if (!(await stat(path)).isDirectory()) return alone;
-    const names = (await readdir(path)).filter((name) => name.endsWith('.jsonl')).sort();
-    if (names.length === 0) return alone;
-    return names.map((name) => ({ path: join(path, name), expectedStream: basename(name, '.jsonl') }));
-  } catch {
-    return alone;
+async function streamsAt(path: string): Promise<Place[]> {
+  const isFolder = await stat(path).then(
+    (facts) => facts.isDirectory(),
+    () => false,
+  );
+  if (!isFolder) return [singleFile(path, firstOf(path), null)];
+  const names = await readdir(path, { withFileTypes: true });
+  const own = await listSegments(path);
+  if (own.length > 0 || names.some(({ name }) => name === checkpointFile))
+    return [{ path, stream: basename(path), segments: own, isFolder }];
+  const all: Place[] = [];
+  for (const entry of names) {
+    const found = join(path, entry.name);
+    if (entry.name.endsWith('.jsonl')) all.push(singleFile(found, 1, basename(found, '.jsonl')));
+    else if (entry.isDirectory() || entry.isSymbolicLink())
+      all.push({ path: found, stream: entry.name, segments: await listSegments(found), isFolder });
   }
+  return all.length === 0 ? [{ path, stream: null, segments: [], isFolder }] : all.sort(byPath);
 }
 
-async function verifyFile(file: StreamFilePath, options: VerifyOptions): Promise<StreamVerdict> {
-  const chain = new ChainCheck(file.expectedStream);
-  const unreadable = (what: string) => verdictOf(file.path, chain, what);
-  let handle: FileHandle | null = null;
-  try {
-    // Non-blocking, so that a named pipe does not hold the verifier up.
-    handle = await open(file.path, constants.O_RDONLY | constants.O_NONBLOCK);
-    const facts = await handle.stat();
-    if (!facts.isFile()) return unreadable('this is not a regular file');
-    await checkLines(handle, chain, (bytes) => {
-      options.onProgress?.({ path: file.path, bytes, totalBytes: facts.size });
-    });
-  } catch (error) {
-    const { code } = error as { code?: unknown };
-    if (typeof code !== 'string') throw error;
-    return unreadable(`the file cannot be read: ${code}`);
-  } finally {
-    await handle?.close();
-  }
-  return chain.seq === 0
-    ? unreadable('the file holds no event: never written, or emptied')
-    : verdictOf(file.path, chain);
+function byPath(a: Place, b: Place): number {
+  return a.path < b.path ? -1 : 1;
 }
 
-const newline = 0x0a;
+/** A segment that was copied from its folder says by its name where it belongs. */
+function firstOf(path: string): number {
+  return Number(/^(\d{16})\.jsonl$/.exec(basename(path))?.[1] ?? 1);
+}
 
-/** Tampering that was found stays found, whatever made the rest unreadable. */
-function verdictOf(path: string, chain: ChainCheck, unreadable?: string): StreamVerdict {
-  const { stream, seq, head, tornBytes, line } = chain;
-  const problem = chain.problem ?? (unreadable === undefined ? null : { line, what: unreadable });
-  const fine = unreadable === undefined ? 'intact' : 'unreadable';
+function singleFile(path: string, first: number, stream: string | null): Place {
+  return { path, stream, segments: [{ first, path }], isFolder: false };
+}
+
+async function sourceOf({ path, stream, segments, isFolder }: Place): Promise<StreamSource> {
+  const beside = async (name: string) => (isFolder ? await textOf(join(path, name)) : null);
   return {
     path,
-    status: chain.problem === null ? fine : 'tampered',
+    segments,
     stream,
-    events: seq,
-    lastSeq: seq,
-    head,
-    ...(tornBytes === 0 ? {} : { torn: tornBytes }),
-    ...(problem === null ? {} : { problem }),
+    checkpoint: isFolder ? await beside(checkpointFile) : undefined,
+    tombstone: await beside(tombstoneFile),
+    notes: await readLogNotes(segments),
   };
 }
 
-/** Cuts the file into lines, block by block; the start of a line that a block cuts off goes before the next. */
-async function checkLines(
-  handle: FileHandle,
-  chain: ChainCheck,
-  report: (bytes: number) => void,
-): Promise<void> {
-  const block = Buffer.alloc(auditLimits.lineBytesMax + verifyLimits.blockBytes + scanMarginBytes);
-  let carried = 0;
-  let position = 0;
-  while (chain.problem === null) {
-    const { bytesRead } = await handle.read(block, carried, verifyLimits.blockBytes, position);
-    if (bytesRead === 0) break;
-    position += bytesRead;
-    const filled = block.subarray(0, carried + bytesRead);
-    const end = filled.lastIndexOf(newline) + 1;
-    chain.takeLines(block, end);
-    carried = filled.length - end;
-    if (carried >= auditLimits.lineBytesMax) chain.takeOverlong();
-    else filled.copy(block, 0, end);
-    report(position);
+/** Null where there is no such file; a text that is none where it is too large or not readable. */
+async function textOf(path: string): Promise<string | null> {
+  try {
+    const { size } = await stat(path);
+    return size > noteBytesMax ? '' : await readFile(path, 'utf8');
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? null : '';
   }
-  chain.finish(carried);
+}
+
+function claimsOf({ path, notes }: StreamSource): (Claim & { by: string; from: string })[] {
+  return notes.claims.map((claim) => ({ ...claim, by: basename(path), from: path }));
+}
+
+async function progressOf(
+  sources: readonly StreamSource[],
+  report: VerifyOptions['onProgress'],
+): Promise<(path: string, bytes: number) => void> {
+  if (report === undefined) return () => undefined;
+  const files = sources.flatMap(({ segments }) => segments.map(({ path }) => path));
+  const sizes = await Promise.all(
+    files.map((file) =>
+      stat(file).then(
+        ({ size }) => size,
+        () => 0,
+      ),
+    ),
+  );
+  const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
+  const read = new Map<string, number>();
+  let all = 0;
+  return (path, bytes) => {
+    all += bytes - (read.get(path) ?? 0);
+    read.set(path, bytes);
+    report({ bytes: all, totalBytes });
+  };
+}
+
+/** Kept checkpoints of logs that are not here: they were taken away, or what was given is not the log that was meant. */
+function missing(kept: readonly UnverifiedCheckpoint[], streams: readonly StreamVerdict[]): StreamVerdict[] {
+  const origins = new Set(streams.map(({ origin }) => origin));
+  const absent = new Set(kept.map(({ origin }) => origin).filter((origin) => !origins.has(origin)));
+  return [...absent].map((origin) => ({
+    path: origin,
+    status: 'tampered',
+    stream: null,
+    events: 0,
+    lastSeq: 0,
+    head: '',
+    origin,
+    problem: { what: 'a checkpoint was kept of this log, and it is not here' },
+  }));
 }

@@ -112,11 +112,12 @@ async function verify(context: Context, paths: readonly string[], json: boolean)
 function verdictText(verdict: Verdict): string {
   const lines = verdict.streams.map((stream) => {
     const { problem } = stream;
-    const where =
-      problem === undefined
-        ? ''
-        : ` (line ${problem.line}${problem.seq === undefined ? '' : `, event ${problem.seq}`})`;
-    const what = problem === undefined ? '' : `: ${problem.what}${where}`;
+    const where = [
+      ...(problem?.seq === undefined ? [] : [`event ${problem.seq}`]),
+      ...(problem?.line === undefined ? [] : [`line ${problem.line} of ${problem.file}`]),
+    ];
+    const place = where.length === 0 ? '' : ` (${where.join(', ')})`;
+    const what = problem === undefined ? '' : `: ${problem.what}${place}`;
     const torn = stream.torn === undefined ? '' : `, ${stream.torn} bytes of an unfinished line at the end`;
     return `${stream.path}: ${stream.status}${what}; ${stream.events} events, head ${stream.head}${torn}`;
   });

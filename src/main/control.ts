@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { createPrivateKey } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { openAccessEngine } from '../access/engine.ts';
@@ -189,19 +189,9 @@ async function openAudit({ auditFolder, folder }: ControlConfiguration, redactor
     stream,
     clock: systemClock,
     newId: () => newId('event', systemClock.now()),
-    genesis: publicKeys(folder),
     redactor,
+    signingKeys: [createPrivateKey(readFileSync(join(folder, 'audit-ed25519.pem')))],
   });
-}
-
-/** The public halves of the keys that this instance signs with, for the first line of its audit stream. */
-function publicKeys(folder: string): Record<string, string> {
-  const publicKey = (name: string) =>
-    createPublicKey(createPrivateKey(readFileSync(join(folder, name)))).export({
-      type: 'spki',
-      format: 'pem',
-    }) as string;
-  return { auditKey: publicKey('audit-ed25519.pem') };
 }
 
 /** Where machines may look for the listener that is theirs. */

@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import { ApiError } from '../../src/client/api-error.ts';
 import type { RunView } from '../../src/contract/schemas.ts';
+import { segmentOf } from '../support/audit.ts';
 import { cli, type Instance, startInstance } from '../support/instance.ts';
 
 /**
@@ -43,7 +44,7 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
   }
 }
 
-const file = () => join(instance.home, 'audit', 'control.jsonl');
+const file = () => segmentOf(join(instance.home, 'audit'));
 
 async function withoutLog(act: () => Promise<void>): Promise<void> {
   renameSync(file(), `${file()}.away`);

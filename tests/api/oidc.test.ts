@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { AuditEvent } from '../../src/audit/event.ts';
+import { segmentOf } from '../support/audit.ts';
 import { BrowserVisit } from '../support/browser-visit.ts';
 import {
   callbackForgeries,
@@ -127,7 +128,7 @@ async function whoIs(visit: BrowserVisit): Promise<number> {
 }
 
 function events(): AuditEvent[] {
-  const text = readFileSync(join(instance.home, 'audit', 'control.jsonl'), 'utf8');
+  const text = readFileSync(segmentOf(join(instance.home, 'audit')), 'utf8');
   return text
     .trimEnd()
     .split('\n')
@@ -318,7 +319,7 @@ describe('with a hostile provider', () => {
         [...rules].some((rule) => rule === `provider:id-token ${at}`),
         `${at}: ${[...rules].join(', ')}`,
       );
-    const text = readFileSync(join(instance.home, 'audit', 'control.jsonl'), 'utf8');
+    const text = readFileSync(segmentOf(join(instance.home, 'audit')), 'utf8');
     const log = readFileSync(join(instance.home, 'logs', 'control.log'), 'utf8');
     for (const secret of ['eyJ', hostile.clientSecret, real.clientSecret, 'swb_', 'evil.example'])
       assert(!text.includes(secret) && !log.includes(secret), secret);

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { localOwner } from '../../src/identity/local-owner.ts';
+import { segmentOf } from '../support/audit.ts';
 import { callerOf } from '../support/test-control.ts';
 import { goodPassword, openTestPeople, type TestBrowser, type TestPeople } from '../support/test-people.ts';
 
@@ -356,7 +357,7 @@ test('who made a link, that it was used and from where is on the record, without
   );
   const denied = used.filter(({ outcome }) => outcome === 'denied');
   assert(denied.some(({ request }) => request?.address === '198.51.100.3'));
-  const log = await readFile(join(people.test.folder, 'audit', 'control.jsonl'), 'utf8');
+  const log = await readFile(segmentOf(join(people.test.folder, 'audit')), 'utf8');
   for (const kept of [secret, newPassword, goodPassword, 'argon2']) assert(!log.includes(kept), kept);
 });
 

@@ -16,6 +16,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { RunView } from '../../src/contract/schemas.ts';
 import type { SessionId } from '../../src/model/ids.ts';
 import { isTerminal } from '../../src/model/run.ts';
+import { segmentOf } from '../support/audit.ts';
 import { CrashWork, contradictions, doubles, sampleBundle, wrongOutputs } from '../support/crash-work.ts';
 import {
   descendantsOf,
@@ -406,9 +407,9 @@ describe('the checks themselves', () => {
   it('find a changed, a missing and a cut line in the audit log', async () => {
     const folder = join(dirname(server.home), 'tampered');
     cpSync(join(server.home, 'audit'), folder, { recursive: true });
-    const path = join(folder, 'control.jsonl');
+    const path = segmentOf(folder);
     const text = readFileSync(path, 'utf8');
-    const verify = async () => (await cli(server.home, ['audit', 'verify', path])).status;
+    const verify = async () => (await cli(server.home, ['audit', 'verify', folder])).status;
     assert.equal(await verify(), 0);
     writeFileSync(path, text.replace('"outcome":"allowed"', '"outcome":"Allowed"'));
     assert.equal(await verify(), 1);

@@ -21,6 +21,7 @@ import { TestRepository } from '../../src/cli/test-repository.ts';
 import { createClient } from '../../src/client/client.ts';
 import type { RunView, SessionView, TokenView } from '../../src/contract/schemas.ts';
 import { controlUid, homeAt } from '../../src/main/home.ts';
+import { segmentOf } from '../support/audit.ts';
 import { type CliEnd, type CliProcess, startCli } from '../support/cli-process.ts';
 import { remains, sandboxGroups, untilNone } from '../support/host-traces.ts';
 import { type Instance, startInstance } from '../support/instance.ts';
@@ -85,7 +86,8 @@ test('the first start makes the data folder, and what is secret in it is for its
   const secret = [
     'bootstrap-token',
     'profile.json',
-    'audit/control.jsonl',
+    'audit/control/0000000000000001.jsonl',
+    'audit/control/checkpoint',
     'control/audit-ed25519.pem',
     'control/identity.key',
     'control/store.sqlite',
@@ -95,7 +97,8 @@ test('the first start makes the data folder, and what is secret in it is for its
     'runner/runner.sock',
   ];
   for (const name of secret) assert.equal(mode(join(home, name)), '600', name);
-  for (const name of ['audit', 'control', 'logs', 'runner/runs']) assert.equal(mode(join(home, name)), '700');
+  for (const name of ['audit', 'audit/control', 'control', 'logs', 'runner/runs'])
+    assert.equal(mode(join(home, name)), '700');
   const ownerOf = (name: string) => statSync(join(home, name)).uid;
   const mine = process.getuid?.() ?? -1;
   for (const name of ['bootstrap-token', 'profile.json', 'runner', 'runner/channel.key', 'logs'])
@@ -396,14 +399,14 @@ test('the audit log tells who did what, verifies, and a flipped byte is found', 
   assert.match(await quietly('audit', 'verify'), /intact/);
   const copy = join(folder, 'audit-copy');
   cpSync(join(home, 'audit'), copy, { recursive: true });
-  const stream = join(copy, 'control.jsonl');
+  const stream = segmentOf(copy);
   const bytes = readFileSync(stream);
   const at = bytes.indexOf('run.create', bytes.length >> 1) + 4;
   bytes[at] = bytes[at]! ^ 1;
   writeFileSync(stream, bytes);
   const tampered = await sealwright('audit', 'verify', copy);
   assert.equal(tampered.status, 1);
-  assert.match(tampered.out, /control\.jsonl: tampered: .* \(line \d+/);
+  assert.match(tampered.out, /control: tampered: .* \(event \d+, line \d+ of 0000000000000001\.jsonl/);
   assert.equal((await sealwright('audit', 'verify', join(folder, 'nowhere'))).status, 2);
 });
 

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Client } from '../../src/client/client.ts';
 import type { PutPolicy } from '../../src/contract/schemas.ts';
+import { segmentOf } from '../support/audit.ts';
 import { FakeInternet, places } from '../support/fake-internet.ts';
 import { processesOf, untilNone } from '../support/host-traces.ts';
 import { cli, type Instance } from '../support/instance.ts';
@@ -440,7 +442,7 @@ function suite(mode: Mode): void {
     assert.equal(log.status, 0, log.stderr);
     assert.match(log.stdout.toString(), /site\.example/);
     assert.match(log.stdout.toString(), /denied\.example/);
-    const audit = execFileSync('grep', ['-c', 'egress.connect', `${instance.home}/audit/control.jsonl`]);
+    const audit = execFileSync('grep', ['-c', 'egress.connect', segmentOf(join(instance.home, 'audit'))]);
     assert(Number(audit) > 0);
     assert.equal((await cli(instance.home, ['audit', 'verify'])).status, 0);
   });

@@ -1,10 +1,12 @@
-import { writeSync } from 'node:fs';
+import { createPrivateKey } from 'node:crypto';
+import { readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import { openAuditLog } from '../../src/audit/log.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { newId } from '../../src/model/ids.ts';
 import { attempt } from './audit.ts';
 
-/** Appends to a stream until it is killed, and says on stdout what was acknowledged: `id seq hash action`. */
+/** Appends to a stream, signed by `key.pem` in its folder, until it is killed, and says on stdout what was acknowledged: `id seq hash action`. */
 const [folder, round] = process.argv.slice(2);
 const writers = 8;
 
@@ -13,6 +15,7 @@ const log = await openAuditLog({
   stream: 'control',
   clock: systemClock,
   newId: () => newId('event', systemClock.now()),
+  signingKeys: [createPrivateKey(readFileSync(join(folder!, 'key.pem')))],
 });
 
 async function write(writer: number): Promise<void> {

@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,8 @@ import {
   type NewEvent,
   noHash,
 } from '../../src/audit/event.ts';
+import { linkTo } from '../../src/audit/line-hash.ts';
+import { segmentPath } from '../../src/audit/segments.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { newId } from '../../src/model/ids.ts';
 
@@ -36,6 +38,14 @@ export function manualClock(startMs = Date.UTC(2026, 0, 1)): ManualClock {
   };
 }
 
+/** What the streams of tests are signed by. */
+export const testSigningKeys = [generateKeyPairSync('ed25519').privateKey];
+
+/** The first segment of a stream. */
+export function segmentOf(folder: string, stream = 'control', first = 1): string {
+  return segmentPath(join(folder, stream), first);
+}
+
 export const eventId = (): EventId => newId('event', 0);
 
 /** An attempt that was allowed, told apart by `action`. */
@@ -54,12 +64,13 @@ export function attempt(
   };
 }
 
-/** The lines of an unbroken stream of the given events, without a disk. */
-export function chainOf(stream: string, events: readonly NewEvent[]): string[] {
+/** The lines of an unbroken stream of the given events, without a disk; of version 1 as they were before segments. */
+export function chainOf(stream: string, events: readonly NewEvent[], version: 1 | 2 = 2): string[] {
   let prev = noHash;
   return events.map((event, index) => {
-    const line = lineOf(eventParts(event, stream, eventId(), Date.UTC(2026, 0, 1) + index), prev, index + 1);
-    prev = hash('sha256', line, 'hex');
+    const parts = eventParts(event, stream, eventId(), Date.UTC(2026, 0, 1) + index);
+    const line = lineOf(parts, prev, index + 1).replace(/"v":2}$/, `"v":${version}}`);
+    prev = linkTo(Buffer.from(line), version);
     return line;
   });
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { anyNetwork } from '../../src/access/client-networks.ts';
 import { type AccessEngine, openAccessEngine } from '../../src/access/engine.ts';
 import type { AuditEvent } from '../../src/audit/event.ts';
-import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
+import { openAuditLog, type SignedAuditLog } from '../../src/audit/log.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { Fault } from '../../src/contract/faults.ts';
 import type { CreateRun, CreateSession, RunView } from '../../src/contract/schemas.ts';
@@ -25,6 +25,7 @@ import { openRedactor } from '../../src/redaction/redactor.ts';
 import { SecretValues } from '../../src/redaction/secret-values.ts';
 import { openSqliteStore } from '../../src/store/sqlite/open.ts';
 import type { Store } from '../../src/store/store.ts';
+import { testSigningKeys } from './audit.ts';
 import { FakeRunner } from './fake-runner.ts';
 
 export const testConfig: ControlConfig = {
@@ -110,8 +111,8 @@ export class TestControl {
   control!: Control;
   store!: Store;
   directory!: IdentityDirectory;
-  audit!: AuditLog;
   secretValues!: SecretValues;
+  audit!: SignedAuditLog;
   flags!: Flags;
 
   private constructor(folder: string, options: TestControlOptions) {
@@ -146,6 +147,7 @@ export class TestControl {
       clock,
       newId: () => newId('event', clock.now()),
       redactor: openRedactor(this.secretValues),
+      signingKeys: testSigningKeys,
     });
     this.audit = failing(log, () => this.auditFails);
     this.store = await openSqliteStore({ file: this.#storeFile });
@@ -251,8 +253,9 @@ export type TestControlOptions = {
   readonly publicUrl?: string;
 };
 
-function failing(log: AuditLog, fails: () => boolean): AuditLog {
+function failing(log: SignedAuditLog, fails: () => boolean): SignedAuditLog {
   return {
+    ...signedPart(log),
     append: async (event) => {
       if (fails()) throw new Fault('audit.unavailable', { detail: 'made to fail' });
       return await log.append(event);
@@ -260,5 +263,18 @@ function failing(log: AuditLog, fails: () => boolean): AuditLog {
     health: () => (fails() ? { ok: false, since: 0, reason: 'made to fail' } : log.health()),
     probe: async () => (fails() ? { ok: false, since: 0, reason: 'made to fail' } : await log.probe()),
     close: () => log.close(),
+  };
+}
+
+function signedPart(log: SignedAuditLog) {
+  return {
+    tree: log.tree,
+    head: () => log.head(),
+    onAppended: (listener: () => void) => log.onAppended(listener),
+    checkpoint: () => log.checkpoint(),
+    onCheckpoint: (listener: Parameters<SignedAuditLog['onCheckpoint']>[0]) => log.onCheckpoint(listener),
+    sign: () => log.sign(),
+    key: () => log.key(),
+    rotateKey: (next: Parameters<SignedAuditLog['rotateKey']>[0]) => log.rotateKey(next),
   };
 }

@@ -1,0 +1,119 @@
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { checkpointFile, type SignedCheckpoint, signCheckpoint } from './checkpoint.ts';
+import type { AuditDisk } from './disk.ts';
+import { replaceFile } from './folders.ts';
+import { auditLimits } from './limits.ts';
+import type { NoteSigner } from './signed-note.ts';
+import type { StreamTree } from './stream-tree.ts';
+
+export type CheckpointerOptions = {
+  readonly disk: AuditDisk;
+  readonly folder: string;
+  readonly clock: Clock;
+  readonly tree: StreamTree;
+  readonly signer: NoteSigner;
+  /** The one in the stream's folder; null in a new stream. */
+  readonly newest: SignedCheckpoint | null;
+  readonly onFailed: (error: unknown) => void;
+};
+
+/**
+ * Signs what is on the disk: `checkpointEveryMs` after the first event that no checkpoint holds, or as soon as there are
+ * `checkpointEventsMax` of them. One at a time: where the disk is slower than events come, the next one holds more.
+ */
+export class Checkpointer {
+  readonly #options: CheckpointerOptions;
+  readonly #listeners = new Set<(checkpoint: SignedCheckpoint) => void>();
+  #signer: NoteSigner;
+  #newest: SignedCheckpoint | null;
+  #writing: Promise<void> | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #stopped = false;
+  #paused = false;
+
+  constructor(options: CheckpointerOptions) {
+    this.#options = options;
+    this.#signer = options.signer;
+    this.#newest = options.newest;
+  }
+
+  get signer(): NoteSigner {
+    return this.#signer;
+  }
+
+  get newest(): SignedCheckpoint | null {
+    return this.#newest;
+  }
+
+  onCheckpoint(listener: (checkpoint: SignedCheckpoint) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Checkpoints are by this key from what `announce` writes on: none is signed by either meanwhile. */
+  async changeSigner(signer: NoteSigner, announce: () => Promise<unknown>): Promise<void> {
+    this.#paused = true;
+    try {
+      await this.#writing;
+      await announce();
+      this.#signer = signer;
+    } finally {
+      this.#paused = false;
+      this.grown();
+    }
+  }
+
+  /** The tree has grown. */
+  grown(): void {
+    const events = this.#options.tree.size - (this.#newest?.size ?? 0);
+    if (this.#stopped || this.#paused || events === 0) return;
+    if (events >= auditLimits.checkpointEventsMax) this.#start();
+    else this.#timer ??= setTimeout(() => this.#start(), auditLimits.checkpointEveryMs).unref();
+  }
+
+  /** Resolves once a checkpoint of everything that is in the tree now is on the disk; rejects where it cannot be. */
+  async write(): Promise<void> {
+    await this.#writing;
+    const { tree } = this.#options;
+    if (this.#newest?.size === tree.size && this.#newest.note.includes(this.#signer.key.id)) return;
+    await this.#write();
+  }
+
+  /** No more are written by themselves. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#disarm();
+    await this.#writing;
+  }
+
+  #start(): void {
+    this.#disarm();
+    if (this.#writing !== null || this.#paused) return;
+    this.#writing = this.#write().then(
+      () => {
+        this.#writing = null;
+        this.grown();
+      },
+      (error: unknown) => {
+        this.#writing = null;
+        this.#options.onFailed(error);
+      },
+    );
+  }
+
+  #disarm(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  async #write(): Promise<void> {
+    const { disk, folder, tree } = this.#options;
+    const signer = this.#signer;
+    const { size, root } = tree;
+    const checkpoint = signCheckpoint({ origin: signer.name, size, root, extensions: [] }, signer);
+    await replaceFile(disk, join(folder, checkpointFile), Buffer.from(checkpoint.note));
+    this.#newest = checkpoint;
+    for (const listener of this.#listeners) listener(checkpoint);
+  }
+}

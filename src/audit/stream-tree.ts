@@ -1,0 +1,159 @@
+import { consistencyProof, heightsOf, inclusionProof, leafHash, nodeHash, TreeEdge } from './merkle.ts';
+import { SegmentHashes, storedNode, storedRoot } from './segment-hashes.ts';
+import { listSegments, segmentEvents, segmentHeight, segmentPath } from './segments.ts';
+import { StreamReader } from './stream-reader.ts';
+
+/** Events that are no longer there: how many, and the edge of the tree over them. */
+export type Dropped = { readonly size: number; readonly peaks: readonly Buffer[] };
+
+const nothingDropped: Dropped = { size: 0, peaks: [] };
+/** As many lines are hashed at a time. */
+const linesAtATime = 1_000;
+
+/** A proof would need events that were dropped. */
+export class DroppedError extends Error {
+  constructor() {
+    super('the events that this needs were dropped from the log');
+    this.name = 'DroppedError';
+  }
+}
+
+/**
+ * The Merkle tree over a stream's lines, beside its files: grows with them, and gives roots and proofs of every size it
+ * had. In memory are the leaves of the segment that is being written and a root for each earlier one.
+ */
+export class StreamTree {
+  readonly #folder: string;
+  readonly #dropped: Dropped;
+  /** Of the whole segments that are left, in their order. */
+  #roots: Buffer[] = [];
+  #edge: TreeEdge;
+  #hashes = new SegmentHashes();
+  #stored: Promise<void> = Promise.resolve();
+
+  private constructor(folder: string, dropped: Dropped) {
+    this.#folder = folder;
+    this.#dropped = dropped;
+    this.#edge = new TreeEdge(dropped.size, dropped.peaks);
+  }
+
+  /**
+   * Of the first `size` lines of a stream's folder. `trustStored` takes roots of whole segments from their files of
+   * hashes, which anybody may have changed: compare `rootAt` with something signed. Without it every line is read.
+   */
+  static async load(
+    folder: string,
+    size: number,
+    options: { trustStored: boolean; dropped?: Dropped },
+  ): Promise<StreamTree> {
+    const tree = new StreamTree(folder, options.dropped ?? nothingDropped);
+    for (const { first, path } of await listSegments(folder)) {
+      const isWhole = first + segmentEvents - 1 <= size;
+      const root = isWhole && options.trustStored ? await storedRoot(path) : null;
+      if (root === null) await tree.#hashLines(first, Math.min(size, first + segmentEvents - 1));
+      else tree.#appendSegment(root);
+    }
+    if (tree.size !== size) throw new Error('the log holds fewer events than it should');
+    await tree.#stored;
+    return tree;
+  }
+
+  get size(): number {
+    return this.#edge.size;
+  }
+
+  get root(): Buffer {
+    return this.#edge.root();
+  }
+
+  append(leaf: Buffer): void {
+    this.#hashes.append(leaf);
+    this.#edge.append(leaf);
+    if (this.#hashes.count === segmentEvents) this.#endSegment();
+  }
+
+  /** Throws DroppedError where it is no longer known. */
+  async rootAt(size: number): Promise<Buffer> {
+    if (size === this.size) return this.root;
+    const edge = new TreeEdge();
+    for (const height of heightsOf(size))
+      edge.append(await this.node(height, edge.size / 2 ** height), height);
+    return edge.root();
+  }
+
+  async inclusion(index: number, size: number): Promise<Buffer[]> {
+    return await inclusionProof(index, size, (height, at) => this.node(height, at));
+  }
+
+  async consistency(first: number, size: number): Promise<Buffer[]> {
+    return await consistencyProof(first, size, (height, at) => this.node(height, at));
+  }
+
+  /** A complete subtree. Throws DroppedError. */
+  async node(height: number, index: number): Promise<Buffer> {
+    const start = index * 2 ** height;
+    if (start < this.#dropped.size) return this.#droppedNode(height, start);
+    if (height > segmentHeight)
+      return nodeHash(await this.node(height - 1, 2 * index), await this.node(height - 1, 2 * index + 1));
+    const segment = Math.floor(start / segmentEvents);
+    const local = (start % segmentEvents) / 2 ** height;
+    const known = this.#roots[segment - this.#dropped.size / segmentEvents];
+    if (known === undefined) return this.#hashes.node(height, local);
+    if (height === segmentHeight) return known;
+    const path = segmentPath(this.#folder, segment * segmentEvents + 1);
+    return (await storedNode(path, height, local)) ?? (await this.#rehashed(segment)).node(height, local);
+  }
+
+  /** Resolves when files of hashes that were begun are there. */
+  async settled(): Promise<void> {
+    await this.#stored;
+  }
+
+  #droppedNode(height: number, start: number): Buffer {
+    let at = 0;
+    for (const peak of new TreeEdge(this.#dropped.size, this.#dropped.peaks).peaks) {
+      if (at === start && peak.height === height) return peak.hash;
+      at += 2 ** peak.height;
+    }
+    throw new DroppedError();
+  }
+
+  #appendSegment(root: Buffer): void {
+    this.#roots.push(root);
+    this.#edge.append(root, segmentHeight);
+  }
+
+  #endSegment(): void {
+    const hashes = this.#hashes;
+    this.#roots.push(hashes.node(segmentHeight, 0));
+    this.#hashes = new SegmentHashes();
+    const path = segmentPath(this.#folder, this.#edge.size - segmentEvents + 1);
+    // Derived: where it cannot be written, the lines are read instead.
+    this.#stored = this.#stored.then(() => hashes.write(path)).catch(() => undefined);
+  }
+
+  async #hashLines(first: number, last: number): Promise<void> {
+    for await (const leaf of leavesOf(this.#folder, first, last)) this.append(leaf);
+  }
+
+  async #rehashed(segment: number): Promise<SegmentHashes> {
+    const hashes = new SegmentHashes();
+    const first = segment * segmentEvents + 1;
+    for await (const leaf of leavesOf(this.#folder, first, first + segmentEvents - 1)) hashes.append(leaf);
+    await hashes.write(segmentPath(this.#folder, first)).catch(() => undefined);
+    return hashes;
+  }
+}
+
+async function* leavesOf(folder: string, first: number, last: number): AsyncGenerator<Buffer> {
+  const reader = new StreamReader(folder, first - 1);
+  try {
+    while (reader.after < last) {
+      const lines = await reader.read(Math.min(linesAtATime, last - reader.after));
+      if (lines.length === 0) throw new Error('the log holds fewer events than it should');
+      for (const { bytes } of lines) yield leafHash(bytes);
+    }
+  } finally {
+    await reader.close();
+  }
+}
