@@ -331,7 +331,11 @@ class Writer implements SignedAuditLog {
   #note(action: string, data: JsonObject): Entry {
     const { stream, clock, newId, redactor } = this.#options;
     const id = newId();
-    return { id, parts: eventParts(this.#noteEvent(action, data), stream, id, clock.now(), redactor), settle: null };
+    return {
+      id,
+      parts: eventParts(this.#noteEvent(action, data), stream, id, clock.now(), redactor),
+      settle: null,
+    };
   }
 
   #noteEvent(action: string, data: JsonObject): NewEvent {
