@@ -25,7 +25,7 @@ import { openRedactor } from '../../src/redaction/redactor.ts';
 import { SecretValues } from '../../src/redaction/secret-values.ts';
 import { openSqliteStore } from '../../src/store/sqlite/open.ts';
 import type { Store } from '../../src/store/store.ts';
-import { testSigningKeys } from './audit.ts';
+import { segmentOf, testSigningKeys } from './audit.ts';
 import { FakeRunner } from './fake-runner.ts';
 
 export const testConfig: ControlConfig = {
@@ -213,7 +213,7 @@ export class TestControl {
 
   /** The lines of the audit log, parsed. */
   async events(): Promise<AuditEvent[]> {
-    const text = await readFile(join(this.folder, 'audit', 'control.jsonl'), 'utf8');
+    const text = await readFile(segmentOf(join(this.folder, 'audit')), 'utf8');
     return text
       .trimEnd()
       .split('\n')
