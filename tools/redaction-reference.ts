@@ -39,13 +39,13 @@ Well-known tokens are found wherever they stand in a text. The rules are in \`sr
 
 const rest = `
 ## By value
-What a process holds as a secret is found in what it writes, whatever its name and shape. Control holds:
+What a process holds as a secret is found in what it writes, whatever its name and shape. Control and runner hold:
 
 | \`[redacted:…]\` | what | while |
 |---|---|---|
 | \`run-environment\` | variables of a run whose names say that they are secret | from before its first event until its end |
 | \`run-identity\` | the tokens of a run, the newest and the one before | until its end |
-| \`bootstrap-token\`, \`client-secret\`, \`identity-key\`, \`channel-key\` | what control was started with | always |
+| \`bootstrap-token\`, \`client-secret\`, \`identity-key\`, \`channel-key\` | what control was started with, the runner with the last | always |
 
 Found are a value as it is; percent-encoded and escaped as in JSON, in any mixture; in base64 and base64url, also
 wrapped in lines or inside a longer text; in hexadecimal; split over white space, lines, and neighbouring strings of a list;

@@ -16,6 +16,7 @@ import type { Actor } from '../model/actor.ts';
 import { presetRulesWith } from '../model/egress-presets.ts';
 import type { UploadId } from '../model/ids.ts';
 import type { RunLimits } from '../model/limits.ts';
+import { RunSecrets } from '../redaction/run-secrets.ts';
 import type { SecretValues } from '../redaction/secret-values.ts';
 import type { Store } from '../store/store.ts';
 import { type AuditTrail, auditUseCases } from './audit-trail.ts';
@@ -43,7 +44,6 @@ import { openMetrics } from './metrics.ts';
 import { policyUseCases } from './policies.ts';
 import { Readings } from './readiness.ts';
 import { RunIdentities } from './run-identities.ts';
-import { RunSecrets } from './run-secrets.ts';
 import { RunnerLink } from './runner-link.ts';
 import { runUseCases } from './runs.ts';
 import { Scheduler, type SchedulerConfig } from './scheduler.ts';
@@ -171,7 +171,12 @@ function assemble(options: ControlOptions) {
   const { store, audit, access, flags, runIdentity, runner, clock, config, logger } = options;
   const gate = openGate({ audit, access: access.engine, clock, logger });
   const live = new LiveRuns();
-  const secrets = new RunSecrets(options.secretValues, logger);
+  const secrets = new RunSecrets(options.secretValues, (run) =>
+    logger.warn(
+      { run },
+      'not every secret of a run can be looked for in what is written: there are too many',
+    ),
+  );
   const presets = presetRulesWith({ github: config.githubNetworks });
   const egressPolicies = new EgressPolicies(store.policies, presets);
   const arriving = new Set<UploadId>();

@@ -1,11 +1,11 @@
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
 import type { RunIdentity, RunSubject } from '../identity/run-identity.ts';
+import type { RunSecrets } from '../redaction/run-secrets.ts';
 import type { RunRecord } from '../store/store.ts';
 import { controlLimits } from './limits.ts';
 import type { EarlyIdentity, LiveRun, LiveRuns } from './live-runs.ts';
 import type { Logger } from './logger.ts';
-import type { RunSecrets } from './run-secrets.ts';
 import { LinkLost, type RunnerLink } from './runner-link.ts';
 
 export type RunIdentityParts = {

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { listenChannel } from '../base/channel.ts';
 import { systemClock } from '../base/clock.ts';
+import { openRedactor } from '../redaction/redactor.ts';
+import { SecretValues } from '../redaction/secret-values.ts';
 import { EgressRelay } from '../runner/egress-relay.ts';
 import { GatewayProcess } from '../runner/gateway-process.ts';
 import { runnerLimits } from '../runner/limits.ts';
@@ -33,7 +35,10 @@ async function main(): Promise<void> {
   const end = endOnSignals(() => close());
   const configuration = await readConfiguration<RunnerConfiguration>(end);
   const { folder, mode, controlUid, instance } = configuration;
-  const log = openProcessLog('runner', configuration.logLevel);
+  const secretValues = new SecretValues();
+  const channelKey = readFileSync(join(folder, 'channel.key'));
+  secretValues.hold('runner', 'channel-key', channelKey);
+  const log = openProcessLog('runner', configuration.logLevel, openRedactor(secretValues));
   // One connection's or one run's mistake must not end every run of the host.
   process.on('unhandledRejection', (error) =>
     log.error(
@@ -64,12 +69,12 @@ async function main(): Promise<void> {
     probeUid: mode === 'root' ? runnerLimits.firstSessionUid - 1 : null,
     workerUrl: new URL('./namespace-worker.js', import.meta.url),
   });
-  const runner = new Runner({ folder, backend, clock: systemClock, log, egress });
+  const runner = new Runner({ folder, backend, clock: systemClock, log, egress, secretValues });
   const path = join(folder, 'runner.sock');
   rmSync(path, { force: true });
   const server = await listenChannel({
     path,
-    key: readFileSync(join(folder, 'channel.key')),
+    key: channelKey,
     serve: (channel) => serveControl(runner, channel),
     onError: (error) => log.debug({ error: String(error) }, 'a connection ended badly'),
   });

@@ -13,6 +13,8 @@ import type {
   RunSpec,
 } from '../contract/runner.ts';
 import type { RunId, SessionId } from '../model/ids.ts';
+import { RunSecrets } from '../redaction/run-secrets.ts';
+import type { SecretValues } from '../redaction/secret-values.ts';
 import type { Backend } from '../sandbox/backend.ts';
 import type { EgressRelay } from './egress-relay.ts';
 import { type Folders, runnerFolders } from './folders.ts';
@@ -32,6 +34,8 @@ export type RunnerOptions = {
   readonly backend: Backend;
   readonly clock: Clock;
   readonly log: RunnerLog;
+  /** What the log must not say: runs add what they are given, while they live. */
+  readonly secretValues: SecretValues;
   /** Verdicts of the gateway on their way to control. */
   readonly egress: EgressRelay;
 };
@@ -41,6 +45,7 @@ export class Runner {
   readonly folders: Folders;
   readonly #backend: Backend;
   readonly #log: RunnerLog;
+  readonly #secrets: RunSecrets;
   readonly #results: Results;
   readonly #sessions: SessionFolders;
   readonly #host: RunHost;
@@ -53,6 +58,9 @@ export class Runner {
     this.folders = prepareFolders(options.folder);
     this.#backend = options.backend;
     this.#log = options.log;
+    this.#secrets = new RunSecrets(options.secretValues, (run) =>
+      this.#log.warn({ run }, 'not every secret of a run can be looked for in the log: there are too many'),
+    );
     this.#egress = options.egress;
     this.#egress.onBatch((batch) => this.#emit(batch));
     this.#results = new Results(this.folders);
@@ -98,8 +106,7 @@ export class Runner {
         await this.#live.get(order.run)?.hosted.changeEgress(order.egress);
         return null;
       case 'identity':
-        this.#live.get(order.run)?.hosted.changeIdentity(order.token);
-        return null;
+        return this.#changeIdentity(order);
       case 'forget':
         await removeTree(
           order.runs.filter((run) => !this.#live.has(run)).map((run) => this.folders.run(run)),
@@ -133,6 +140,14 @@ export class Runner {
     await this.#backend.close();
   }
 
+  #changeIdentity({ run, token }: { readonly run: RunId; readonly token: string }): null {
+    const live = this.#live.get(run);
+    if (live === undefined) return null;
+    this.#secrets.token(run, token);
+    live.hosted.changeIdentity(token);
+    return null;
+  }
+
   #start(spec: RunSpec): null {
     if (
       spec.repo !== null &&
@@ -143,6 +158,8 @@ export class Runner {
       this.#log.warn({ run: spec.run }, 'the upload of a run is gone');
     }
     if (!this.#results.accept(spec.run)) return null;
+    this.#secrets.environment(spec.run, spec.env);
+    this.#secrets.token(spec.run, spec.identity);
     const spool = new Spool(this.folders.log(spec.run), spec.limits.outputBytes);
     const hosted = new HostedRun(this.#host, spec, spool);
     this.#live.set(spec.run, { hosted, done: this.#finish(hosted) });
@@ -158,6 +175,7 @@ export class Runner {
     }
     this.#live.delete(result.run);
     this.#egress.forget(result.run);
+    this.#secrets.ended(result.run);
     this.#emit(result);
   }
 

@@ -13,6 +13,8 @@ import type { AnswerFrame, RunSpec } from '../contract/runner.ts';
 import { unlimitedEgress } from '../model/egress.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits, type HeldBy } from '../model/limits.ts';
+import { openRedactor } from '../redaction/redactor.ts';
+import { SecretValues } from '../redaction/secret-values.ts';
 import type { Backend, Sandbox, SandboxEnd, SandboxRequest } from '../sandbox/backend.ts';
 import { EgressRelay } from './egress-relay.ts';
 import { Runner } from './runner.ts';
@@ -70,6 +72,7 @@ let root: string;
 let folder: string;
 let backend: IdleBackend;
 let runner: Runner;
+let secretValues: SecretValues;
 let server: Server;
 let channel: Channel;
 let orders = 0;
@@ -80,7 +83,8 @@ beforeEach(async () => {
   mkdirSync(folder);
   backend = new IdleBackend();
   const log = { info: () => undefined, warn: () => undefined };
-  runner = new Runner({ folder, backend, clock: systemClock, log, egress: new EgressRelay() });
+  secretValues = new SecretValues();
+  runner = new Runner({ folder, backend, clock: systemClock, log, egress: new EgressRelay(), secretValues });
   const [path, key] = [join(root, 'socket'), randomBytes(32)];
   const serve = (connection: Channel) => serveControl(runner, connection);
   server = await listenChannel({ path, key, serve, onError: () => undefined });
@@ -131,6 +135,18 @@ test('a start is accepted, and a repeated one is the same one', async () => {
     assert.deepEqual(await order({ order: 'start', spec: wanted }), { id: orders, ok: null });
   assert.deepEqual(readdirSync(join(folder, 'runs')), [wanted.run]);
   assert.equal(backend.live.length, 1);
+});
+
+test('what a run was given is not in what the runner writes while it lives, and is forgotten with it', async () => {
+  const wanted = { ...spec(), env: { DB_PASSWORD: 'correct-horse', PLAIN: 'plain-as-day' } };
+  await order({ order: 'start', spec: wanted });
+  await order({ order: 'identity', run: wanted.run, token: 'e30.e30.a-later-token' });
+  const text = 'correct-horse, e30.e30.a-later-token, plain-as-day';
+  const shown = '[redacted:run-environment], [redacted:run-identity], plain-as-day';
+  assert.equal(openRedactor(secretValues).text(text), shown);
+  while (backend.live.length === 0) await setImmediate();
+  backend.live[0]!.end();
+  while (secretValues.size > 0) await setImmediate();
 });
 
 const remote = { url: 'https://git.example/a', ref: null, hostKeys: [] };

@@ -64,7 +64,7 @@ export const walls: readonly Wall[] = [
   },
   {
     folder: 'src/runner',
-    mayImport: [...foundation, 'src/sandbox'],
+    mayImport: [...foundation, 'src/redaction', 'src/sandbox'],
     why: 'makes namespaces and hosts runs; taken over, it must not be able to open the store or the record',
   },
   {
