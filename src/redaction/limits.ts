@@ -8,8 +8,8 @@ export const redactionLimits = {
   valueCharactersMax: 8 * 1024,
   /** A value is looked for in pieces of this length, so that a part of it is found where the rest was cut off. */
   pieceCharacters: 128,
-  /** Pieces held at once, in all their spellings; past it a value is refused. Each takes about 200 bytes. */
-  piecesMax: 262_144,
+  /** Pieces held at once, in all their spellings; past it a value is refused. Each takes about 350 bytes. */
+  piecesMax: 131_072,
   /** The same of one holder, so that nobody takes the room of others. */
   piecesPerHolderMax: 2_048,
   /** How far past the end of what is kept a text is looked at, for a secret that the cut goes through. */

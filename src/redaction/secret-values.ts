@@ -92,12 +92,11 @@ export class SecretValues {
       known.holders += 1;
       return known;
     }
-    const codes = Uint16Array.from({ length: text.length }, (_, at) => text.charCodeAt(at));
     const needle: Needle = {
       length: text.length,
-      head: this.#windowAt(codes, 0),
-      middle: this.#windowAt(codes, middleOf(text.length)),
-      tail: this.#windowAt(codes, text.length - windowCharacters),
+      head: this.#windowOf(text, 0),
+      middle: this.#windowOf(text, middleOf(text.length)),
+      tail: this.#windowOf(text, text.length - windowCharacters),
       ...{ ...shares, digest, id, holders: 1 },
     };
     this.#byDigest.set(digest, needle);
@@ -164,6 +163,13 @@ export class SecretValues {
     let window = 0;
     for (let at = from; at < from + windowCharacters; at += 1)
       window = (Math.imul(window, this.#base) + codes[at]!) | 0;
+    return window;
+  }
+
+  #windowOf(text: string, from: number): number {
+    let window = 0;
+    for (let at = from; at < from + windowCharacters; at += 1)
+      window = (Math.imul(window, this.#base) + text.charCodeAt(at)) | 0;
     return window;
   }
 
