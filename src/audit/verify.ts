@@ -47,7 +47,7 @@ export async function verifyStreams(paths: readonly string[], options: VerifyOpt
   const streams: StreamVerdict[] = [];
   for (const source of sources)
     streams.push(
-      await verifyStream(source, {
+      await verifyStream(await withNewSegments(source), {
         keys,
         kept,
         threads,
@@ -121,6 +121,12 @@ async function sourceOf({ path, stream, segments, isFolder }: Place): Promise<St
     tombstone: await beside(tombstoneFile),
     notes: await readLogNotes(segments),
   };
+}
+
+/** A log that is being written may have begun a segment since its checkpoint, or another stream's record of it, was read. */
+async function withNewSegments(source: StreamSource): Promise<StreamSource> {
+  if (source.checkpoint === undefined) return source;
+  return { ...source, segments: await listSegments(source.path) };
 }
 
 /** Null where there is no such file; a text that is none where it is too large or not readable. */

@@ -1,8 +1,6 @@
-import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import type { Verdict } from '../audit/verify.ts';
+import { defineAuditVerify } from './audit-verify.ts';
 import { type Context, print } from './context.ts';
-import { escapeLine } from './escape.ts';
 import { UsageFailure } from './failure.ts';
 import { askedLimit, collect } from './listing.ts';
 import { parseDuration } from './quantities.ts';
@@ -40,17 +38,7 @@ export function defineAudit(program: Command, context: Context): void {
     .option('-o, --output <format>', 'table, json or yaml')
     .option('--json', 'the same as -o json')
     .action(async (flags: ListFlags) => await list(context, flags));
-  audit
-    .command('verify')
-    .description(
-      'Verifies audit streams from their files alone, without a server. Ends with 0 when all are intact, 1 when one\n' +
-        'was tampered with, 2 when one cannot be read.',
-    )
-    .argument('[path...]', 'stream files or folders of them (default: audit/ in the data folder)')
-    .option('--json', 'print the verdict as JSON')
-    .action(
-      async (paths: string[], flags: { json?: boolean }) => await verify(context, paths, flags.json === true),
-    );
+  defineAuditVerify(audit, context);
 }
 
 async function list(context: Context, flags: ListFlags): Promise<void> {
@@ -98,28 +86,4 @@ function word(value: unknown, ...path: readonly string[]): string {
     at = typeof at === 'object' && at !== null ? (at as Record<string, unknown>)[key] : undefined;
   }
   return typeof at === 'string' || typeof at === 'number' ? String(at) : '';
-}
-
-async function verify(context: Context, paths: readonly string[], json: boolean): Promise<void> {
-  const { environment } = context;
-  const { exitCodeOf, verifyStreams } = await import('../audit/verify.ts');
-  const chosen = paths.length === 0 ? [join(await context.dataFolder(), 'audit')] : paths;
-  const verdict = await verifyStreams(chosen.map((path) => resolve(environment.cwd, path)));
-  await print(environment, json ? `${JSON.stringify(verdict, null, 2)}\n` : verdictText(verdict));
-  context.status = exitCodeOf(verdict);
-}
-
-function verdictText(verdict: Verdict): string {
-  const lines = verdict.streams.map((stream) => {
-    const { problem } = stream;
-    const where = [
-      ...(problem?.seq === undefined ? [] : [`event ${problem.seq}`]),
-      ...(problem?.line === undefined ? [] : [`line ${problem.line} of ${problem.file}`]),
-    ];
-    const place = where.length === 0 ? '' : ` (${where.join(', ')})`;
-    const what = problem === undefined ? '' : `: ${problem.what}${place}`;
-    const torn = stream.torn === undefined ? '' : `, ${stream.torn} bytes of an unfinished line at the end`;
-    return `${stream.path}: ${stream.status}${what}; ${stream.events} events, head ${stream.head}${torn}`;
-  });
-  return `${[...lines, verdict.status].map(escapeLine).join('\n')}\n`;
 }

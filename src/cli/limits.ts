@@ -11,6 +11,8 @@ export const cliLimits = {
   gitOutputBytesMax: 256 * 1024 * 1024,
   knownHostsBytesMax: 16 * 1024 * 1024,
   profileBytesMax: 64 * 1024,
+  /** A file of keys, or of checkpoints that were kept. */
+  auditFileBytesMax: 16 * 1024 * 1024,
   policyBytesMax: 1024 * 1024,
   policyAliasesMax: 1_000,
   /** Flows that one suggestion is made from. */

@@ -87,7 +87,13 @@ export const walls: readonly Wall[] = [
   },
   {
     folder: 'src/cli',
-    mayImport: [...foundation, 'src/client', 'src/audit/verify'],
+    mayImport: [
+      ...foundation,
+      'src/client',
+      'src/audit/verify',
+      'src/audit/checkpoint',
+      'src/audit/signed-note',
+    ],
     why: 'reaches the server only through the client; verifying the record works offline, without a server',
   },
   {
