@@ -4,6 +4,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { attempt } from '../../tests/support/audit.ts';
 import { canonicalJson, type JsonObject, type JsonValue } from '../base/canonical-json.ts';
+import { openRedactor } from '../redaction/redactor.ts';
+import { SecretValues } from '../redaction/secret-values.ts';
 import { type AuditEvent, clip, type EventId, eventParts, lineOf, type NewEvent, noHash } from './event.ts';
 import { auditLimits, eventCharacters, scaffoldBytes } from './limits.ts';
 import { readLine } from './line.ts';
@@ -183,5 +185,50 @@ test('data that is replaced by its digest is without secrets before', () => {
   assert.deepEqual(
     stored(attempt('x', { data: data('one') })).data,
     stored(attempt('x', { data: data('other, longer') })).data,
+  );
+});
+
+test('wherever in an event a value that is held stands, in whatever spelling, the line is without it', () => {
+  const secret = 'Zq7-Wx9_Kp3vLm5Tn8';
+  const values = new SecretValues();
+  values.hold('run', 'value', secret);
+  const redactor = openRedactor(values);
+  const bytes = Buffer.from(secret);
+  const spellings = [
+    secret,
+    bytes.toString('base64'),
+    bytes.toString('base64url'),
+    bytes.toString('hex'),
+  ].flatMap((text) => [
+    text,
+    encodeURIComponent(text),
+    JSON.stringify([text]),
+    text.replace(/.{6}/g, '$&\n'),
+  ]);
+  const around = fc.string({ unit: 'binary', maxLength: 1100 });
+  const spelled = fc.constantFrom(...spellings, Buffer.from(`a${secret}`).toString('base64'));
+  const holder = fc
+    .tuple(around, spelled, around)
+    .map(([before, text, after]) => `${before} ${text} ${after}`);
+  const traces = spellings.flatMap((text) => text.match(/[\w-]{6}/g) ?? []);
+  fc.assert(
+    fc.property(
+      holder,
+      fc.array(holder, { maxLength: 3 }),
+      fc.integer({ min: 1, max: 17 }),
+      (text, list, at) => {
+        const split = [secret.slice(0, at), secret.slice(at)];
+        const data = { text, list, split, nested: { [text]: [{ deeper: text }] } };
+        const request = { id: text, address: text, userAgent: text };
+        const event = { ...attempt('x', { request, data }), decision: { allow: true, rule: text } };
+        const found = lineOf(eventParts(event, 'control', id, 0, redactor), noHash, 1);
+        assert.deepEqual(
+          traces.filter((trace) => found.includes(trace)),
+          [],
+        );
+        assert.ok(Buffer.byteLength(found) < auditLimits.lineBytesMax);
+        assert.equal(canonicalJson(JSON.parse(found) as JsonValue), found);
+      },
+    ),
   );
 });

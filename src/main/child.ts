@@ -1,6 +1,7 @@
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Fault } from '../contract/faults.ts';
+import { plainRedactor } from '../redaction/redactor.ts';
 
 /**
  * How `up` talks to the processes it starts. The first line of their standard input is their configuration,
@@ -35,8 +36,10 @@ export function reportReady(facts: Record<string, unknown>): void {
 
 /** Says why the process cannot start and ends it. */
 export function reportFatal(error: unknown): never {
-  const fatal =
-    error instanceof Fault ? error.detail : error instanceof Error ? error.message : String(error);
+  const { text } = plainRedactor;
+  const fatal = text(
+    error instanceof Fault ? error.detail : error instanceof Error ? error.message : String(error),
+  );
   try {
     writeSync(readyFd, `${JSON.stringify({ fatal } satisfies Readiness)}\n`);
   } catch {
@@ -46,7 +49,7 @@ export function reportFatal(error: unknown): never {
     JSON.stringify({
       level: 'fatal',
       message: fatal,
-      stack: error instanceof Error ? error.stack : undefined,
+      stack: error instanceof Error ? text(error.stack ?? '') : undefined,
     }),
   );
   process.exit(1);
@@ -61,7 +64,7 @@ export function endOnSignals(close: () => Promise<void>): () => void {
     close().then(
       () => process.exit(0),
       (error: unknown) => {
-        console.error(JSON.stringify({ level: 'error', message: String(error) }));
+        console.error(JSON.stringify({ level: 'error', message: plainRedactor.text(String(error)) }));
         process.exit(1);
       },
     );

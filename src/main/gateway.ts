@@ -7,6 +7,7 @@ import type { GatewayOrder, GatewayWord } from '../contract/gateway.ts';
 import { EgressGateway } from '../gateway/gateway.ts';
 import { gatewayLimits } from '../gateway/limits.ts';
 import { openUpstreams } from '../gateway/upstreams.ts';
+import { plainRedactor } from '../redaction/redactor.ts';
 import { readConfiguration } from './child.ts';
 import { openProcessLog } from './process-log.ts';
 
@@ -54,6 +55,6 @@ function connectionsMax(): number {
 }
 
 main().catch((error: unknown) => {
-  console.error(String(error));
+  console.error(plainRedactor.text(String(error)));
   process.exit(1);
 });
