@@ -6,6 +6,7 @@ import type { RouteLine } from '../src/server/app.ts';
 import { openServer } from '../src/server/server.ts';
 import { openFakeControl, ownerActor } from '../tests/support/fake-control.ts';
 import { accessFile, accessReference } from './access-reference.ts';
+import { ocsfFile, ocsfReference } from './ocsf-reference.ts';
 
 export const endpointsFile = new URL('../docs/reference/endpoints.md', import.meta.url);
 
@@ -90,4 +91,5 @@ if (import.meta.main) {
   writeFileSync(endpointsFile, await endpointsReference());
   writeFileSync(accessFile, accessReference(await allRoutes()));
   writeFileSync(configurationFile, configurationReference());
+  writeFileSync(ocsfFile, ocsfReference());
 }

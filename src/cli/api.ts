@@ -24,6 +24,7 @@ export type Api = {
   readonly teams: Client['teams'];
   readonly accessPolicies: Client['accessPolicies'];
   readonly elevations: Client['elevations'];
+  readonly auditSinks: Client['auditSinks'];
   readonly audit: Pick<Client['audit'], 'list'>;
   readonly health: Client['health'];
   readonly readiness: Client['readiness'];

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { defineAuditSinks } from './audit-sinks.ts';
 import { defineAuditVerify } from './audit-verify.ts';
 import { type Context, print } from './context.ts';
 import { UsageFailure } from './failure.ts';
@@ -39,6 +40,7 @@ export function defineAudit(program: Command, context: Context): void {
     .option('--json', 'the same as -o json')
     .action(async (flags: ListFlags) => await list(context, flags));
   defineAuditVerify(audit, context);
+  defineAuditSinks(audit, context);
 }
 
 async function list(context: Context, flags: ListFlags): Promise<void> {

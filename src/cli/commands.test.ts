@@ -464,6 +464,18 @@ describe('other commands', () => {
     assert.equal(await attempt({ token: true, isHere: false }, '--local'), 0);
   });
 
+  it('audit sinks show how far behind each is, and dead letters are sent again by name', async () => {
+    const { out } = await sealwright('audit', 'sinks');
+    assert.match(out, /^SINK +STATE +STREAM +SENT +LAG/);
+    assert.match(out, /loki +retrying +control +5 +7 +3 +1 .*it answered 503/);
+    const [sink] = JSON.parse((await sealwright('audit', 'sinks', '--json')).out);
+    assert.equal(sink.streams[0].lagEvents, 7);
+    const again = await sealwright('audit', 'sinks', 'redeliver', 'loki');
+    assert.equal(again.status, 1, 'some remain');
+    assert.match(again.out, /^2 delivered, 1 remain; it ended early: it answered .*\\e\[2J/);
+    assert(server.calls.includes('auditSinks.redeliver loki'));
+  });
+
   it('audit verify works offline and ends with 2 for what cannot be read', async () => {
     assert.equal((await sealwright('audit', 'verify')).status, 2);
     const { status, out } = await sealwright('audit', 'verify', '--json', 'nowhere.jsonl');

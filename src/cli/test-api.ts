@@ -12,6 +12,7 @@ import type {
   SessionView,
   TokenView,
 } from '../contract/schemas.ts';
+import type { SinkStatusView } from '../contract/sinks.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import type { Api, LogEvent, LogOptions } from './api.ts';
@@ -249,6 +250,13 @@ export class TestServer {
     agents: fakeAgents(this.calls),
     authority: fakeAuthority(this.calls),
     ...testAccessApi(this.calls),
+    auditSinks: {
+      list: async () => ({ items: [testSink] }),
+      redeliver: async (name) => {
+        this.calls.push(`auditSinks.redeliver ${name}`);
+        return { delivered: 2, remaining: 1, stoppedBy: 'it answered \x1b[2J' };
+      },
+    },
     audit: {
       list: async (query = {}) =>
         pageOf([{ at: 'now', action: '\x1b[2J', actor: { id: 'user:t' }, query }], query),
@@ -368,3 +376,15 @@ function createdToken(id: string): CreatedToken {
     ...{ expiresAt: null, lastUsedAt: null, token: 'sw_secret' },
   };
 }
+
+const testSink: SinkStatusView = {
+  name: 'loki',
+  url: 'loki+https://loki.example',
+  format: 'event',
+  state: 'retrying',
+  lastError: { at: '2026-01-01T00:00:00.000Z', reason: 'it answered 503' },
+  sentEvents: 5,
+  failedSends: 2,
+  deadLetters: 1,
+  streams: [{ stream: 'control', sentSeq: 5, lagEvents: 7, lagSeconds: 3.4 }],
+};

@@ -39,6 +39,7 @@ import type {
   TokenView,
   UploadView,
 } from '../contract/schemas.ts';
+import type { RedeliveredView, SinkStatusList } from '../contract/sinks.ts';
 import { type AccessCalls, accessCalls } from './access-calls.ts';
 import { Connection, type TokenSource } from './connection.ts';
 import { type Fetch, fetchTransport } from './fetch-transport.ts';
@@ -155,6 +156,10 @@ export type Client = AccessCalls & {
     get(): Promise<AuthorityView>;
     rotate(request?: RotateAuthority): Promise<AuthorityCertificateView>;
   };
+  readonly auditSinks: {
+    list(): Promise<SinkStatusList>;
+    redeliver(name: string): Promise<RedeliveredView>;
+  };
   readonly audit: {
     list(query?: Query): Promise<Page<Record<string, unknown>>>;
     all(query?: Query): AsyncGenerator<Record<string, unknown>, void, undefined>;
@@ -234,6 +239,10 @@ export function createClient(options: ClientOptions): Client {
       rotate: (request = {}) => connection.json('POST', '/api/v1/authority/rotate', { body: request }),
     },
     ...accessCalls(connection),
+    auditSinks: {
+      list: () => connection.json('GET', '/api/v1/audit/sinks'),
+      redeliver: (name) => connection.json('POST', `/api/v1/audit/sinks/${part(name)}/redeliver`),
+    },
     audit: {
       list: (query) => connection.json('GET', `/api/v1/audit/events${queryText(query)}`),
       all: (query) => allOf(connection, '/api/v1/audit/events', query),

@@ -2,7 +2,6 @@ import { z } from 'zod';
 
 /** Bounds of `providers.yaml`. Counts and characters as the names say. */
 export const providerFileLimits = {
-  bytesMax: 256 * 1024,
   providersMax: 32,
   roleRulesMax: 256,
   teamsMax: 256,

@@ -85,8 +85,12 @@ const filter = z.strictObject({
     .optional(),
 });
 
+export const sinkName = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,31}$/, 'is not a name: a letter, then letters, digits and -');
+
 const described = z.strictObject({
-  name: z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, 'is not a name: a letter, then letters, digits and -'),
+  name: sinkName,
   url: z
     .string()
     .max(2048)

@@ -23,6 +23,7 @@ import type {
 } from '../contract/schemas.ts';
 import type { Actor } from '../model/actor.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
+import type { AuditSinkUseCases } from './audit-sinks.ts';
 import type { AccessPolicyUseCases } from './identity/access-policies.ts';
 import type { AccountUseCases } from './identity/account.ts';
 import type { AgentCredentialUseCases } from './identity/agent-credentials.ts';
@@ -241,6 +242,7 @@ export type Control = {
   readonly agents: AgentUseCases;
   readonly agentCredentials: AgentCredentialUseCases;
   readonly authority: AuthorityUseCases;
+  readonly auditSinks: AuditSinkUseCases;
   readonly audit: {
     list(
       caller: Caller,

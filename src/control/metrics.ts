@@ -1,4 +1,5 @@
-import { Gauge, Registry } from 'prom-client';
+import { Counter, Gauge, Registry } from 'prom-client';
+import type { Sinks } from '../audit/sinks/sinks.ts';
 import { runPhases } from '../model/run.ts';
 import { sessionPhases } from '../model/session.ts';
 import type { Store } from '../store/store.ts';
@@ -13,6 +14,7 @@ export type MetricsParts = {
   readonly link: RunnerLink;
   readonly scheduler: Scheduler;
   readonly readings: Readings;
+  readonly sinks: Sinks;
 };
 
 /** Gauges that are read when they are asked for, as Prometheus text. Those of the process are the server's. */
@@ -42,7 +44,13 @@ export function openMetrics(parts: MetricsParts): { text(): Promise<string> } {
   });
   phases(registry, 'runs', runPhases, () => parts.store.runs.countByPhase());
   phases(registry, 'sessions', sessionPhases, () => parts.store.sessions.countByPhase());
-  return { text: () => registry.metrics() };
+  const readSinks = sinkMetrics(registry, parts.sinks);
+  return {
+    text: async () => {
+      await readSinks();
+      return await registry.metrics();
+    },
+  };
 }
 
 function phases<P extends string>(
@@ -62,3 +70,40 @@ function phases<P extends string>(
     },
   });
 }
+
+/** Of each sink: how far behind it is, and what came of its sends since the start. Gives what reads them anew. */
+function sinkMetrics(registry: Registry, sinks: Sinks): () => Promise<void> {
+  const gauge = (name: string, help: string, ...labelNames: readonly string[]) =>
+    new Gauge({ name: `sealwright_audit_sink_${name}`, help, labelNames, registers: [registry] });
+  const up = gauge('up', 'Whether the last send of a sink went well', 'sink');
+  const dead = gauge('dead_letters', 'Events that the receiver refused for good', 'sink');
+  const lagEvents = gauge('lag_events', 'Events that the receiver has not taken', 'sink', 'stream');
+  const lagSeconds = gauge('lag_seconds', 'Age of the first event that it has not taken', 'sink', 'stream');
+  for (const [name, help, member] of sinkCounters)
+    new Counter({
+      name: `sealwright_audit_sink_${name}`,
+      help,
+      labelNames: ['sink'] as const,
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const [sink, totals] of sinks.totals()) this.inc({ sink }, totals[member]);
+      },
+    });
+  return async () => {
+    for (const { name: sink, state, deadLetters, streams } of await sinks.status()) {
+      up.set({ sink }, Number(state === 'running'));
+      dead.set({ sink }, deadLetters);
+      for (const { stream, ...lag } of streams) {
+        lagEvents.set({ sink, stream }, lag.lagEvents);
+        lagSeconds.set({ sink, stream }, lag.lagSeconds);
+      }
+    }
+  };
+}
+
+const sinkCounters = [
+  ['sent_events_total', 'Events that the receiver of a sink took', 'sentEvents'],
+  ['failed_sends_total', 'Sends that have to be repeated', 'failedSends'],
+  ['dead_lettered_events_total', 'Events that were put aside', 'deadLettered'],
+] as const;

@@ -1,4 +1,5 @@
 import type { AuditLog } from '../audit/log.ts';
+import type { Sinks } from '../audit/sinks/sinks.ts';
 import type { Clock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { Flags } from '../flags/flags.ts';
@@ -19,6 +20,7 @@ import type { RunLimits } from '../model/limits.ts';
 import { RunSecrets } from '../redaction/run-secrets.ts';
 import type { SecretValues } from '../redaction/secret-values.ts';
 import type { Store } from '../store/store.ts';
+import { auditSinkUseCases } from './audit-sinks.ts';
 import { type AuditTrail, auditUseCases } from './audit-trail.ts';
 import type { Caller, Control, Presented } from './control.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -75,6 +77,8 @@ export type ControlOptions = PeopleOptions & {
   readonly audit: AuditLog;
   /** Reads the streams that `audit` and its like have written. */
   readonly trail: AuditTrail;
+  /** Where events go besides. */
+  readonly sinks: Sinks;
   readonly tokens: Tokens;
   readonly identity: Identity;
   readonly signIns: SignIns;
@@ -139,6 +143,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     ...peopleUseCases(options, parts.gate),
     ...rightsUseCases({ ...options, gate, elevationApproval: config.elevationApproval }),
     ...machineUseCases({ ...parts, ...options }),
+    auditSinks: auditSinkUseCases({ gate, sinks: options.sinks }),
     audit: auditUseCases({ gate, trail: options.trail }),
     authenticate: (presented, request) => authenticate({ identity, gate }, presented, request),
     renew: async ({ actor, request }) => {
@@ -215,7 +220,7 @@ function assemble(options: ControlOptions) {
   const closer = new SessionCloser({ store, link, live, clock, logger });
   const sweeper: Sweeper = new Sweeper({ store, link, closer, gate, clock, logger, arriving }, config);
   const readings = new Readings({ store, audit, access, gate, link, flags, clock });
-  const metrics = openMetrics({ store, gate, link, scheduler, readings });
+  const metrics = openMetrics({ store, gate, link, scheduler, readings, sinks: options.sinks });
   return {
     store,
     clock,

@@ -1,11 +1,14 @@
 import { createPrivateKey } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { openAccessEngine } from '../access/engine.ts';
-import { openAuditLog } from '../audit/log.ts';
+import { openAuditLog, type SignedAuditLog } from '../audit/log.ts';
+import { openSinks } from '../audit/sinks/sinks.ts';
 import { systemClock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { ProviderSettings } from '../contract/providers.ts';
+import type { SinkSettings } from '../contract/sinks.ts';
 import { openAccessSet } from '../control/identity/access-set.ts';
 import type { Logger } from '../control/logger.ts';
 import { openControl } from '../control/open.ts';
@@ -42,6 +45,8 @@ export type ControlConfiguration = {
   readonly bootstrapToken: string | null;
   /** Where people may sign in besides here, with the secrets for it. */
   readonly providers: readonly ProviderSettings[];
+  /** Where events go besides the log, with the secrets for it. */
+  readonly sinks: readonly SinkSettings[];
   readonly settings: Settings;
   /** What `listen` speaks TLS with; null for plain HTTP. Updated by `{ tls }`. */
   readonly tls: TlsPair | null;
@@ -62,10 +67,12 @@ async function main(): Promise<void> {
   const logger = openProcessLog('control', settings.logLevel, redactor);
   const listen = await withFreePort(settings.listen);
   const kept = await openKept(configuration, { listen, logger, redactor });
+  const sinks = await openAuditSinks(configuration, kept.audit, logger);
   const control = await openControl({
     ...kept.directory,
     ...kept,
     secretValues,
+    sinks,
     trail: { folder: configuration.auditFolder },
     signIn: signInConfig(settings, publicUrlOf(settings, listen.port)),
     providers: openProviders(configuration.providers, systemClock),
@@ -90,6 +97,7 @@ async function main(): Promise<void> {
   close = async () => {
     await server.close();
     await control.close();
+    await sinks.close();
     await kept.close();
   };
   logger.info({ address: server.address }, 'control is ready');
@@ -172,12 +180,13 @@ async function configured(
 }
 
 /** What this process holds from its start on and must never write down. */
-function ownSecrets({ folder, bootstrapToken, providers }: ControlConfiguration): SecretValues {
+function ownSecrets({ folder, bootstrapToken, providers, sinks }: ControlConfiguration): SecretValues {
   const values = new SecretValues();
   const holder = 'control';
   if (bootstrapToken !== null) values.hold(holder, 'bootstrap-token', bootstrapToken);
   for (const { clientSecret } of providers)
     if (clientSecret !== null) values.hold(holder, 'client-secret', clientSecret);
+  for (const { secret } of sinks) if (secret !== null) values.hold(holder, 'sink-secret', secret);
   for (const name of ['identity', 'channel'])
     values.hold(holder, `${name}-key`, readFileSync(join(folder, `${name}.key`)));
   return values;
@@ -191,6 +200,28 @@ async function openAudit({ auditFolder, folder }: ControlConfiguration, redactor
     newId: () => newId('event', systemClock.now()),
     redactor,
     signingKeys: [createPrivateKey(readFileSync(join(folder, 'audit-ed25519.pem')))],
+  });
+}
+
+/** What goes out is read from the disk: nothing waits for it, and its problems stop nothing. */
+async function openAuditSinks(
+  { auditFolder, folder, sinks, version }: ControlConfiguration,
+  audit: SignedAuditLog,
+  logger: Logger,
+) {
+  return await openSinks({
+    settings: sinks,
+    folder: auditFolder,
+    stateFolder: join(folder, 'sinks'),
+    heads: {
+      headOf: (name) => (name === stream ? audit.head().seq : null),
+      onAdvance: (listener) => audit.onAppended(listener),
+    },
+    hostname: hostname(),
+    version,
+    clock: systemClock,
+    random: Math.random,
+    onProblem: (facts, message) => logger.warn(facts, message),
   });
 }
 

@@ -154,6 +154,13 @@ export const settingTable = {
       'The providers where people may sign in besides here, see sign-in.md; providers.yaml in the data folder where absent. Read at the start.',
     read: (text: string) => (isAbsolute(text) ? text : null),
   } satisfies Setting<string | null>,
+  sinksFile: {
+    fallback: null as string | null,
+    shape: 'the absolute path of a file',
+    about:
+      'Where events are sent besides the audit log, see audit-sinks.md; sinks.yaml in the data folder where absent. Read at the start.',
+    read: readPath,
+  } satisfies Setting<string | null>,
   signInNetworks: clientNetworks(
     'The networks that people sign in from; everywhere where absent, and nowhere for whom no entry is for.',
   ),

@@ -31,6 +31,7 @@ import {
   type Settings,
   settingTable,
 } from './settings.ts';
+import { readSinks } from './sinks-file.ts';
 import { stageProgram } from './stage.ts';
 import { followTlsFiles, readTlsPair, tlsPathsOf } from './tls-files.ts';
 import { version } from './version.ts';
@@ -175,6 +176,9 @@ function describeParts(context: {
     bootstrapToken: token,
     providers: readProviders(settings.providersFile ?? join(home.path, 'providers.yaml'), {
       optional: settings.providersFile === null,
+    }),
+    sinks: readSinks(settings.sinksFile ?? join(home.path, 'sinks.yaml'), {
+      optional: settings.sinksFile === null,
     }),
     settings,
     tls: tlsPaths === null ? null : readTlsPair(tlsPaths, systemClock.now()),

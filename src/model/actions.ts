@@ -60,6 +60,9 @@ export const actions = {
   'policy.put': { needs: 'policy:write', on: 'policy' },
   'policy.remove': { needs: 'policy:write', on: 'policy' },
   'audit.read': { needs: 'audit:read', on: 'audit' },
+  'audit.sinks': { needs: 'audit:read', on: 'audit' },
+  /** Sends to a receiver again what it refused. */
+  'audit.redeliver': { needs: 'incident:write', on: 'audit' },
   'metrics.read': { needs: 'cluster:read', on: 'cluster' },
   'token.list': { needs: 'identity:read', on: 'token' },
   'token.create': { needs: 'identity:write', on: 'token', stepUp: true },

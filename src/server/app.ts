@@ -13,6 +13,7 @@ import { whoamiRoute } from './account/whoami.ts';
 import { type Admission, hasBody } from './admission.ts';
 import { agentRoutes } from './agents/routes.ts';
 import { auditRoutes } from './audit/routes.ts';
+import { auditSinkRoutes } from './audit/sink-routes.ts';
 import type { App, ServerContext } from './context.ts';
 import { elevationRoutes } from './elevations/routes.ts';
 import { flagRoutes } from './flags/routes.ts';
@@ -160,6 +161,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   accessRoutes(app, context);
   elevationRoutes(app, context);
   auditRoutes(app, context);
+  auditSinkRoutes(app, context);
   signInRoutes(app, context);
   await providerRoutes(app, context);
   stepUpRoutes(app, context);

@@ -51,6 +51,7 @@ const samples: Readonly<Record<string, Sample>> = {
   explainFlag: { params: { name: 'sso-tickets' }, object: 'none', query: '?actor=user:somebody' },
   putFlag: { params: { name: 'sso-tickets' }, object: 'none', body: { rule: 'off' }, taken: [428] },
   removeFlag: { params: { name: 'sso-tickets' }, object: 'none', taken: [404] },
+  redeliverAuditSink: { params: { sink: 'none' }, object: 'none', taken: [404] },
   createAgent: { body: { kind: 'agent', name: 'made', role: 'worker' }, taken: [409] },
   updateAgent: { body: { displayName: 'made' }, headers: ifMatch },
   addAgentSecret: { body: { expiresInSeconds: 60 } },

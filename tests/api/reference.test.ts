@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { accessFile, accessReference } from '../../tools/access-reference.ts';
+import { ocsfFile, ocsfReference } from '../../tools/ocsf-reference.ts';
 import { redactionFile, redactionReference } from '../../tools/redaction-reference.ts';
 import {
   allRoutes,
@@ -25,4 +26,8 @@ test('the page of access says what each role may; `node tools/reference.ts` rene
 
 test('the page of redaction lists the rules in force; `node tools/redaction-reference.ts` renews it', () => {
   assert.equal(readFileSync(redactionFile, 'utf8'), redactionReference());
+});
+
+test('the page of OCSF says what each action is; `node tools/reference.ts` renews it', () => {
+  assert.equal(readFileSync(ocsfFile, 'utf8'), ocsfReference());
 });

@@ -166,6 +166,7 @@ export function openFakeControl(): FakeControl {
       tokens: fakeTokens(state),
     }),
     ...elsewhere(),
+    auditSinks: fakeSinks(state),
     audit: {
       list: async (caller) => {
         state.gate(caller, 'audit:read', { kind: 'audit' });
@@ -551,6 +552,19 @@ function fakePolicies(state: FakeState): Control['policies'] {
 }
 
 /** What the tests of HTTP do without. */
+function fakeSinks(state: FakeState): Control['auditSinks'] {
+  return {
+    list: async (caller) => {
+      state.gate(caller, 'audit:read', { kind: 'audit' });
+      return { items: [] };
+    },
+    redeliver: async (caller) => {
+      state.gate(caller, 'incident:write', { kind: 'audit' });
+      throw absent('sink');
+    },
+  };
+}
+
 function elsewhere() {
   return {
     signIn: notFaked<Control['signIn']>(),

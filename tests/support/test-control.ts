@@ -6,6 +6,7 @@ import { anyNetwork } from '../../src/access/client-networks.ts';
 import { type AccessEngine, openAccessEngine } from '../../src/access/engine.ts';
 import type { AuditEvent } from '../../src/audit/event.ts';
 import { openAuditLog, type SignedAuditLog } from '../../src/audit/log.ts';
+import { openSinks, type Sinks, type SinksOptions } from '../../src/audit/sinks/sinks.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { Fault } from '../../src/contract/faults.ts';
 import type { CreateRun, CreateSession, RunView } from '../../src/contract/schemas.ts';
@@ -104,6 +105,7 @@ export class TestControl {
   readonly #key: Buffer;
   readonly #storeFile: string;
   readonly #publicUrl: string;
+  readonly #sinkOptions: Partial<SinksOptions>;
   /** Stands in front of the audit log; a test makes it fail by setting `auditFails`. */
   auditFails = false;
   access!: AccessEngine;
@@ -113,11 +115,13 @@ export class TestControl {
   directory!: IdentityDirectory;
   secretValues!: SecretValues;
   audit!: SignedAuditLog;
+  sinks!: Sinks;
   flags!: Flags;
 
   private constructor(folder: string, options: TestControlOptions) {
     this.folder = folder;
     this.#key = randomBytes(32);
+    this.#sinkOptions = options.sinks ?? {};
     this.#publicUrl = options.publicUrl ?? testOrigin;
     this.#storeFile = options.storeFile ?? join(folder, 'store.db');
     this.clock = options.clock ?? systemClock;
@@ -173,10 +177,26 @@ export class TestControl {
       place: { folder: this.folder },
       onProblems: () => undefined,
     });
+    this.sinks = await openSinks({
+      settings: [],
+      folder: join(this.folder, 'audit'),
+      stateFolder: join(this.folder, 'sinks'),
+      heads: {
+        headOf: (stream) => (stream === 'control' ? this.audit.head().seq : null),
+        onAdvance: (listener) => this.audit.onAppended(listener),
+      },
+      hostname: 'host.example',
+      version: '0.0.0-test',
+      clock,
+      random: () => 0.5,
+      onProblem: () => undefined,
+      ...this.#sinkOptions,
+    });
     this.control = await openControl({
       store: this.store,
       audit: this.audit,
       trail: { folder: join(this.folder, 'audit') },
+      sinks: this.sinks,
       ...this.directory,
       sealing: testSealing,
       signIn: this.signIn,
@@ -222,6 +242,7 @@ export class TestControl {
 
   async stop(): Promise<void> {
     await this.control.close();
+    await this.sinks.close();
     this.accessSet.close();
     await this.flags.close();
     await this.directory.close();
@@ -245,6 +266,7 @@ export type TestControlOptions = {
   readonly config?: Partial<ControlConfig>;
   readonly signIn?: Partial<SignInConfig>;
   readonly clock?: Clock;
+  readonly sinks?: Partial<SinksOptions>;
   readonly endsAtOnce?: boolean;
   readonly withRunner?: boolean;
   /** A store that several share; one in the folder where absent. */

@@ -48,8 +48,8 @@ export const homes: readonly Home[] = [
   },
   {
     dependency: 'yaml',
-    folders: ['src/main/settings', 'src/main/providers-file', 'src/cli/yaml-file', 'src/flags/flags-file'],
-    why: 'config.yaml and providers.yaml, and policies and flags that people write',
+    folders: ['src/main/settings', 'src/main/described-file', 'src/cli/yaml-file', 'src/flags/flags-file'],
+    why: 'config.yaml, providers.yaml and sinks.yaml, and policies and flags that people write',
   },
   {
     dependency: '@node-rs/argon2',
