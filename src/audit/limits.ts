@@ -27,6 +27,18 @@ export const auditLimits = {
   silenceMs: 150_000,
 } as const;
 
+/** Bounds of what waits to be written again, and of what is counted instead of written. */
+export const owedLimits = {
+  /** Events that could not be written and are owed to the log. */
+  eventsMax: 1_000,
+  retryMinMs: 250,
+  retryMaxMs: 30_000,
+  /** A denial is written at once; the same one again within this time is counted. */
+  denialWindowMs: 60_000,
+  /** Different denials counted at a time; past it an actor's denials are counted together. */
+  denialsTrackedMax: 4_096,
+} as const;
+
 /** Bounds of an event's strings, by member; longer ones are clipped with a marker. Characters. */
 export const eventCharacters = {
   stream: 63,
@@ -77,5 +89,6 @@ assert(
   'an event with every member at its bound fits a line',
 );
 assert(auditLimits.batchEventsMax <= auditLimits.pendingEventsMax);
+assert(owedLimits.retryMinMs <= owedLimits.retryMaxMs);
 assert(readLimits.blockBytes > auditLimits.lineBytesMax, 'a block of the reader holds a whole line');
 assert(verifyLimits.blockBytes > auditLimits.lineBytesMax, 'a block of the verifier holds a whole line');

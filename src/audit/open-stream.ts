@@ -44,7 +44,8 @@ export async function openStream(
   return { tree, signer, newest: { origin, size: found.size, root, extensions, note: text } };
 }
 
-async function treeOf(
+/** The tree over the first `size` lines, which hold what was signed. Throws Error where they do not. */
+export async function treeOf(
   folder: string,
   size: number,
   signed: { size: number; root: Buffer },

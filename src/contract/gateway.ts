@@ -53,13 +53,15 @@ export type GatewayOrder =
     }
   /** Answered when its listeners are closed and the ends of its flows are told. */
   | { readonly order: 'close'; readonly id: number; readonly door: number }
-  | { readonly order: 'recorded'; readonly batch: number };
+  | { readonly order: 'recorded'; readonly batch: number }
+  /** It cannot be recorded: nothing that it allows may begin. */
+  | { readonly order: 'refused'; readonly batch: number };
 
 export type GatewayWord =
   | { readonly word: 'ready' }
-  /** An order other than `recorded` is carried out. */
+  /** An order with a number is carried out. */
   | { readonly word: 'done'; readonly id: number }
-  /** Allowed flows wait until their batch is `recorded`. */
+  /** Allowed flows wait until their batch is `recorded` or `refused`. */
   | {
       readonly word: 'flows';
       readonly batch: number;
@@ -69,11 +71,13 @@ export type GatewayWord =
 
 const text = (max: number) => z.string().max(max).nullable();
 const count = z.int().min(0);
+/** Milliseconds of the epoch, up to the last one that a date can tell. */
+const time = count.max(8.64e15);
 
 export const egressFlow: z.ZodType<EgressFlow> = z.strictObject({
   id: count,
   run: runId,
-  at: count,
+  at: time,
   host: text(253),
   address: text(45),
   port: z.int().min(0).max(65_535),
@@ -90,7 +94,7 @@ export const egressFlow: z.ZodType<EgressFlow> = z.strictObject({
 export const egressFlowEnd: z.ZodType<EgressFlowEnd> = z.strictObject({
   id: count,
   run: runId,
-  at: count,
+  at: time,
   bytesOut: count,
   bytesIn: count,
   outcome: z.enum(['closed', 'reset', 'cut', 'timed-out', 'unreachable']),

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { EgressFlow, EgressFlowEnd, EgressPolicy } from '../model/egress.ts';
+import type { ActorId } from '../model/actor.ts';
+import type { EgressPolicy } from '../model/egress.ts';
 import type { RunId, SessionId, UploadId } from '../model/ids.ts';
 import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
 import { type Ending, failureCauses } from '../model/run.ts';
@@ -28,6 +29,8 @@ export type RepoRemote = {
 export type RunSpec = {
   readonly run: RunId;
   readonly session: SessionId;
+  /** Whose it is, for what the runner records of it. */
+  readonly owner: ActorId;
   /** What the workspace is made from the first time a run of the session starts; null for an empty one. */
   readonly repo: RepoSource | null;
   readonly command: readonly string[];
@@ -57,19 +60,11 @@ export type RunStep = 'workspace' | 'sandbox' | 'command' | 'collect';
 export type RunnerEvent =
   | { readonly event: 'step'; readonly run: RunId; readonly step: RunStep; readonly at: number }
   | { readonly event: 'running'; readonly run: RunId; readonly at: number; readonly heldBy: HeldBy }
-  | EgressBatch
-  | RunFinished;
+  /** `recorded` is how far the runner's stream told of the run's flows by then. */
+  | (RunFinished & { readonly recorded: StreamPlace });
 
-/**
- * Verdicts of the gateway, and how earlier flows ended. No byte of an allowed flow goes out before control orders
- * `recorded`; told again on every connection until `kept`. At most `egressBatchMax` flows (`contract/gateway.ts`), and as many ends.
- */
-export type EgressBatch = {
-  readonly event: 'egress';
-  readonly batch: number;
-  readonly flows: readonly EgressFlow[];
-  readonly ends: readonly EgressFlowEnd[];
-};
+/** A place in the runner's own stream of the record: the event `seq` and all before it. */
+export type StreamPlace = { readonly stream: string; readonly seq: number };
 
 /**
  * Kept by the runner, and sent again on every connection before any answer on it, until control orders
@@ -92,10 +87,8 @@ export type RunnerOrder =
   /** TERM, then KILL after the grace time. The end comes as an event. Unknown runs are answered all the same. */
   | { readonly order: 'stop'; readonly run: RunId; readonly as: 'cancelled' }
   | { readonly order: 'acknowledge'; readonly run: RunId }
-  /** The verdicts of these batches are durable: what they allow may begin. Unknown ones are answered all the same. */
-  | { readonly order: 'recorded'; readonly batches: readonly number[] }
-  /** Nothing of these batches needs to be told again: they are in the store too. */
-  | { readonly order: 'kept'; readonly batches: readonly number[] }
+  /** The newest checkpoint of control's own stream, for the runner to record in its own. */
+  | { readonly order: 'checkpoint'; readonly checkpoint: CheckpointClaim }
   /** What a live run may reach from now on. Unknown runs are answered all the same. */
   | { readonly order: 'egress'; readonly run: RunId; readonly egress: EgressPolicy }
   /** The token that takes the place of a live run's. Unknown runs are answered all the same. */
@@ -120,20 +113,32 @@ export type RunnerStatus = {
   readonly heldBy: HeldBy;
   readonly sandboxes: number;
   readonly residentBytes: number;
+  /**
+   * How far the runner's own stream is on its disk, how many of its events control has not said to have, and whether
+   * verdicts can be recorded there now.
+   */
+  readonly record: StreamPlace & { readonly waiting: number; readonly ok: boolean };
 };
 
 export type OrderAnswers = {
   start: null;
   stop: null;
   acknowledge: null;
-  recorded: null;
-  kept: null;
+  checkpoint: null;
   egress: null;
   identity: null;
   forget: null;
   'remove-session': null;
   'remove-upload': null;
   status: RunnerStatus;
+};
+
+/** What a writer says of its stream, in the words of its signed checkpoint: `root` is the tree's, in base64. */
+export type CheckpointClaim = {
+  readonly stream: string;
+  readonly origin: string;
+  readonly size: number;
+  readonly root: string;
 };
 
 /** The first frame of a connection. */
@@ -145,6 +150,12 @@ export type Purpose =
    */
   | { readonly purpose: 'logs'; readonly run: RunId; readonly offset: number; readonly follow: boolean }
   | { readonly purpose: 'artifact'; readonly run: RunId; readonly name: string }
+  /**
+   * The runner's own stream of the record, for as long as the connection lasts. The runner says `AuditOffer`; control
+   * answers `AuditWish`; then data frames carry whole lines and JSON frames a newer `AuditNote`. Control answers
+   * `AuditReceipt` to what is on its disk.
+   */
+  | { readonly purpose: 'audit' }
   /** Bytes towards the runner; ended by `{ end: true }`, answered by `UploadStored`. */
   | { readonly purpose: 'upload'; readonly upload: UploadId; readonly bytesMax: number };
 
@@ -152,6 +163,12 @@ export type Purpose =
 export type StreamFault = { readonly fault: { readonly code: string; readonly detail: string } };
 
 export type UploadStored = { readonly bytes: number; readonly sha256: string };
+
+export type AuditOffer = StreamPlace;
+export type AuditWish = { readonly after: number };
+/** A signed checkpoint, as text; every line that it covers was sent before. */
+export type AuditNote = { readonly checkpoint: string };
+export type AuditReceipt = { readonly acknowledged: number };
 
 /** JSON frames on an orders connection. */
 export type OrderFrame = { readonly id: number } & RunnerOrder;

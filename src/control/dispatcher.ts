@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
-import type { RunFinished, RunnerEvent, RunnerStatus, RunSpec } from '../contract/runner.ts';
+import type { RunFinished, RunnerEvent, RunnerStatus, RunSpec, StreamPlace } from '../contract/runner.ts';
 import type { RunId, SessionId } from '../model/ids.ts';
 import { type Ending, isTerminal, type RunChange, type RunState } from '../model/run.ts';
 import type { RunSecrets } from '../redaction/run-secrets.ts';
@@ -9,11 +9,11 @@ import { isSecretName } from '../redaction/secret-names.ts';
 import type { RunRecord, RunWrite, Store } from '../store/store.ts';
 import type { EgressOrders } from './egress-orders.ts';
 import { type EgressPolicies, usesStoredPolicies } from './egress-policies.ts';
-import type { EgressRecords } from './egress-records.ts';
 import type { Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
 import type { LiveRun, LiveRuns, StartSource } from './live-runs.ts';
 import type { Logger } from './logger.ts';
+import type { RecordIntake } from './record-intake.ts';
 import type { RunIdentities } from './run-identities.ts';
 import { runnerStatus } from './runner-frames.ts';
 import { LinkLost, type RunnerLink } from './runner-link.ts';
@@ -27,7 +27,7 @@ export type DispatcherParts = {
   readonly scheduler: Scheduler;
   readonly link: RunnerLink;
   readonly egressOrders: EgressOrders;
-  readonly egressRecords: EgressRecords;
+  readonly intake: RecordIntake;
   readonly identities: RunIdentities;
   readonly secrets: RunSecrets;
   readonly writer: StateWriter;
@@ -107,10 +107,6 @@ export class Dispatcher {
   }
 
   onEvent(event: RunnerEvent): void {
-    if (event.event === 'egress') {
-      this.#parts.egressRecords.take(event);
-      return;
-    }
     const live = this.#parts.live.get(event.run);
     if (event.event === 'finished') this.#go(this.#finished(event, live));
     else if (live === null || live.ending) return;
@@ -134,7 +130,7 @@ export class Dispatcher {
       .filter((run) => run.record.state.phase !== 'queued' && !run.ending && !hosted.has(run.record.id));
     const lost = missing.filter((run) => mayHaveRun(run));
     for (const run of missing) if (!mayHaveRun(run)) this.#go(this.#order(run));
-    if (lost.length > 0) this.#go(this.#giveUp(lost, link.generation));
+    if (lost.length > 0) this.#go(this.#giveUp(lost, link.generation, status.record));
   }
 
   async close(): Promise<void> {
@@ -145,7 +141,6 @@ export class Dispatcher {
 
   /** Those who wait for a run look whether it still has a runner. */
   onDisconnected(): void {
-    this.#parts.egressRecords.forget();
     this.#parts.scheduler.setOpen(false);
     for (const live of this.#parts.live.all()) this.#parts.live.changed(live);
   }
@@ -213,7 +208,7 @@ export class Dispatcher {
 
   /** The ending of a run that cannot be what was asked for any more. */
   async #specOf(live: LiveRun): Promise<RunSpec | Ending> {
-    const { id, session, spec } = live.record;
+    const { id, session, owner, spec } = live.record;
     const { env, repo } = live.source ?? (await this.#sourceOf(id, session));
     if (spec.envNames.some((name) => !Object.hasOwn(env, name))) return environmentLost;
     const asked = { names: live.record.egress.names, generation: live.egressGeneration };
@@ -222,7 +217,7 @@ export class Dispatcher {
       return { phase: 'failed', cause: 'policy', reason: unenforced[0], exit: neverRan };
     const identity = await this.#parts.identities.first(live);
     const { command, cwd, limits, strict, diff } = spec;
-    return { run: id, session, repo, command, env, cwd, limits, strict, diff, egress, identity };
+    return { run: id, session, owner, repo, command, env, cwd, limits, strict, diff, egress, identity };
   }
 
   async #sourceOf(run: RunId, session: SessionId): Promise<StartSource> {
@@ -273,7 +268,10 @@ export class Dispatcher {
     this.#parts.live.changed(live);
   }
 
-  async #finished(event: RunFinished, live: LiveRun | null): Promise<void> {
+  async #finished(
+    event: RunFinished & { readonly recorded: StreamPlace },
+    live: LiveRun | null,
+  ): Promise<void> {
     const { store, link } = this.#parts;
     if (live === null) {
       const record = await store.runs.get(event.run);
@@ -283,7 +281,7 @@ export class Dispatcher {
     }
     if (live.ending) return;
     live.ending = true;
-    await this.#parts.egressRecords.settled();
+    await this.#parts.intake.settled(event.recorded);
     try {
       await this.#write(live, {
         changes: (state) => changesTo(state, event),
@@ -351,8 +349,9 @@ export class Dispatcher {
   }
 
   /** Ends that the runner kept may still be on their way right after a connection. */
-  async #giveUp(lost: readonly LiveRun[], generation: number): Promise<void> {
+  async #giveUp(lost: readonly LiveRun[], generation: number, recorded: StreamPlace): Promise<void> {
     await this.#pause(controlLimits.lostGraceMs);
+    await this.#parts.intake.settled(recorded);
     if (this.#stopped.signal.aborted || this.#parts.link.generation !== generation) return;
     await Promise.all(lost.map((live) => this.#end(live, runnerLost)));
   }

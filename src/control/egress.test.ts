@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { actorOf, callerOf, TestControl, withCode } from '../../tests/support/test-control.ts';
+import { listSegments } from '../audit/segments.ts';
+import { parseGatewayWord } from '../contract/gateway.ts';
 import type { EgressFlow, EgressFlowEnd } from '../model/egress.ts';
 import { newId, type RunId } from '../model/ids.ts';
 import { roles } from '../model/scopes.ts';
-import { controlLimits } from './limits.ts';
-import { parseFrame } from './runner-frames.ts';
 
 const ann = callerOf(actorOf('ann'));
 const bob = callerOf(actorOf('bob'));
@@ -32,13 +34,16 @@ async function hosted(test: TestControl): Promise<RunId> {
   return id;
 }
 
-const recorded = (test: TestControl) => test.runner.until(() => test.runner.unrecorded.size === 0);
+const recorded = (test: TestControl) => test.runner.until(() => test.runner.handedOver);
 
 const egressEvents = async (test: TestControl) =>
-  (await test.events()).filter(({ action }) => action.startsWith('egress.'));
+  (await test.runnerEvents()).filter(({ action }) => action.startsWith('egress.'));
+
+const flowsOf = async (test: TestControl) =>
+  (await egressEvents(test)).flatMap(({ data }) => (data?.flow === undefined ? [] : [data.flow]));
 
 describe('a verdict', () => {
-  it('is on the record before the runner hears so, and whoever reads finds it', async () => {
+  it('that the runner recorded is on the record here byte for byte, and whoever reads finds it', async () => {
     await using test = await TestControl.open();
     const run = await hosted(test);
     const request = { protocol: 'http', method: 'GET', path: '/x', port: 80 } as const;
@@ -58,6 +63,8 @@ describe('a verdict', () => {
       ...{ flow: 1, at: '2023-11-14T22:13:20.001Z', host: 'a.example', address: '192.0.2.1', port: 80 },
       ...{ protocol: 'http', method: 'GET', path: '/x', denial: null, generation: 1, count: 1 },
     });
+    const { stream, folder } = test.runner.record;
+    assert.equal(await textOf(join(test.folder, 'audit', stream)), await textOf(folder));
     const { items, counts } = await test.control.runs.egress(ann, run, {});
     assert.deepEqual(
       items.map(({ id, verdict, end }) => [id, verdict, end]),
@@ -67,45 +74,55 @@ describe('a verdict', () => {
       ],
     );
     assert.deepEqual(counts, { allowed: 1, denied: 3, bytesOut: 0, bytesIn: 0 });
+    assert.deepEqual(
+      (await test.events()).filter(({ action }) => action.startsWith('egress.')),
+      [],
+      'and not on control’s own stream',
+    );
   });
 
-  it('waits while it cannot be recorded, and is told to the runner when it could be', async () => {
+  it('waits for nothing of control: it is taken over when control is there and its log can be written', async () => {
     await using test = await TestControl.open();
     const run = await hosted(test);
     test.auditFails = true;
     test.runner.tell([flow(run, 1)]);
-    test.runner.tell([flow(run, 2)]);
-    // A later exchange of the same connection shows that both have arrived.
-    test.runner.running(run);
-    while ((await test.control.runs.get(ann, run)).view.phase !== 'running') await new Promise(setImmediate);
-    assert.equal(test.runner.countOf('recorded'), 0);
-    assert.deepEqual((await test.control.runs.egress(ann, run, {})).items, []);
-    test.auditFails = false;
     await recorded(test);
+    test.auditFails = false;
+    assert.deepEqual(await flowsOf(test), [1]);
+    assert.equal((await test.control.runs.egress(ann, run, {})).items.length, 1);
+  });
+
+  it('told again is stored once', async () => {
+    await using test = await TestControl.open();
+    const run = await hosted(test);
+    test.runner.tell([flow(run, 1), flow(run, 1, denied)]);
+    await recorded(test);
+    test.runner.tell([flow(run, 1), flow(run, 2)]);
+    await recorded(test);
+    const { items } = await test.control.runs.egress(ann, run, {});
     assert.deepEqual(
-      (await egressEvents(test)).map(({ data }) => data?.flow),
-      [1, 2],
+      items.map(({ id, verdict }) => [id, verdict]),
+      [
+        [1, 'allowed'],
+        [2, 'allowed'],
+      ],
     );
   });
 
-  it('told again is recorded once', async () => {
+  it('that control had stored but not mirrored when it was killed is handed over again, and is there once', async () => {
     await using test = await TestControl.open();
     const run = await hosted(test);
-    test.runner.dropOrders.add('recorded');
-    const batch = test.runner.tell([flow(run, 1), flow(run, 1, denied)]);
-    while ((await egressEvents(test)).length === 0) await new Promise(setImmediate);
-    test.runner.dropOrders.clear();
+    test.runner.tell([flow(run, 1), flow(run, 2)], []);
     await recorded(test);
-    const before = test.runner.countOf('recorded');
-    const again = { event: 'egress', batch, flows: [flow(run, 1), flow(run, 2)], ends: [] } as const;
-    for (const count of [1, 2]) {
-      test.runner.emit(again);
-      await test.runner.until(() => test.runner.countOf('recorded') >= before + count);
-    }
-    assert.deepEqual(
-      (await egressEvents(test)).map(({ data }) => data?.flow),
-      [1, 2],
-    );
+    await test.stop();
+    const path = join(test.folder, 'audit', test.runner.record.stream, '0000000000000001.jsonl');
+    const lines = readFileSync(path, 'utf8').split('\n').slice(0, -1);
+    writeFileSync(path, `${lines.slice(0, -2).join('\n')}\n${lines.at(-1)!.slice(0, 40)}`);
+    test.runner.tell([flow(run, 3)]);
+    await test.start();
+    await recorded(test);
+    assert.deepEqual(await flowsOf(test), [1, 2, 3]);
+    assert.equal((await test.control.runs.egress(ann, run, {})).items.length, 3);
   });
 
   it('that was told while control was away is recorded when it is back', async () => {
@@ -115,12 +132,13 @@ describe('a verdict', () => {
     test.runner.tell([flow(run, 1)]);
     test.runner.finish(run);
     await test.start();
-    await recorded(test);
     await test.finished(ann, run);
     assert.equal((await test.control.runs.egress(ann, run, {})).items.length, 1);
+    await recorded(test);
+    assert.deepEqual(await flowsOf(test), [1]);
   });
 
-  it('ends with its bytes, without a line of its own', async () => {
+  it('ends with its bytes, many ends in one line', async () => {
     await using test = await TestControl.open();
     const run = await hosted(test);
     test.runner.tell([flow(run, 1)], [end(run, 1), end(run, 7), end(newId('run', 1), 1)]);
@@ -129,60 +147,71 @@ describe('a verdict', () => {
     const known = { at: '2023-11-14T22:13:21.000Z', outcome: 'closed', bytesOut: 10, bytesIn: 20 };
     assert.deepEqual(items[0]?.end, known);
     assert.deepEqual([items.length, counts?.bytesIn], [1, 20]);
-    assert.equal((await egressEvents(test)).length, 1);
+    const ended = (await egressEvents(test)).filter(({ action }) => action === 'egress.ended');
+    assert.deepEqual(
+      ended.map(({ actor, resource, data }) => [actor.id, resource.id, lengthOf(data?.ends)]),
+      [['user:ann', run, 2]],
+    );
   });
 
-  it('about a run that nobody knows is on the record before it is acknowledged, and not stored', async () => {
+  it('about a run that nobody knows is on the record, and not stored', async () => {
     await using test = await TestControl.open();
     const run = await hosted(test);
     const stranger = newId('run', 1);
-    test.auditFails = true;
     const refused = [2, 3].map((id) => flow(stranger, id, denied));
     test.runner.tell([flow(stranger, 1), ...refused, flow(stranger, 4), flow(run, 1)]);
-    test.runner.running(run);
-    while ((await test.control.runs.get(ann, run)).view.phase !== 'running') await new Promise(setImmediate);
-    assert.equal(test.runner.countOf('recorded'), 0);
-    test.auditFails = false;
     await recorded(test);
     assert.equal((await test.store.flows.list(stranger, {}, { after: null, limit: 9 })).records.length, 0);
-    await test.stop();
     const events = (await egressEvents(test)).filter(({ resource }) => resource.id === stranger);
-    await test.start();
     assert.deepEqual(
       events
         .filter(({ outcome }) => outcome === 'allowed')
         .map(({ actor, decision, data }) => [actor.id, decision.rule, data?.flow]),
       [
-        ['system:control', 'run:unknown', 1],
-        ['system:control', 'run:unknown', 4],
+        ['system:runner', 'run:unknown', 1],
+        ['system:runner', 'run:unknown', 4],
       ],
     );
   });
 
-  it('beyond what waits for the disk is told again, and none is lost', async () => {
+  it('about a run that the runner hosts and control does not know is on the record, and not stored', async () => {
     await using test = await TestControl.open();
-    const run = await hosted(test);
-    test.auditFails = true;
-    const batches = controlLimits.egressBatchesMax + 20;
-    for (let id = 1; id <= batches; id += 1) test.runner.tell([flow(run, id)]);
-    test.runner.running(run);
-    while ((await test.control.runs.get(ann, run)).view.phase !== 'running') await new Promise(setImmediate);
-    test.auditFails = false;
+    const [run, session] = [newId('run', 1), newId('session', 1)];
+    test.runner.relay.host({ run, session, owner: 'user:eve' });
+    test.runner.tell([flow(run, 1)]);
     await recorded(test);
-    const told = (await egressEvents(test)).map(({ data }) => data?.flow);
-    assert.equal(new Set(told).size, batches);
-    assert.equal(told.length, batches);
+    assert.deepEqual(await flowsOf(test), [1]);
+    assert.equal((await test.store.flows.list(run, {}, { after: null, limit: 9 })).records.length, 0);
   });
 
-  it('by a runner that was taken over is bounded in every member', () => {
+  it('of the thousandth flow is there too: what the runner recorded at once comes in parts, none is lost', async () => {
+    await using test = await TestControl.open();
+    const run = await hosted(test);
+    await test.stop();
+    const count = 3_000;
+    for (let id = 1; id <= count; id += 100)
+      test.runner.tell(Array.from({ length: 100 }, (_, at) => flow(run, id + at)));
+    await test.start();
+    await recorded(test);
+    const told = await flowsOf(test);
+    assert.deepEqual(
+      told,
+      Array.from({ length: count }, (_, at) => at + 1),
+    );
+    assert.equal((await test.control.runs.egress(ann, run, {})).counts?.allowed, count);
+  });
+
+  it('by a gateway that was taken over is bounded in every member', () => {
     const run = newId('run', 1);
-    const frame = (more: object, count = 1) => ({
-      event: 'egress',
+    const word = (more: object, count = 1) => ({
+      word: 'flows',
       batch: 1,
       flows: Array.from({ length: count }, () => ({ ...flow(run, 1), ...more })),
       ends: [],
     });
-    assert.doesNotThrow(() => parseFrame(frame({ host: 'x'.repeat(253), path: '/'.repeat(1_024) }, 256)));
+    assert.doesNotThrow(() =>
+      parseGatewayWord(word({ host: 'x'.repeat(253), path: '/'.repeat(1_024) }, 256)),
+    );
     const hostile: object[] = [
       { host: 'x'.repeat(254) },
       { path: 'x'.repeat(1_025) },
@@ -202,12 +231,20 @@ describe('a verdict', () => {
       { run: 'run_x' },
       { extra: 1 },
     ];
-    for (const more of hostile) assert.throws(() => parseFrame(frame(more)), JSON.stringify(more));
-    assert.throws(() => parseFrame(frame({}, 257)));
+    for (const more of hostile) assert.throws(() => parseGatewayWord(word(more)), JSON.stringify(more));
+    assert.throws(() => parseGatewayWord(word({}, 257)));
     const ends = [{ ...end(run, 1), at: 1e300 }];
-    assert.throws(() => parseFrame({ event: 'egress', batch: 1, flows: [], ends }));
+    assert.throws(() => parseGatewayWord({ word: 'flows', batch: 1, flows: [], ends }));
   });
 });
+
+const lengthOf = (list: unknown) => (Array.isArray(list) ? list.length : 0);
+
+/** The segments of a stream, one after the other. */
+async function textOf(folder: string): Promise<string> {
+  const segments = await listSegments(folder);
+  return segments.map(({ path }) => readFileSync(path, 'utf8')).join('');
+}
 
 describe('reading what a run reached for', () => {
   it('is for its owner, and for others on the record; strangers see no run', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { NewEvent } from '../audit/event.ts';
+import { owedLimits } from '../audit/limits.ts';
 import type { AuditLog } from '../audit/log.ts';
 import { systemClock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
@@ -11,7 +12,6 @@ import { newId } from '../model/ids.ts';
 import type { Scope } from '../model/scopes.ts';
 import type { Caller } from './control.ts';
 import { type Act, openGate } from './gate.ts';
-import { controlLimits } from './limits.ts';
 
 const logger = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -93,7 +93,7 @@ describe('the gate', () => {
     assert.equal(gate.health().ok, false);
     state.fails = false;
     assert.equal(gate.health().ok, false, 'unhealthy while something is owed');
-    while (!gate.health().ok) await pause(controlLimits.owedRetryMinMs / 5);
+    while (!gate.health().ok) await pause(owedLimits.retryMinMs / 5);
     assert.deepEqual(
       events.map(({ action, outcome, data }) => [action, outcome, data?.late]),
       [
@@ -176,7 +176,7 @@ describe('the gate', () => {
     assert.equal(events.length, 1);
     await assert.rejects(gate.read(caller(['run:read'], 'ann2', 'all'), stopIt));
     assert.equal(events.length, 2);
-    state.now += controlLimits.denialWindowMs;
+    state.now += owedLimits.denialWindowMs;
     await deny();
     await gate.close();
     assert.deepEqual(
@@ -187,14 +187,14 @@ describe('the gate', () => {
 
   it('bounds what it remembers of denials and of what it owes', async () => {
     const { gate, events, state } = using();
-    for (let count = 0; count < controlLimits.denialsTrackedMax + 500; count += 1) {
+    for (let count = 0; count < owedLimits.denialsTrackedMax + 500; count += 1) {
       const act = { ...stopIt, resource: { kind: 'run', id: `run_${count}` } } as const;
       await assert.rejects(gate.read(caller([]), act));
     }
-    assert(events.length <= controlLimits.denialsTrackedMax + 1);
+    assert(events.length <= owedLimits.denialsTrackedMax + 1);
     events.length = 0;
     state.fails = true;
-    for (let count = 0; count < controlLimits.owedEventsMax + 10; count += 1)
+    for (let count = 0; count < owedLimits.eventsMax + 10; count += 1)
       gate.note({
         action: 'x.y',
         actor: { id: 'system:control' },

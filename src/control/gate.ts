@@ -1,5 +1,7 @@
+import { Denials } from '../audit/denials.ts';
 import type { EventId, EventOutcome, NewEvent } from '../audit/event.ts';
 import type { AuditLog } from '../audit/log.ts';
+import { OwedEvents } from '../audit/owed-events.ts';
 import type { JsonObject } from '../base/canonical-json.ts';
 import type { Clock } from '../base/clock.ts';
 import { absent, Fault } from '../contract/faults.ts';
@@ -8,10 +10,8 @@ import { type Actor, actorKind, provedAt } from '../model/actor.ts';
 import type { Access, Decision, Resource } from '../model/decide.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import type { Caller } from './control.ts';
-import { Denials } from './denials.ts';
 import { controlLimits } from './limits.ts';
 import type { Logger } from './logger.ts';
-import { OwedEvents } from './owed-events.ts';
 
 /** What somebody is about to do. `data` goes into the log: no secret, no file content. */
 export type Act = {
@@ -96,7 +96,7 @@ class AuditGate implements Gate {
     this.#audit = options.audit;
     this.#access = options.access;
     this.#clock = options.clock;
-    this.#owed = new OwedEvents(options);
+    this.#owed = new OwedEvents({ ...options, writer: 'system:control' });
     this.#denials = new Denials({
       clock: options.clock,
       write: (event) => this.#owed.append(event),

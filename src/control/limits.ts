@@ -1,12 +1,8 @@
 import assert from 'node:assert/strict';
-import { auditLimits } from '../audit/limits.ts';
-import { egressBatchMax } from '../contract/gateway.ts';
 import { identityLimits } from '../identity/limits.ts';
 
 /** Bounds of control. Counts, bytes and milliseconds as the names say. */
 export const controlLimits = {
-  /** A denial is written at once; the same one again within this time is counted. */
-  denialWindowMs: 60_000,
   /** How long ago a person may have signed in who does what is dangerous. */
   stepUpMs: 10 * 60_000,
   /** How long a second factor may be waited for, and how often it may be tried. */
@@ -17,12 +13,6 @@ export const controlLimits = {
   accessRetryMs: 1_000,
   /** How long a request for another role waits for a second person. */
   elevationWaitMs: 24 * 3600 * 1000,
-  /** Different denials counted at a time; past it an actor's denials are counted together. */
-  denialsTrackedMax: 4_096,
-  /** Events that could not be written and are owed to the log. */
-  owedEventsMax: 1_000,
-  owedRetryMinMs: 250,
-  owedRetryMaxMs: 30_000,
   /** How long a request to the runner may take; a start is answered on acceptance. */
   orderTimeoutMs: 10_000,
   statusTimeoutMs: 2_000,
@@ -41,14 +31,10 @@ export const controlLimits = {
   /** How long closing a session waits for its end before the rest goes on behind. */
   closeWaitMs: 10_000,
   stepsMax: 64,
-  /** How long the end of a run waits at most for its verdicts to be recorded. */
+  /** How long the end of a run waits at most for its verdicts to be in the store. */
   egressSettleMs: 1_000,
-  /** Batches of verdicts that wait for the disk; past it they are told again on a new connection. */
-  egressBatchesMax: 64,
-  /** Verdicts that are on the record and not in the store yet; past it the next ones wait. */
-  egressUnkeptMax: 20_000,
-  /** Verdicts after which no further batch joins a commit; fewer than the log lets wait. */
-  egressFlowsPerCommit: 1_024,
+  /** Streams of runners that are mirrored, of all that there ever were: a new one begins where its folder was lost. */
+  mirroredStreamsMax: 32,
   /** What one run may reach, in compiled rules. The runner takes no more. */
   egressRulesMax: 2_000,
   /** What one simulation reads and tells apart at most, and how long it works, in turns. */
@@ -82,7 +68,5 @@ export const controlLimits = {
 } as const;
 
 assert(controlLimits.reconnectMinMs <= controlLimits.reconnectMaxMs);
-assert(controlLimits.owedRetryMinMs <= controlLimits.owedRetryMaxMs);
 assert(controlLimits.identityLookMs + controlLimits.identityRenewMs <= identityLimits.runTokenLifeMs / 2);
 assert(controlLimits.statusTimeoutMs <= controlLimits.orderTimeoutMs);
-assert(controlLimits.egressFlowsPerCommit + egressBatchMax <= auditLimits.pendingEventsMax);

@@ -39,6 +39,9 @@ export function openMetrics(parts: MetricsParts): { text(): Promise<string> } {
   gauge('runner_sandboxes', 'Sandboxes that the runner has made', async () => {
     return (await parts.readings.runner())?.sandboxes ?? 0;
   });
+  gauge('runner_record_waiting_events', 'Events of the runner that only its own disk has', async () => {
+    return (await parts.readings.runner())?.record.waiting ?? 0;
+  });
   gauge('runner_resident_bytes', 'Resident memory of the runner', async () => {
     return (await parts.readings.runner())?.residentBytes ?? 0;
   });

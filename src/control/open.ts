@@ -1,4 +1,5 @@
-import type { AuditLog } from '../audit/log.ts';
+import { Heartbeat } from '../audit/heartbeat.ts';
+import type { SignedAuditLog } from '../audit/log.ts';
 import type { Sinks } from '../audit/sinks/sinks.ts';
 import type { Clock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
@@ -22,12 +23,13 @@ import type { SecretValues } from '../redaction/secret-values.ts';
 import type { Store } from '../store/store.ts';
 import { auditSinkUseCases } from './audit-sinks.ts';
 import { type AuditTrail, auditUseCases } from './audit-trail.ts';
+import { CheckpointExchange } from './checkpoint-exchange.ts';
 import type { Caller, Control, Presented } from './control.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { EgressOrders } from './egress-orders.ts';
 import { EgressPolicies } from './egress-policies.ts';
-import { EgressRecords } from './egress-records.ts';
 import { EgressSimulations } from './egress-simulations.ts';
+import { FlowTable } from './flow-table.ts';
 import { type Gate, openGate } from './gate.ts';
 import type { AccessSet } from './identity/access-set.ts';
 import { answerAuthorization } from './identity/authorization.ts';
@@ -45,6 +47,7 @@ import type { Logger } from './logger.ts';
 import { openMetrics } from './metrics.ts';
 import { policyUseCases } from './policies.ts';
 import { Readings } from './readiness.ts';
+import { RecordIntake } from './record-intake.ts';
 import { RunIdentities } from './run-identities.ts';
 import { RunnerLink } from './runner-link.ts';
 import { runUseCases } from './runs.ts';
@@ -74,7 +77,9 @@ export type ControlConfig = SchedulerConfig &
 
 export type ControlOptions = PeopleOptions & {
   readonly store: Store;
-  readonly audit: AuditLog;
+  readonly audit: SignedAuditLog;
+  /** The name of the stream that `audit` writes. */
+  readonly auditStream: string;
   /** Reads the streams that `audit` and its like have written. */
   readonly trail: AuditTrail;
   /** Where events go besides. */
@@ -105,12 +110,14 @@ export type ControlOptions = PeopleOptions & {
  */
 export async function openControl(options: ControlOptions): Promise<Control> {
   const parts = assemble(options);
-  const { dispatcher, link, sweeper, metrics, closer, gate, readings } = parts;
+  const { dispatcher, link, sweeper, metrics, gate, readings } = parts;
   const { identity, config } = options;
   const machine = { ...options, gate, store: options.store.identity, signInConfig: options.signIn };
   const tokenParts = { ...parts, tokens: options.tokens };
   await dispatcher.recover();
   link.open();
+  parts.intake.start();
+  parts.exchange.start();
   sweeper.start();
   parts.identities.start();
   return {
@@ -162,26 +169,45 @@ export async function openControl(options: ControlOptions): Promise<Control> {
       });
       return await metrics.text();
     },
-    close: async () => {
-      // At once: a sweep may wait for an answer of the runner, and a closing session for the end of a run.
-      await Promise.all([sweeper.close(), closer.close(), link.close()]);
-      await Promise.all([dispatcher.close(), parts.egressOrders.close(), parts.egressRecords.close()]);
-      await parts.identities.close();
-      await gate.close();
-    },
+    close: () => closeParts(parts),
   };
+}
+
+async function closeParts(parts: ReturnType<typeof assemble>): Promise<void> {
+  const { sweeper, closer, link, dispatcher, egressOrders, intake } = parts;
+  // At once: a sweep may wait for an answer of the runner, and a closing session for the end of a run.
+  await Promise.all([sweeper.close(), closer.close(), link.close()]);
+  await Promise.all([dispatcher.close(), egressOrders.close(), intake.close()]);
+  await parts.identities.close();
+  parts.exchange.close();
+  await parts.gate.close();
+  await parts.heartbeat.close();
+}
+
+/** The runner's own stream on its way here, and what each stream says of the other. */
+function recordParts(
+  { store, audit, auditStream, trail, logger }: ControlOptions,
+  { link, live, gate }: { link: RunnerLink; live: LiveRuns; gate: Gate },
+) {
+  const flows = new FlowTable({ store, live, logger });
+  const intake = new RecordIntake({ folder: trail.folder, link, flows, gate, logger });
+  return {
+    intake,
+    exchange: new CheckpointExchange({ audit, stream: auditStream, link }),
+    heartbeat: new Heartbeat({ log: audit, stream: auditStream, others: () => intake.claims() }),
+  };
+}
+
+function runSecrets({ secretValues, logger }: ControlOptions): RunSecrets {
+  const tooMany = 'not every secret of a run can be looked for in what is written: there are too many';
+  return new RunSecrets(secretValues, (run) => logger.warn({ run }, tooMany));
 }
 
 function assemble(options: ControlOptions) {
   const { store, audit, access, flags, runIdentity, runner, clock, config, logger } = options;
   const gate = openGate({ audit, access: access.engine, clock, logger });
   const live = new LiveRuns();
-  const secrets = new RunSecrets(options.secretValues, (run) =>
-    logger.warn(
-      { run },
-      'not every secret of a run can be looked for in what is written: there are too many',
-    ),
-  );
+  const secrets = runSecrets(options);
   const presets = presetRulesWith({ github: config.githubNetworks });
   const egressPolicies = new EgressPolicies(store.policies, presets);
   const arriving = new Set<UploadId>();
@@ -194,12 +220,14 @@ function assemble(options: ControlOptions) {
     onConnected: () => dispatcher.reconcile(),
     onReady: () => {
       scheduler.setOpen(true);
+      record.exchange.tell();
       void sweeper.sweep();
     },
     onDisconnected: () => dispatcher.onDisconnected(),
   });
+  const record = recordParts(options, { link, live, gate });
+  const { intake } = record;
   const egressOrders = new EgressOrders({ egressPolicies, live, link, logger });
-  const egressRecords = new EgressRecords({ store, live, link, gate, logger });
   const identities = new RunIdentities({ identity: runIdentity, secrets, live, link, clock, logger });
   const simulations = new EgressSimulations({ store, egressPolicies, gate, live, clock });
   const dispatcher: Dispatcher = new Dispatcher({
@@ -209,7 +237,7 @@ function assemble(options: ControlOptions) {
     scheduler,
     link,
     egressOrders,
-    egressRecords,
+    intake,
     identities,
     secrets,
     writer,
@@ -219,7 +247,7 @@ function assemble(options: ControlOptions) {
   });
   const closer = new SessionCloser({ store, link, live, clock, logger });
   const sweeper: Sweeper = new Sweeper({ store, link, closer, gate, clock, logger, arriving }, config);
-  const readings = new Readings({ store, audit, access, gate, link, flags, clock });
+  const readings = new Readings({ store, audit, access, gate, link, intake, flags, clock });
   const metrics = openMetrics({ store, gate, link, scheduler, readings, sinks: options.sinks });
   return {
     store,
@@ -231,7 +259,7 @@ function assemble(options: ControlOptions) {
     dispatcher,
     egressPolicies,
     egressOrders,
-    egressRecords,
+    ...record,
     identities,
     secrets,
     simulations,

@@ -7,6 +7,7 @@ import type { Readiness } from './control.ts';
 import type { Gate } from './gate.ts';
 import type { AccessSet } from './identity/access-set.ts';
 import { controlLimits } from './limits.ts';
+import type { RecordIntake } from './record-intake.ts';
 import { runnerStatus } from './runner-frames.ts';
 import type { RunnerLink } from './runner-link.ts';
 
@@ -18,6 +19,7 @@ type Parts = {
   readonly access: Pick<AccessSet, 'health'>;
   readonly gate: Gate;
   readonly link: RunnerLink;
+  readonly intake: Pick<RecordIntake, 'health'>;
   readonly flags: Pick<Flags, 'problems'>;
   readonly clock: Clock;
 };
@@ -77,8 +79,11 @@ export class Readings {
   }
 
   async #audit(): Promise<Check> {
-    const health = await this.#parts.audit.probe();
-    return health.ok ? this.#parts.gate.health() : { ok: false, detail: 'the audit log cannot be written' };
+    const { audit, gate, intake } = this.#parts;
+    const health = await audit.probe();
+    if (!health.ok) return { ok: false, detail: 'the audit log cannot be written' };
+    const own = gate.health();
+    return own.ok ? intake.health() : own;
   }
 
   async #runner(): Promise<Check> {
@@ -86,6 +91,7 @@ export class Readings {
     try {
       const answer = await link.order({ order: 'status' }, controlLimits.statusTimeoutMs);
       this.#status = runnerStatus.parse(answer);
+      if (!this.#status.record.ok) return { ok: false, detail: 'the runner cannot write its record' };
       return link.connected ? { ok: true } : { ok: false, detail: 'the runner is being reconciled with' };
     } catch {
       this.#status = null;

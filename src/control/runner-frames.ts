@@ -1,8 +1,10 @@
 import { z } from 'zod';
+import { noteBytesMax } from '../audit/signed-note.ts';
 import { Fault, type FaultCode, faultTable } from '../contract/faults.ts';
-import { egressBatchMax, egressFlow, egressFlowEnd } from '../contract/gateway.ts';
 import {
   type AnswerFrame,
+  type AuditNote,
+  type AuditOffer,
   endingSchema,
   type RunnerEvent,
   type RunnerStatus,
@@ -32,9 +34,10 @@ const artifactInfo = z.object({
   sha256: z.string().max(64),
 });
 
-/** The last millisecond that a date can tell. */
-const timeMax = 8.64e15;
-const isTime = ({ at }: { readonly at: number }) => at <= timeMax;
+const streamPlace = z.object({
+  stream: z.string().regex(/^runner-[a-z2-7]{6}$/),
+  seq: z.int().min(0),
+});
 
 const event: z.ZodType<RunnerEvent> = z.discriminatedUnion('event', [
   z.object({
@@ -53,12 +56,7 @@ const event: z.ZodType<RunnerEvent> = z.discriminatedUnion('event', [
     heldBy: heldBy.nullable(),
     usage: usage.nullable(),
     artifacts: z.array(artifactInfo).max(64),
-  }),
-  z.object({
-    event: z.literal('egress'),
-    batch: z.int().min(0),
-    flows: z.array(egressFlow.refine(isTime)).max(egressBatchMax),
-    ends: z.array(egressFlowEnd.refine(isTime)).max(egressBatchMax),
+    recorded: streamPlace,
   }),
 ]);
 
@@ -83,12 +81,25 @@ export const runnerStatus: z.ZodType<RunnerStatus> = z.object({
   heldBy,
   sandboxes: z.number(),
   residentBytes: z.number(),
+  record: streamPlace.extend({ waiting: z.int().min(0), ok: z.boolean() }),
 });
 
 export const uploadStored: z.ZodType<UploadStored> = z.object({
   bytes: z.int().min(0),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
+
+/** What the runner says of its own stream. Throws ZodError. */
+export function parseOffer(value: unknown): AuditOffer {
+  return streamPlace.parse(value);
+}
+
+const note = z.object({ checkpoint: z.string().max(noteBytesMax) });
+
+/** A signed checkpoint of the runner's stream; its signature is unverified. Throws ZodError. */
+export function parseNote(value: unknown): AuditNote {
+  return note.parse(value);
+}
 
 /** A frame of an orders connection. Throws ZodError on anything else. */
 export function parseFrame(value: unknown): RunnerEvent | AnswerFrame {

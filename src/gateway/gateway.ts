@@ -62,6 +62,9 @@ export class EgressGateway {
         break;
       case 'recorded':
         this.#recorder.recorded(order.batch);
+        break;
+      case 'refused':
+        this.#recorder.refused(order.batch);
     }
   }
 

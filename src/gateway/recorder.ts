@@ -51,10 +51,14 @@ export class Recorder {
     }, gatewayLimits.endsHeldMs);
   }
 
+  /** The batch is durable. */
   recorded(batch: number): void {
-    for (const { settle } of this.#sent.get(batch) ?? []) settle(true);
-    this.#sent.delete(batch);
-    this.#soon();
+    this.#settle(batch, true);
+  }
+
+  /** The batch cannot be made durable. */
+  refused(batch: number): void {
+    this.#settle(batch, false);
   }
 
   /** Sends what waits, whatever is on its way already. */
@@ -70,6 +74,12 @@ export class Recorder {
       this.#scheduled = false;
       while (this.#sent.size < gatewayLimits.batchesMax && this.#isDue()) this.#sendOne();
     });
+  }
+
+  #settle(batch: number, isRecorded: boolean): void {
+    for (const { settle } of this.#sent.get(batch) ?? []) settle(isRecorded);
+    this.#sent.delete(batch);
+    this.#soon();
   }
 
   #isDue(): boolean {

@@ -74,6 +74,7 @@ async function main(): Promise<void> {
     secretValues,
     sinks,
     trail: { folder: configuration.auditFolder },
+    auditStream: stream,
     signIn: signInConfig(settings, publicUrlOf(settings, listen.port)),
     providers: openProviders(configuration.providers, systemClock),
     runner: { socketPath: configuration.runnerSocket, key: readFileSync(join(folder, 'channel.key')) },

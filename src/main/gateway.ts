@@ -41,7 +41,7 @@ async function main(): Promise<void> {
     const passes = 'listeners' in order && order.listeners.length > 0;
     // They were sent before the order was.
     const obeyed = gateway.obey(order, passes ? receiveDescriptors(passingFd) : []);
-    if (order.order !== 'recorded') void obeyed.then(() => say({ word: 'done', id: order.id }));
+    if ('id' in order) void obeyed.then(() => say({ word: 'done', id: order.id }));
   }
   process.exit(0);
 }

@@ -20,7 +20,7 @@ export const gatewayUid = 2_000_000_001;
 
 /**
  * The data folder. Each process owns just its part: control its store, keys and audit streams; the runner its
- * sessions and runs. What is here is made where it is missing and never made anew.
+ * sessions, runs and its own stream. What is here is made where it is missing and never made anew.
  */
 export type Home = {
   readonly path: string;
@@ -62,6 +62,7 @@ export function prepareHome(home: Home, asRoot: boolean): void {
     makeFolder(home.audit, 0o700, owner);
     makeKey(join(home.control, 'audit-ed25519.pem'), owner, newSigningKey);
     makeKey(join(home.control, 'identity.key'), owner, () => randomBytes(32));
+    makeKey(join(home.runner, 'audit-ed25519.pem'), null, newSigningKey);
     const channelKey = join(home.runner, 'channel.key');
     makeKey(channelKey, null, () => randomBytes(32));
     makeKey(join(home.control, 'channel.key'), owner, () => readFileSync(channelKey));

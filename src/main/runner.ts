@@ -1,13 +1,17 @@
+import { createPrivateKey } from 'node:crypto';
 import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Heartbeat } from '../audit/heartbeat.ts';
 import { listenChannel } from '../base/channel.ts';
 import { systemClock } from '../base/clock.ts';
-import { openRedactor } from '../redaction/redactor.ts';
+import { newId } from '../model/ids.ts';
+import { openRedactor, type Redactor } from '../redaction/redactor.ts';
 import { SecretValues } from '../redaction/secret-values.ts';
 import { EgressRelay } from '../runner/egress-relay.ts';
 import { GatewayProcess } from '../runner/gateway-process.ts';
 import { runnerLimits } from '../runner/limits.ts';
+import { RunnerRecord } from '../runner/record.ts';
 import { Runner } from '../runner/runner.ts';
 import { serveControl } from '../runner/serve.ts';
 import { openLocalBackend } from '../sandbox/local/open.ts';
@@ -38,7 +42,8 @@ async function main(): Promise<void> {
   const secretValues = new SecretValues();
   const channelKey = readFileSync(join(folder, 'channel.key'));
   secretValues.hold('runner', 'channel-key', channelKey);
-  const log = openProcessLog('runner', configuration.logLevel, openRedactor(secretValues));
+  const redactor = openRedactor(secretValues);
+  const log = openProcessLog('runner', configuration.logLevel, redactor);
   // One connection's or one run's mistake must not end every run of the host.
   process.on('unhandledRejection', (error) =>
     log.error(
@@ -49,7 +54,8 @@ async function main(): Promise<void> {
   const sandboxFolder = join(folder, 'sandbox');
   mkdirSync(sandboxFolder, { recursive: true });
   chmodSync(sandboxFolder, 0o755);
-  const egress = new EgressRelay();
+  const record = await openRecord(configuration, redactor);
+  const egress = new EgressRelay({ record, clock: systemClock, log });
   const gateway = await GatewayProcess.start({
     words: gatewayWords(mode),
     configuration: {
@@ -69,7 +75,12 @@ async function main(): Promise<void> {
     probeUid: mode === 'root' ? runnerLimits.firstSessionUid - 1 : null,
     workerUrl: new URL('./namespace-worker.js', import.meta.url),
   });
-  const runner = new Runner({ folder, backend, clock: systemClock, log, egress, secretValues });
+  const runner = new Runner({ folder, backend, clock: systemClock, log, record, egress, secretValues });
+  const heartbeat = new Heartbeat({
+    log: record,
+    stream: record.stream,
+    others: () => (runner.controlCheckpoint === null ? [] : [runner.controlCheckpoint]),
+  });
   const path = join(folder, 'runner.sock');
   rmSync(path, { force: true });
   const server = await listenChannel({
@@ -83,9 +94,26 @@ async function main(): Promise<void> {
     server.close();
     await runner.close();
     await gateway.close();
+    await egress.close();
+    await heartbeat.close();
+    await record.close();
   };
   log.info({ backend: backend.name, mode, heldBy: backend.heldBy }, 'the runner is ready');
   reportReady({ mode, heldBy: backend.heldBy });
+}
+
+/** In a folder that nobody else enters; without it nothing may be let through, so there is no runner without it. */
+async function openRecord({ folder, mode }: RunnerConfiguration, redactor: Redactor): Promise<RunnerRecord> {
+  return await RunnerRecord.open(
+    {
+      folder: join(folder, 'audit'),
+      clock: systemClock,
+      newId: () => newId('event', systemClock.now()),
+      redactor,
+      signingKey: createPrivateKey(readFileSync(join(folder, 'audit-ed25519.pem'))),
+    },
+    { mode },
+  );
 }
 
 /** The gateway is nobody: as root a user of its own, otherwise this user without capabilities. */

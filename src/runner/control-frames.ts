@@ -1,8 +1,10 @@
 import { z } from 'zod';
+import { streamPattern } from '../audit/event.ts';
+import { eventCharacters } from '../audit/limits.ts';
 import { Fault } from '../contract/faults.ts';
 import { egressPolicy } from '../contract/gateway.ts';
 import { gitRef, repositoryUrl, sshHostKeys } from '../contract/repository.ts';
-import type { OrderFrame, Purpose, RunnerOrder } from '../contract/runner.ts';
+import type { AuditReceipt, AuditWish, OrderFrame, Purpose, RunnerOrder } from '../contract/runner.ts';
 import {
   command,
   cwd,
@@ -14,6 +16,7 @@ import {
   timeoutSeconds,
   uploadId,
 } from '../contract/schemas.ts';
+import type { ActorId } from '../model/actor.ts';
 import { runnerLimits } from './limits.ts';
 
 /**
@@ -30,6 +33,10 @@ const identityToken = z
 const runSpec = z.strictObject({
   run: runId,
   session: sessionId,
+  owner: z
+    .string()
+    .max(eventCharacters.actorId)
+    .regex(/^(user|agent|service|system):\S+$/) as z.ZodType<ActorId>,
   repo: z
     .union([
       repoUpload.required(),
@@ -46,12 +53,18 @@ const runSpec = z.strictObject({
   identity: identityToken,
 });
 
+const checkpoint = z.strictObject({
+  stream: z.string().regex(streamPattern),
+  origin: z.string().min(1).max(256),
+  size: z.int().min(0),
+  root: z.string().regex(/^[A-Za-z0-9+/]{43}=$/),
+});
+
 const order: z.ZodType<RunnerOrder> = z.discriminatedUnion('order', [
   z.strictObject({ order: z.literal('start'), spec: runSpec }),
   z.strictObject({ order: z.literal('stop'), run: runId, as: z.literal('cancelled') }),
   z.strictObject({ order: z.literal('acknowledge'), run: runId }),
-  z.strictObject({ order: z.literal('recorded'), batches: z.array(z.int().min(0)) }),
-  z.strictObject({ order: z.literal('kept'), batches: z.array(z.int().min(0)) }),
+  z.strictObject({ order: z.literal('checkpoint'), checkpoint }),
   z.strictObject({ order: z.literal('egress'), run: runId, egress: egressPolicy }),
   z.strictObject({ order: z.literal('identity'), run: runId, token: identityToken }),
   z.strictObject({ order: z.literal('forget'), runs: z.array(runId) }),
@@ -75,6 +88,7 @@ const purpose: z.ZodType<Purpose> = z.discriminatedUnion('purpose', [
     run: runId,
     name: z.string().regex(/^[a-z][a-z-]{0,62}$/),
   }),
+  z.strictObject({ purpose: z.literal('audit') }),
   z.strictObject({ purpose: z.literal('upload'), upload: uploadId, bytesMax: z.int().min(0) }),
 ]);
 
@@ -92,6 +106,18 @@ export function orderNumber(value: unknown): number {
 export function parseOrder(value: unknown): RunnerOrder {
   const { id: _, ...rest } = value as OrderFrame;
   return parsed(order, rest);
+}
+
+const wish: z.ZodType<AuditWish> = z.strictObject({ after: z.int().min(0) });
+const receipt: z.ZodType<AuditReceipt> = z.strictObject({ acknowledged: z.int().min(0) });
+
+/** From where on control wants the runner's stream. */
+export function parseWish(value: unknown): AuditWish {
+  return parsed(wish, value);
+}
+
+export function parseReceipt(value: unknown): AuditReceipt {
+  return parsed(receipt, value);
 }
 
 function parsed<T>(schema: z.ZodType<T>, value: unknown): T {

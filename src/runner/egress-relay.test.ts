@@ -1,91 +1,159 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { EgressBatch } from '../contract/runner.ts';
+import { manualClock } from '../../tests/support/audit.ts';
+import type { NewEvent } from '../audit/event.ts';
+import { owedLimits } from '../audit/limits.ts';
+import { Fault } from '../contract/faults.ts';
 import type { EgressFlow, EgressFlowEnd } from '../model/egress.ts';
 import { newId, type RunId } from '../model/ids.ts';
 import { EgressRelay } from './egress-relay.ts';
 
-const content = { flows: [], ends: [] };
+const [first, second] = [newId('run', 1), newId('run', 2)];
+const session = newId('session', 1);
+const nothing = () => undefined;
 
-function relayWithControl(): { relay: EgressRelay; heard: number[]; recorded: number[] } {
-  const relay = new EgressRelay();
-  const heard: number[] = [];
-  relay.onBatch(({ batch }: EgressBatch) => heard.push(batch));
-  return { relay, heard, recorded: [] };
+function flow(run: RunId, id: number, more: Partial<EgressFlow> = {}): EgressFlow {
+  return {
+    ...{ id, run, at: 1_700_000_000_000 + id, host: 'a.example', address: '192.0.2.1', port: 443 },
+    ...{ protocol: 'https', method: null, path: null, verdict: 'allowed', rule: 'web#1', denial: null },
+    ...{ generation: 1, count: 1, ...more },
+  };
 }
 
-test('each batch is told once as it comes, numbered in order, and is owed until control has it in its store', () => {
-  const { relay, heard, recorded } = relayWithControl();
-  for (const name of [1, 2, 3]) relay.send(content, () => recorded.push(name));
-  assert.deepEqual(heard, [1, 2, 3]);
-  assert.deepEqual(
-    relay.owed().map(({ batch }) => batch),
-    [1, 2, 3],
-  );
-  relay.recorded(2);
-  assert.deepEqual(recorded, [2]);
-  assert.equal(relay.owed().length, 3);
-  relay.kept(2);
-  assert.deepEqual(
-    relay.owed().map(({ batch }) => batch),
-    [1, 3],
-  );
-});
+const denied = { verdict: 'denied', rule: null, denial: 'no-rule', address: null } as const;
 
-test('a control that was started anew is told again what is owed, until it has it in its store, with what it held', () => {
-  const { relay, recorded } = relayWithControl();
-  relay.send({ flows: [], ends: [] }, () => recorded.push(1));
-  relay.send(content, () => recorded.push(2));
-  const first = relay.owed();
-  assert.deepEqual(relay.owed(), first);
-  relay.recorded(1);
-  assert.deepEqual(relay.owed(), first);
-  relay.kept(1);
-  assert.deepEqual(relay.owed(), first.slice(1));
-  relay.recorded(2);
-  relay.kept(2);
-  assert.deepEqual(relay.owed(), []);
-  assert.deepEqual(recorded, [1, 2]);
-});
+function end(run: RunId, id: number): EgressFlowEnd {
+  return { run, id, at: 1_700_000_001_000, bytesOut: 10, bytesIn: 20, outcome: 'closed' };
+}
 
-test('a batch that was told twice and recorded twice is answered to the gateway once', () => {
-  const { relay, recorded } = relayWithControl();
-  relay.send(content, () => recorded.push(1));
-  relay.recorded(1);
-  relay.recorded(1);
-  relay.recorded(99);
-  assert.deepEqual(recorded, [1]);
-});
+/** A record in memory whose disk a test holds up or lets fail. */
+class Record {
+  readonly events: NewEvent[] = [];
+  fails = false;
+  held: Promise<void> = Promise.resolve();
 
-test('a batch is kept while nobody listens', () => {
-  const relay = new EgressRelay();
-  relay.send(content, () => undefined);
-  assert.equal(relay.owed().length, 1);
-});
+  async append(event: NewEvent) {
+    if (this.fails) throw new Fault('audit.unavailable', { detail: 'made to fail' });
+    this.events.push(event);
+    const seq = this.events.length;
+    await this.held;
+    return { id: newId('event', 0), seq, hash: '' };
+  }
 
-test('whoever is told sees what is owed already, so that an answer at once settles it', () => {
-  const relay = new EgressRelay();
-  let settled = 0;
-  relay.onBatch(({ batch }) => {
-    relay.recorded(batch);
-    relay.kept(batch);
+  get said(): string[] {
+    return this.events.map(({ action, outcome, data }) => `${action} ${outcome} ${data?.flow ?? ''}`.trim());
+  }
+}
+
+function relayOn(record: Record): EgressRelay {
+  const relay = new EgressRelay({ record, clock: manualClock(), log: { info: nothing, warn: nothing } });
+  for (const run of [first, second]) relay.host({ run, session, owner: 'user:ann' });
+  return relay;
+}
+
+test('an allowed flow may go on once its verdict is durable, and not before', async () => {
+  const record = new Record();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  record.held = promise;
+  let answered = false;
+  const sent = relayOn(record).send({ flows: [flow(first, 1)], ends: [] });
+  void sent.then(() => {
+    answered = true;
   });
-  relay.send(content, () => {
-    settled += 1;
+  await new Promise(setImmediate);
+  assert.equal(answered, false);
+  resolve();
+  assert.equal(await sent, true);
+  const [{ actor, resource, decision, phase, data } = {} as NewEvent] = record.events;
+  assert.deepEqual(
+    [actor, resource],
+    [
+      { id: 'user:ann', kind: 'user' },
+      { kind: 'run', id: first, session },
+    ],
+  );
+  assert.deepEqual([decision, phase], [{ allow: true, rule: 'egress:web#1' }, 'note']);
+  assert.deepEqual(data, {
+    ...{ flow: 1, at: '2023-11-14T22:13:20.001Z', host: 'a.example', address: '192.0.2.1', port: 443 },
+    ...{ protocol: 'https', method: null, path: null, denial: null, generation: 1, count: 1 },
   });
-  assert.equal(settled, 1);
-  assert.deepEqual(relay.owed(), []);
 });
 
-const [first, second] = [newId('run', 1), newId('run', 2)];
-const flow = (run: RunId, id: number) => ({ run, id }) as EgressFlow;
-const end = (run: RunId, id: number) => ({ run, id, bytesOut: 10 }) as EgressFlowEnd;
+test('verdicts stand in their order, and each end behind its flow', async () => {
+  const record = new Record();
+  const relay = relayOn(record);
+  await relay.send({
+    flows: [flow(first, 1), flow(second, 7, denied), flow(first, 2)],
+    ends: [end(first, 1), end(second, 3)],
+  });
+  assert.deepEqual(record.said, [
+    'egress.connect allowed 1',
+    'egress.connect denied 7',
+    'egress.connect allowed 2',
+    'egress.ended succeeded',
+    'egress.ended succeeded',
+  ]);
+});
+
+test('what cannot be recorded is refused at once; denials and ends of it are written later, as late', async () => {
+  const record = new Record();
+  const relay = relayOn(record);
+  record.fails = true;
+  const content = { flows: [flow(first, 1), flow(first, 2, denied)], ends: [end(first, 9)] };
+  assert.equal(await relay.send(content), false);
+  assert.equal(relay.owed, 2);
+  record.fails = false;
+  await relay.close();
+  assert.deepEqual(record.said, ['egress.connect denied 2', 'egress.ended succeeded']);
+  assert.deepEqual(
+    record.events.map(({ data }) => data?.late),
+    [true, true],
+  );
+  assert.equal(relay.owed, 0);
+  assert.equal(await relay.send({ flows: [flow(first, 3)], ends: [] }), true, 'the next one goes on');
+});
+
+test('what is owed is bounded, and what did not fit is counted on the record', async () => {
+  const record = new Record();
+  const relay = relayOn(record);
+  record.fails = true;
+  const flows = Array.from({ length: owedLimits.eventsMax + 5 }, (_, id) => flow(first, id, denied));
+  await relay.send({ flows, ends: [] });
+  record.fails = false;
+  await relay.close();
+  const lost = record.events.at(-1);
+  assert.deepEqual(
+    [lost?.action, lost?.actor.id, lost?.data],
+    ['audit.lost', 'system:runner', { events: 5 }],
+  );
+});
+
+test('a run that nobody knows is nobody’s: each allowed flow is on the record, its denials are counted', async () => {
+  const record = new Record();
+  const relay = relayOn(record);
+  const stranger = newId('run', 1);
+  const flows = [1, 2, 3].flatMap((id) => [flow(stranger, id), flow(stranger, 10 + id, denied)]);
+  await relay.send({ flows, ends: [end(stranger, 1)] });
+  assert.deepEqual(record.said, [
+    'egress.connect allowed 1',
+    'egress.connect denied 11',
+    'egress.connect allowed 2',
+    'egress.connect allowed 3',
+  ]);
+  assert(
+    record.events.every(
+      ({ actor, decision }) => actor.id === 'system:runner' && decision.rule === 'run:unknown',
+    ),
+  );
+  await relay.close();
+  assert.equal(record.events.at(-1)?.data?.repeated, 2);
+});
 
 test('numbers and bytes of flows go on over the sandboxes and gateways of a run, until it is over', () => {
-  const { relay } = relayWithControl();
+  const relay = relayOn(new Record());
   assert.deepEqual(relay.known(first), { nextFlow: 1, bytesOut: 0 });
-  relay.send({ flows: [flow(first, 1), flow(second, 7), flow(first, 2)], ends: [] }, () => {});
-  relay.send({ flows: [flow(first, 1)], ends: [end(first, 9)] }, () => {});
+  void relay.send({ flows: [flow(first, 1), flow(second, 7), flow(first, 2)], ends: [] });
+  void relay.send({ flows: [flow(first, 1)], ends: [end(first, 9)] });
   assert.deepEqual(relay.known(first), { nextFlow: 3, bytesOut: 10 });
   assert.deepEqual(relay.known(second), { nextFlow: 8, bytesOut: 0 });
   relay.forget(first);
@@ -94,11 +162,11 @@ test('numbers and bytes of flows go on over the sandboxes and gateways of a run,
 });
 
 test('who follows a run hears its verdicts and no other, until they stop', () => {
-  const { relay } = relayWithControl();
+  const relay = relayOn(new Record());
   const heard: unknown[] = [];
   const stop = relay.follow(first, (content) => heard.push(content));
-  relay.send({ flows: [flow(second, 1), flow(first, 1)], ends: [end(second, 1)] }, () => {});
+  void relay.send({ flows: [flow(second, 1), flow(first, 1)], ends: [end(second, 1)] });
   stop();
-  relay.send({ flows: [flow(first, 2)], ends: [] }, () => {});
+  void relay.send({ flows: [flow(first, 2)], ends: [] });
   assert.deepEqual(heard, [{ flows: [flow(first, 1)], ends: [] }]);
 });

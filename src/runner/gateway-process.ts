@@ -260,10 +260,14 @@ class GatewayLife {
         this.#waiting.delete(word.id);
         break;
       case 'flows':
-        this.#relay.send({ flows: word.flows, ends: word.ends }, () => {
-          this.#channel.sendJson({ order: 'recorded', batch: word.batch }).catch(() => undefined);
-        });
+        void this.#record(word);
     }
+  }
+
+  async #record({ batch, flows, ends }: Extract<GatewayWord, { word: 'flows' }>): Promise<void> {
+    const isRecorded = await this.#relay.send({ flows, ends });
+    const order: GatewayOrder = { order: isRecorded ? 'recorded' : 'refused', batch };
+    await this.#channel.sendJson(order).catch(() => undefined);
   }
 
   #fail(): void {

@@ -18,6 +18,10 @@ export const runnerLimits = {
   /** What is still read of an upload after it was refused. */
   drainBytesMax: 64 * 1024 ** 2,
   readBytes: 256 * 1024,
+  /** Lines of the record that one frame to control holds; a reader's block bounds their bytes. */
+  recordLinesPerFrame: 1_024,
+  /** How long the end of a run waits at most for its verdicts to be recorded. */
+  recordSettleMs: 1_000,
   /** How soon, and at most how much later, a gateway that ended is started again. */
   gatewayRestartMs: 50,
   gatewayRestartMostMs: 5_000,

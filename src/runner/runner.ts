@@ -1,10 +1,12 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../contract/faults.ts';
 import type {
+  CheckpointClaim,
   OrderAnswers,
   RunFinished,
   RunnerEvent,
@@ -20,6 +22,8 @@ import type { EgressRelay } from './egress-relay.ts';
 import { type Folders, runnerFolders } from './folders.ts';
 import { HostedRun, type RunHost } from './hosted-run.ts';
 import { IdentityFiles } from './identity-files.ts';
+import { runnerLimits } from './limits.ts';
+import type { RunnerRecord } from './record.ts';
 import { Results } from './results.ts';
 import { removeTree, SessionFolders } from './sessions.ts';
 import { Spool } from './spool.ts';
@@ -36,13 +40,15 @@ export type RunnerOptions = {
   readonly log: RunnerLog;
   /** What the log must not say: runs add what they are given, while they live. */
   readonly secretValues: SecretValues;
-  /** Verdicts of the gateway on their way to control. */
+  /** The runner's own stream, and who puts verdicts of the gateway there. */
+  readonly record: RunnerRecord;
   readonly egress: EgressRelay;
 };
 
 /** Hosts runs: takes orders, reports events to whoever is connected, and owes each result until it is acknowledged. */
 export class Runner {
   readonly folders: Folders;
+  readonly record: RunnerRecord;
   readonly #backend: Backend;
   readonly #log: RunnerLog;
   readonly #secrets: RunSecrets;
@@ -53,16 +59,17 @@ export class Runner {
   readonly #listeners = new Set<(event: RunnerEvent) => void>();
   readonly #closing = new AbortController();
   readonly #egress: EgressRelay;
+  #checkpoint: CheckpointClaim | null = null;
 
   constructor(options: RunnerOptions) {
     this.folders = prepareFolders(options.folder);
+    this.record = options.record;
     this.#backend = options.backend;
     this.#log = options.log;
     this.#secrets = new RunSecrets(options.secretValues, (run) =>
       this.#log.warn({ run }, 'not every secret of a run can be looked for in the log: there are too many'),
     );
     this.#egress = options.egress;
-    this.#egress.onBatch((batch) => this.#emit(batch));
     this.#results = new Results(this.folders);
     this.#results.loseUnfinished(options.clock);
     this.#sessions = new SessionFolders(this.folders, options.backend.mode);
@@ -78,10 +85,9 @@ export class Runner {
     };
   }
 
-  /** Follows events, beginning with every verdict and every result that is still owed. */
+  /** Follows events, beginning with every result that is still owed. */
   subscribe(listener: (event: RunnerEvent) => void): () => void {
-    for (const batch of this.#egress.owed()) listener(batch);
-    for (const result of this.#results.owed()) listener(result);
+    for (const result of this.#results.owed()) listener(this.#told(result));
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -96,11 +102,8 @@ export class Runner {
       case 'acknowledge':
         this.#results.acknowledge(order.run);
         return null;
-      case 'recorded':
-        for (const batch of order.batches) this.#egress.recorded(batch);
-        return null;
-      case 'kept':
-        for (const batch of order.batches) this.#egress.kept(batch);
+      case 'checkpoint':
+        this.#checkpoint = order.checkpoint;
         return null;
       case 'egress':
         await this.#live.get(order.run)?.hosted.changeEgress(order.egress);
@@ -118,8 +121,13 @@ export class Runner {
         await rm(this.folders.upload(order.upload), { force: true });
         return null;
       case 'status':
-        return this.#status();
+        return await this.#status();
     }
+  }
+
+  /** The newest that control said of its own stream; null before it did. */
+  get controlCheckpoint(): CheckpointClaim | null {
+    return this.#checkpoint;
   }
 
   liveSpool(run: RunId): Spool | null {
@@ -160,14 +168,18 @@ export class Runner {
     if (!this.#results.accept(spec.run)) return null;
     this.#secrets.environment(spec.run, spec.env);
     this.#secrets.token(spec.run, spec.identity);
-    const spool = new Spool(this.folders.log(spec.run), spec.limits.outputBytes);
+    const { run, session, owner } = spec;
+    this.#egress.host({ run, session, owner });
+    const spool = new Spool(this.folders.log(run), spec.limits.outputBytes);
     const hosted = new HostedRun(this.#host, spec, spool);
-    this.#live.set(spec.run, { hosted, done: this.#finish(hosted) });
+    this.#live.set(run, { hosted, done: this.#finish(hosted) });
     return null;
   }
 
   async #finish(hosted: HostedRun): Promise<void> {
     const result: RunFinished = await hosted.execute();
+    const late = pause(runnerLimits.recordSettleMs, undefined, { ref: false });
+    await Promise.race([this.#egress.settled(), late]);
     try {
       this.#results.finish(result);
     } catch (error) {
@@ -176,7 +188,11 @@ export class Runner {
     this.#live.delete(result.run);
     this.#egress.forget(result.run);
     this.#secrets.ended(result.run);
-    this.#emit(result);
+    this.#emit(this.#told(result));
+  }
+
+  #told(result: RunFinished): RunnerEvent {
+    return { ...result, recorded: this.record.place };
   }
 
   async #removeSession(session: SessionId): Promise<null> {
@@ -187,7 +203,8 @@ export class Runner {
     return null;
   }
 
-  #status(): RunnerStatus {
+  async #status(): Promise<RunnerStatus> {
+    const isWritable = await this.record.isWritable();
     const live = [...this.#live.values()].map(({ hosted }) => ({
       run: hosted.spec.run,
       phase: hosted.phase,
@@ -201,6 +218,11 @@ export class Runner {
       heldBy: this.#backend.heldBy,
       sandboxes: live.length,
       residentBytes: process.memoryUsage.rss(),
+      record: {
+        ...this.record.place,
+        waiting: this.record.waiting,
+        ok: isWritable && this.#egress.owed === 0,
+      },
     };
   }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -17,6 +17,7 @@ import { openRedactor } from '../redaction/redactor.ts';
 import { SecretValues } from '../redaction/secret-values.ts';
 import type { Backend, Sandbox, SandboxEnd, SandboxRequest } from '../sandbox/backend.ts';
 import { EgressRelay } from './egress-relay.ts';
+import { RunnerRecord } from './record.ts';
 import { Runner } from './runner.ts';
 import { serveControl } from './serve.ts';
 
@@ -66,11 +67,13 @@ class IdleBackend implements Backend {
   }
 }
 
+const signingKey = generateKeyPairSync('ed25519').privateKey;
 const noEgress = { mode: 'restricted', generation: 1, rules: [], limits: unlimitedEgress } as const;
 
 let root: string;
 let folder: string;
 let backend: IdleBackend;
+let record: RunnerRecord;
 let runner: Runner;
 let secretValues: SecretValues;
 let server: Server;
@@ -84,7 +87,18 @@ beforeEach(async () => {
   backend = new IdleBackend();
   const log = { info: () => undefined, warn: () => undefined };
   secretValues = new SecretValues();
-  runner = new Runner({ folder, backend, clock: systemClock, log, egress: new EgressRelay(), secretValues });
+  const clock = systemClock;
+  const recordOptions = { folder: join(root, 'audit'), clock, newId: () => newId('event', 0), signingKey };
+  record = await RunnerRecord.open(recordOptions, {});
+  runner = new Runner({
+    folder,
+    backend,
+    clock,
+    log,
+    record,
+    egress: new EgressRelay({ record, clock, log }),
+    secretValues,
+  });
   const [path, key] = [join(root, 'socket'), randomBytes(32)];
   const serve = (connection: Channel) => serveControl(runner, connection);
   server = await listenChannel({ path, key, serve, onError: () => undefined });
@@ -97,6 +111,7 @@ afterEach(async () => {
   server.close();
   for (const sandbox of backend.live) sandbox.end();
   await runner.close();
+  await record.close();
   rmSync(root, { recursive: true, force: true });
 });
 
@@ -111,7 +126,8 @@ function spec(): RunSpec {
     diff: true,
     identity: 'e30.e30.AA',
     egress: noEgress,
-  };
+    owner: 'user:ann',
+  } as const;
   return { run, session, ...given, limits: defaultRunLimits };
 }
 
@@ -191,6 +207,16 @@ const hostile: Record<string, () => Record<string, unknown>> = {
   'limits past their bounds': () => ({
     order: 'start',
     spec: { ...spec(), limits: { ...defaultRunLimits, pids: -1 } },
+  }),
+  'an owner that is more than one word': () => ({ order: 'start', spec: { ...spec(), owner: 'user:a b' } }),
+  'an owner that is nobody': () => ({ order: 'start', spec: { ...spec(), owner: 'root' } }),
+  'a checkpoint whose stream is a path': () => ({
+    order: 'checkpoint',
+    checkpoint: { stream: outside, origin: 'a', size: 1, root: `${'A'.repeat(43)}=` },
+  }),
+  'a checkpoint whose root is none': () => ({
+    order: 'checkpoint',
+    checkpoint: { stream: 'control', origin: 'a', size: 1, root: 'A' },
   }),
   'an order there is not': () => ({ order: 'exec', command: ['id'] }),
   'a member there is not': () => ({ order: 'status', also: 1 }),

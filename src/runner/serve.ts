@@ -9,6 +9,7 @@ import type { AnswerFrame, Purpose, RunnerEvent, UploadStored } from '../contrac
 import { orderNumber, parseOrder, parsePurpose } from './control-frames.ts';
 import { runnerLimits } from './limits.ts';
 import { describeFailure, type Runner } from './runner.ts';
+import { serveRecord } from './serve-record.ts';
 import { readSpool } from './spool.ts';
 
 /** Serves one authenticated connection of control until it ends. */
@@ -23,6 +24,8 @@ export async function serveControl(runner: Runner, channel: Channel): Promise<vo
       return await serveLogs(runner, channel, value);
     case 'artifact':
       return await serveArtifact(runner, channel, value);
+    case 'audit':
+      return await serveRecord(runner.record, channel);
     case 'upload':
       return await serveUpload(runner, channel, value);
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Client } from '../../src/client/client.ts';
@@ -442,7 +442,10 @@ function suite(mode: Mode): void {
     assert.equal(log.status, 0, log.stderr);
     assert.match(log.stdout.toString(), /site\.example/);
     assert.match(log.stdout.toString(), /denied\.example/);
-    const audit = execFileSync('grep', ['-c', 'egress.connect', segmentOf(join(instance.home, 'audit'))]);
+    // On the runner's own stream, of which control keeps a mirror.
+    const mirrored = readdirSync(join(instance.home, 'audit')).filter((name) => name.startsWith('runner-'));
+    const segments = mirrored.map((stream) => segmentOf(join(instance.home, 'audit'), stream));
+    const audit = execFileSync('grep', ['-c', 'egress.connect', ...segments]);
     assert(Number(audit) > 0);
     assert.equal((await cli(instance.home, ['audit', 'verify'])).status, 0);
   });

@@ -1,9 +1,12 @@
+import { generateKeyPairSync } from 'node:crypto';
 import type { Server } from 'node:net';
+import { dirname, join } from 'node:path';
 import { type Channel, listenChannel } from '../../src/base/channel.ts';
+import { systemClock } from '../../src/base/clock.ts';
 import { recordHeader } from '../../src/contract/log-record.ts';
 import type {
   ArtifactInfo,
-  EgressBatch,
+  CheckpointClaim,
   OrderFrame,
   Purpose,
   RunFinished,
@@ -11,11 +14,15 @@ import type {
   RunnerOrder,
   RunnerStatus,
   RunSpec,
+  StreamPlace,
 } from '../../src/contract/runner.ts';
 import type { EgressFlow, EgressFlowEnd, EgressPolicy } from '../../src/model/egress.ts';
-import type { RunId, UploadId } from '../../src/model/ids.ts';
+import { newId, type RunId, type UploadId } from '../../src/model/ids.ts';
 import type { HeldBy } from '../../src/model/limits.ts';
 import type { Ending } from '../../src/model/run.ts';
+import { EgressRelay } from '../../src/runner/egress-relay.ts';
+import { RunnerRecord } from '../../src/runner/record.ts';
+import { serveRecord } from '../../src/runner/serve-record.ts';
 
 export const fakeHeldBy: HeldBy = {
   cpus: 'cgroup-v2',
@@ -26,6 +33,7 @@ export const fakeHeldBy: HeldBy = {
 };
 
 export const success: Ending = { phase: 'succeeded', exit: { code: 0, signal: null } };
+const signingKey = generateKeyPairSync('ed25519').privateKey;
 const cancelled: Ending = { phase: 'cancelled', reason: 'stopped', exit: { code: 143, signal: 'SIGTERM' } };
 
 type FakeRun = {
@@ -54,10 +62,16 @@ export class FakeRunner {
   readonly #options: FakeRunnerOptions;
   readonly live = new Map<RunId, FakeRun>();
   readonly unacknowledged = new Map<RunId, RunFinished>();
-  /** Batches of verdicts by number, kept until they are recorded. */
-  readonly unrecorded = new Map<number, EgressBatch>();
-  /** The same until they are kept. */
-  readonly unkept = new Map<number, EgressBatch>();
+  /** Its own stream of the record, as a real one's, and who puts verdicts there. */
+  record!: RunnerRecord;
+  relay!: EgressRelay;
+  /** What control last said of its own stream. */
+  checkpoint: CheckpointClaim | null = null;
+  /** What a hostile runner does on a connection for its record, in place of handing it over. */
+  handOver: ((channel: Channel) => Promise<void>) | null = null;
+  /** Whether it says that it can record. */
+  recordOk = true;
+  #telling = 0;
   readonly output = new Map<RunId, Buffer>();
   readonly artifacts = new Map<RunId, { info: ArtifactInfo; bytes: Buffer }[]>();
   readonly uploads = new Map<UploadId, Buffer>();
@@ -77,7 +91,6 @@ export class FakeRunner {
   /** Uploads are left unread until their connection ends. */
   holdUploads = false;
   heldUploads = 0;
-  #lastBatch = 0;
   readonly #channels = new Set<Channel>();
   #ordersChannel: Channel | null = null;
   #server: Server | null = null;
@@ -88,12 +101,33 @@ export class FakeRunner {
   }
 
   async listen(): Promise<void> {
+    if (this.record === undefined) await this.beginRecord('runner-audit');
     this.#server = await listenChannel({
       path: this.#options.socketPath,
       key: this.#options.key,
       serve: (channel) => this.#serve(channel),
       onError: () => undefined,
     });
+  }
+
+  /** Goes on with the stream in a folder beside the socket, or begins one there. */
+  async beginRecord(name: string): Promise<void> {
+    const [clock, nothing] = [systemClock, () => undefined];
+    await this.record?.close();
+    const folder = join(dirname(this.#options.socketPath), name);
+    const options = { folder, clock, newId: () => newId('event', 0), signingKey };
+    this.record = await RunnerRecord.open(options, {});
+    this.relay = new EgressRelay({ record: this.record, clock, log: { info: nothing, warn: nothing } });
+  }
+
+  /** Whether all it was told is on its record, and control has that. */
+  get handedOver(): boolean {
+    return this.#telling === 0 && this.record.waiting === 0;
+  }
+
+  async close(): Promise<void> {
+    await this.stop();
+    await this.record?.close();
   }
 
   /** Ends every connection and stops listening. Keeps its memory: `listen` brings the same runner back. */
@@ -111,8 +145,6 @@ export class FakeRunner {
   forgetAll(): void {
     this.live.clear();
     this.unacknowledged.clear();
-    this.unrecorded.clear();
-    this.unkept.clear();
   }
 
   cut(): void {
@@ -160,26 +192,31 @@ export class FakeRunner {
       artifacts: (this.artifacts.get(run) ?? []).map(({ info }) => info),
     };
     this.unacknowledged.set(run, finished);
-    this.#emit(finished);
+    // As the real one, once its verdicts are on the record.
+    if (this.#telling === 0) this.repeat(finished);
+    else void this.relay.settled().then(() => this.repeat(finished));
   }
 
   /** Says an end again, as after a lost acknowledgement. */
   repeat(finished: RunFinished): void {
-    this.#emit(finished);
+    this.#emit({ ...finished, recorded: this.#place() });
+  }
+
+  #place(): StreamPlace {
+    return this.record.place;
   }
 
   emit(event: RunnerEvent): void {
     this.#emit(event);
   }
 
-  /** Tells verdicts, now and on every connection until they are kept. Gives the batch's number. */
-  tell(flows: readonly EgressFlow[], ends: readonly EgressFlowEnd[] = []): number {
-    const batch = ++this.#lastBatch;
-    const told: EgressBatch = { event: 'egress', batch, flows, ends };
-    this.unrecorded.set(batch, told);
-    this.unkept.set(batch, told);
-    this.#emit(told);
-    return batch;
+  /** Its gateway tells verdicts. */
+  tell(flows: readonly EgressFlow[], ends: readonly EgressFlowEnd[] = []): void {
+    this.#telling += 1;
+    void this.relay.send({ flows, ends }).then(() => {
+      this.#telling -= 1;
+      this.#changed();
+    });
   }
 
   countOf(order: RunnerOrder['order']): number {
@@ -204,6 +241,7 @@ export class FakeRunner {
       if (purpose.purpose === 'orders') await this.#serveOrders(channel);
       else if (purpose.purpose === 'logs') await this.#serveLogs(channel, purpose);
       else if (purpose.purpose === 'artifact') await this.#serveArtifact(channel, purpose);
+      else if (purpose.purpose === 'audit') await this.#serveAudit(channel);
       else await this.#serveUpload(channel, purpose);
       channel.end();
       await channel.closed;
@@ -214,8 +252,8 @@ export class FakeRunner {
 
   async #serveOrders(channel: Channel): Promise<void> {
     this.#ordersChannel = channel;
-    for (const finished of this.unacknowledged.values()) await channel.sendJson(finished);
-    for (const batch of this.unkept.values()) await channel.sendJson(batch);
+    for (const finished of this.unacknowledged.values())
+      await channel.sendJson({ ...finished, recorded: this.#place() });
     for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
       if (frame.kind !== 'json') return;
       const { id, ...order } = frame.value as OrderFrame;
@@ -240,11 +278,8 @@ export class FakeRunner {
       case 'acknowledge':
         this.unacknowledged.delete(order.run);
         return { ok: null };
-      case 'recorded':
-        for (const batch of order.batches) this.unrecorded.delete(batch);
-        return { ok: null };
-      case 'kept':
-        for (const batch of order.batches) this.unkept.delete(batch);
+      case 'checkpoint':
+        this.checkpoint = order.checkpoint;
         return { ok: null };
       case 'egress': {
         const hosted = this.live.get(order.run);
@@ -274,6 +309,8 @@ export class FakeRunner {
   #start(spec: RunSpec): { ok: unknown } | { fault: { code: string; detail: string } } {
     if (this.refuseStarts !== null) return { fault: this.refuseStarts };
     if (this.live.has(spec.run) || this.unacknowledged.has(spec.run)) return { ok: null };
+    const { run, session, owner } = spec;
+    this.relay.host({ run, session, owner });
     this.live.set(spec.run, {
       spec,
       egress: spec.egress,
@@ -308,7 +345,32 @@ export class FakeRunner {
       heldBy: fakeHeldBy,
       sandboxes: this.live.size,
       residentBytes: 1,
+      record: { ...this.#place(), waiting: this.record.waiting, ok: this.recordOk },
     };
+  }
+
+  async #serveAudit(channel: Channel): Promise<void> {
+    if (this.handOver !== null) return await this.handOver(channel);
+    const { record } = this;
+    const received = (seq: number) => {
+      record.received(seq);
+      this.#changed();
+    };
+    const { folder } = record;
+    await serveRecord(
+      {
+        folder,
+        received,
+        changed: (gone) => record.changed(gone),
+        get place() {
+          return record.place;
+        },
+        get checkpoint() {
+          return record.checkpoint;
+        },
+      },
+      channel,
+    );
   }
 
   async #serveLogs(channel: Channel, { run, offset, follow }: Purpose & { purpose: 'logs' }): Promise<void> {

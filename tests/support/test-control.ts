@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { anyNetwork } from '../../src/access/client-networks.ts';
@@ -7,6 +7,7 @@ import { type AccessEngine, openAccessEngine } from '../../src/access/engine.ts'
 import type { AuditEvent } from '../../src/audit/event.ts';
 import { openAuditLog, type SignedAuditLog } from '../../src/audit/log.ts';
 import { openSinks, type Sinks, type SinksOptions } from '../../src/audit/sinks/sinks.ts';
+import { StreamReader } from '../../src/audit/stream-reader.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { Fault } from '../../src/contract/faults.ts';
 import type { CreateRun, CreateSession, RunView } from '../../src/contract/schemas.ts';
@@ -26,7 +27,7 @@ import { openRedactor } from '../../src/redaction/redactor.ts';
 import { SecretValues } from '../../src/redaction/secret-values.ts';
 import { openSqliteStore } from '../../src/store/sqlite/open.ts';
 import type { Store } from '../../src/store/store.ts';
-import { segmentOf, testSigningKeys } from './audit.ts';
+import { testSigningKeys } from './audit.ts';
 import { FakeRunner } from './fake-runner.ts';
 
 export const testConfig: ControlConfig = {
@@ -197,6 +198,7 @@ export class TestControl {
       audit: this.audit,
       trail: { folder: join(this.folder, 'audit') },
       sinks: this.sinks,
+      auditStream: 'control',
       ...this.directory,
       sealing: testSealing,
       signIn: this.signIn,
@@ -233,11 +235,21 @@ export class TestControl {
 
   /** The lines of the audit log, parsed. */
   async events(): Promise<AuditEvent[]> {
-    const text = await readFile(segmentOf(join(this.folder, 'audit')), 'utf8');
-    return text
-      .trimEnd()
-      .split('\n')
-      .map((line) => JSON.parse(line));
+    return await this.#eventsOf('control');
+  }
+
+  /** The lines of the runner's stream, as control has them. */
+  async runnerEvents(): Promise<AuditEvent[]> {
+    return await this.#eventsOf(this.runner.record.stream);
+  }
+
+  async #eventsOf(stream: string): Promise<AuditEvent[]> {
+    const reader = new StreamReader(join(this.folder, 'audit', stream), 0);
+    const events: AuditEvent[] = [];
+    for (let lines = await reader.read(1_000); lines.length > 0; lines = await reader.read(1_000))
+      events.push(...lines.map(({ bytes }) => JSON.parse(bytes.toString('utf8'))));
+    await reader.close();
+    return events;
   }
 
   async stop(): Promise<void> {
@@ -257,7 +269,7 @@ export class TestControl {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
-    await this.runner.stop();
+    await this.runner.close();
     await rm(this.folder, { recursive: true, force: true });
   }
 }

@@ -64,8 +64,8 @@ export const walls: readonly Wall[] = [
   },
   {
     folder: 'src/runner',
-    mayImport: [...foundation, 'src/redaction', 'src/sandbox'],
-    why: 'makes namespaces and hosts runs; taken over, it must not be able to open the store or the record',
+    mayImport: [...foundation, 'src/redaction', 'src/audit', 'src/sandbox'],
+    why: 'makes namespaces, hosts runs and keeps a record of its own of what it lets through; taken over, it can open neither the store nor control’s record',
   },
   {
     folder: 'src/control',

@@ -1,6 +1,6 @@
-import type { NewEvent } from '../audit/event.ts';
 import type { Clock } from '../base/clock.ts';
-import { controlLimits } from './limits.ts';
+import type { NewEvent } from './event.ts';
+import { owedLimits } from './limits.ts';
 
 type Counted = { readonly event: NewEvent; readonly untilMs: number; repeated: number };
 
@@ -21,7 +21,7 @@ export class Denials {
 
   /** Resolves when the denial is written, or counted. */
   async record(actor: string, kind: string, event: NewEvent): Promise<void> {
-    const full = this.#counted.size >= controlLimits.denialsTrackedMax;
+    const full = this.#counted.size >= owedLimits.denialsTrackedMax;
     const exact = `${actor} ${kind}`;
     const key = full && !this.#counted.has(exact) ? `${actor} *` : exact;
     const known = this.#counted.get(key);
@@ -31,8 +31,8 @@ export class Denials {
       return;
     }
     if (known !== undefined) this.#end(key, known);
-    this.#counted.set(key, { event, untilMs: now + controlLimits.denialWindowMs, repeated: 0 });
-    this.#timer ??= setInterval(() => this.#sweep(), controlLimits.denialWindowMs).unref();
+    this.#counted.set(key, { event, untilMs: now + owedLimits.denialWindowMs, repeated: 0 });
+    this.#timer ??= setInterval(() => this.#sweep(), owedLimits.denialWindowMs).unref();
     await this.#write(event);
   }
 
@@ -57,7 +57,7 @@ export class Denials {
       decision,
       phase: 'note',
       outcome: 'denied',
-      data: { repeated, windowMs: controlLimits.denialWindowMs },
+      data: { repeated, windowMs: owedLimits.denialWindowMs },
     });
   }
 }

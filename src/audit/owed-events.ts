@@ -1,28 +1,38 @@
-import type { NewEvent } from '../audit/event.ts';
-import type { AuditLog } from '../audit/log.ts';
 import type { JsonObject } from '../base/canonical-json.ts';
 import type { Clock } from '../base/clock.ts';
-import { controlLimits } from './limits.ts';
-import type { Logger } from './logger.ts';
+import type { NewEvent } from './event.ts';
+import { owedLimits } from './limits.ts';
+import type { AuditLog } from './log.ts';
+
+/** What is said to operators of an event that is owed. */
+type OwedLog = { warn(facts: Record<string, unknown>, message: string): void };
 
 /**
  * Events whose effect has happened: outcomes, denials, containment. One that cannot be written is kept, at most
- * `owedEventsMax`, and written with the time it belongs to as soon as the log can be written again; what did
+ * `eventsMax`, and written with the time it belongs to as soon as the log can be written again; what did
  * not fit is counted in a note of its own.
  */
 export class OwedEvents {
-  readonly #audit: AuditLog;
+  readonly #audit: Pick<AuditLog, 'append'>;
   readonly #clock: Clock;
-  readonly #logger: Logger;
+  readonly #logger: OwedLog;
+  readonly #writer: `system:${string}`;
   readonly #pending = new Set<Promise<void>>();
   #owed: NewEvent[] = [];
   #lost = 0;
-  #retryMs: number = controlLimits.owedRetryMinMs;
+  #retryMs: number = owedLimits.retryMinMs;
   #timer: NodeJS.Timeout | null = null;
   #closed = false;
 
-  constructor(options: { audit: AuditLog; clock: Clock; logger: Logger }) {
+  /** `writer` is who says how many were lost. */
+  constructor(options: {
+    audit: Pick<AuditLog, 'append'>;
+    clock: Clock;
+    logger: OwedLog;
+    writer: `system:${string}`;
+  }) {
     this.#audit = options.audit;
+    this.#writer = options.writer;
     this.#clock = options.clock;
     this.#logger = options.logger;
   }
@@ -52,9 +62,9 @@ export class OwedEvents {
       late: true,
       happenedAt: new Date(this.#clock.now()).toISOString(),
     };
-    if (this.#owed.length < controlLimits.owedEventsMax) this.#owed.push({ ...event, data: late });
+    if (this.#owed.length < owedLimits.eventsMax) this.#owed.push({ ...event, data: late });
     else this.#lost += 1;
-    this.#logger.error({ action: event.action, owed: this.size }, 'an audit event is owed');
+    this.#logger.warn({ action: event.action, owed: this.size }, 'an audit event is owed');
     this.#schedule();
   }
 
@@ -84,19 +94,19 @@ export class OwedEvents {
       try {
         await this.#audit.append(next);
       } catch {
-        this.#retryMs = Math.min(this.#retryMs * 2, controlLimits.owedRetryMaxMs);
+        this.#retryMs = Math.min(this.#retryMs * 2, owedLimits.retryMaxMs);
         return;
       }
       if (this.#owed.length > 0) this.#owed.shift();
       else this.#lost = 0;
     }
-    this.#retryMs = controlLimits.owedRetryMinMs;
+    this.#retryMs = owedLimits.retryMinMs;
   }
 
   #lostNote(): NewEvent {
     return {
       action: 'audit.lost',
-      actor: { id: 'system:control', kind: 'system' },
+      actor: { id: this.#writer, kind: 'system' },
       resource: { kind: 'audit' },
       decision: { allow: true, rule: 'containment' },
       phase: 'note',
