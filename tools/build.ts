@@ -34,6 +34,7 @@ const programs = [
   'src/sandbox/local/namespace-worker.ts',
   'src/identity/password-worker.ts',
   'src/audit/verify-worker.ts',
+  'src/main/audit-search.ts',
 ];
 const commandLine = 'src/main/cli.ts';
 

@@ -54,14 +54,11 @@ export const eventCharacters = {
   userAgent: 256,
 } as const;
 
-/** Bounds of one page of `readEvents`. */
+/** Bounds of who reads streams. */
 export const readLimits = {
-  pageEventsMax: 1_000,
+  /** What is read of a stream at once. */
   blockBytes: 256 * 1024,
-  /** Read for one page at most, whatever matches; a page may be short for it. */
-  scanBytesMax: 16 * 1024 * 1024,
-  streamsMax: 1_000,
-  cursorCharactersMax: 64 * 1024,
+  streamsMax: 64,
 } as const;
 
 export const verifyLimits = { blockBytes: 1024 * 1024 } as const;

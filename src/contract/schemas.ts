@@ -465,15 +465,6 @@ export const egressQuery = pageQuery.extend({
 
 export const policyQuery = z.strictObject({ generation: z.coerce.number().int().min(1).optional() });
 
-export const auditQuery = pageQuery.extend({
-  action: z.string().max(128).optional(),
-  actor: z.string().max(128).optional(),
-  resource: z.string().max(128).optional(),
-  outcome: z.enum(['allowed', 'denied', 'succeeded', 'failed']).optional(),
-  since: time.optional(),
-  until: time.optional(),
-});
-
 export const logQuery = z.strictObject({
   /** Where to go on: the `id` of the last event seen. `Last-Event-ID` says the same. */
   offset: z.coerce.number().int().min(0).optional(),

@@ -23,6 +23,7 @@ import type {
 } from '../contract/schemas.ts';
 import type { Actor } from '../model/actor.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
+import type { AuditUseCases } from './audit/use-cases.ts';
 import type { AuditSinkUseCases } from './audit-sinks.ts';
 import type { AccessPolicyUseCases } from './identity/access-policies.ts';
 import type { AccountUseCases } from './identity/account.ts';
@@ -72,6 +73,9 @@ export type LogReader = AsyncIterable<LogRecord> & { cancel(): void };
 
 /** Flows, pulled; what is not pulled yet is not in memory. `cancel` ends the reading. */
 export type FlowReader = AsyncIterable<EgressFlowView> & { cancel(): void };
+
+/** Events of the audit log, as they are recorded. */
+export type { EventReader } from './audit/tail.ts';
 
 export type FlowQuery = {
   /** The id of the last flow seen. */
@@ -243,15 +247,7 @@ export type Control = {
   readonly agentCredentials: AgentCredentialUseCases;
   readonly authority: AuthorityUseCases;
   readonly auditSinks: AuditSinkUseCases;
-  readonly audit: {
-    list(
-      caller: Caller,
-      query: PageRequest &
-        Readonly<
-          Partial<Record<'action' | 'actor' | 'resource' | 'outcome' | 'since' | 'until', string | undefined>>
-        >,
-    ): Promise<Page<Record<string, unknown>>>;
-  };
+  readonly audit: AuditUseCases;
   /** The actor that a credential proves, or null. Records a failed attempt. */
   authenticate(presented: Presented, request: Caller['request']): Promise<Actor | null>;
   /** The same caller as it is now, with no more rights than it had; null where its credential has ended. */

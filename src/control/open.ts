@@ -21,8 +21,9 @@ import type { RunLimits } from '../model/limits.ts';
 import { RunSecrets } from '../redaction/run-secrets.ts';
 import type { SecretValues } from '../redaction/secret-values.ts';
 import type { Store } from '../store/store.ts';
+import type { AuditSearch } from './audit/search-types.ts';
+import { auditUseCases } from './audit/use-cases.ts';
 import { auditSinkUseCases } from './audit-sinks.ts';
-import { type AuditTrail, auditUseCases } from './audit-trail.ts';
 import { CheckpointExchange } from './checkpoint-exchange.ts';
 import type { Caller, Control, Presented } from './control.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -80,10 +81,12 @@ export type ControlOptions = PeopleOptions & {
   readonly audit: SignedAuditLog;
   /** The name of the stream that `audit` writes. */
   readonly auditStream: string;
-  /** Reads the streams that `audit` and its like have written. */
-  readonly trail: AuditTrail;
+  /** Where `audit` and its like write their streams. */
+  readonly auditFolder: string;
   /** Where events go besides. */
   readonly sinks: Sinks;
+  /** Finds what `audit` and its like have written. */
+  readonly search: AuditSearch;
   readonly tokens: Tokens;
   readonly identity: Identity;
   readonly signIns: SignIns;
@@ -151,7 +154,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     ...rightsUseCases({ ...options, gate, elevationApproval: config.elevationApproval }),
     ...machineUseCases({ ...parts, ...options }),
     auditSinks: auditSinkUseCases({ gate, sinks: options.sinks }),
-    audit: auditUseCases({ gate, trail: options.trail }),
+    audit: auditUseCases({ gate, search: options.search }),
     authenticate: (presented, request) => authenticate({ identity, gate }, presented, request),
     renew: async ({ actor, request }) => {
       const now = await identity.renew(actor);
@@ -186,11 +189,11 @@ async function closeParts(parts: ReturnType<typeof assemble>): Promise<void> {
 
 /** The runner's own stream on its way here, and what each stream says of the other. */
 function recordParts(
-  { store, audit, auditStream, trail, logger }: ControlOptions,
+  { store, audit, auditStream, auditFolder, logger }: ControlOptions,
   { link, live, gate }: { link: RunnerLink; live: LiveRuns; gate: Gate },
 ) {
   const flows = new FlowTable({ store, live, logger });
-  const intake = new RecordIntake({ folder: trail.folder, link, flows, gate, logger });
+  const intake = new RecordIntake({ folder: auditFolder, link, flows, gate, logger });
   return {
     intake,
     exchange: new CheckpointExchange({ audit, stream: auditStream, link }),

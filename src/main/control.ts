@@ -1,7 +1,7 @@
 import { createPrivateKey } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
 import { openAccessEngine } from '../access/engine.ts';
 import { openAuditLog, type SignedAuditLog } from '../audit/log.ts';
 import { openSinks } from '../audit/sinks/sinks.ts';
@@ -9,6 +9,7 @@ import { systemClock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { ProviderSettings } from '../contract/providers.ts';
 import type { SinkSettings } from '../contract/sinks.ts';
+import { openSearchThread } from '../control/audit/search-thread.ts';
 import { openAccessSet } from '../control/identity/access-set.ts';
 import type { Logger } from '../control/logger.ts';
 import { openControl } from '../control/open.ts';
@@ -73,7 +74,7 @@ async function main(): Promise<void> {
     ...kept,
     secretValues,
     sinks,
-    trail: { folder: configuration.auditFolder },
+    auditFolder: configuration.auditFolder,
     auditStream: stream,
     signIn: signInConfig(settings, publicUrlOf(settings, listen.port)),
     providers: openProviders(configuration.providers, systemClock),
@@ -142,14 +143,23 @@ async function openKept(
   });
   const engine = openAccessEngine({ networks: clientNetworks(settings) });
   const access = await openAccessSet({ engine, store: store.identity.accessPolicies, changes, logger });
+  const search = openSearchThread({
+    program: new URL(`./audit-search${extname(import.meta.filename)}`, import.meta.url),
+    folder: configuration.auditFolder,
+    file: join(folder, 'audit-index.sqlite'),
+    heads: new Map([[stream, audit.head().seq]]),
+    logger,
+  });
+  audit.onAppended(() => search.advanced(stream, audit.head().seq));
   const close = async () => {
+    await search.close();
     access.close();
     await flags.close();
     await directory.close();
     await store.close();
     await audit.close();
   };
-  return { audit, store, sealing, directory, flags, access, close };
+  return { audit, search, store, sealing, directory, flags, access, close };
 }
 
 function serverOptions(

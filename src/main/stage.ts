@@ -63,6 +63,7 @@ const stagedPrograms = [
   'runner.js',
   'namespace-worker.js',
   'password-worker.js',
+  'audit-search.js',
   'gateway.js',
 ] as const;
 

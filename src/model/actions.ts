@@ -63,6 +63,9 @@ export const actions = {
   'audit.sinks': { needs: 'audit:read', on: 'audit' },
   /** Sends to a receiver again what it refused. */
   'audit.redeliver': { needs: 'incident:write', on: 'audit' },
+  'audit.export': { needs: 'audit:read', on: 'audit' },
+  /** Makes the search index anew. */
+  'audit.reindex': { needs: 'audit:read', on: 'audit' },
   'metrics.read': { needs: 'cluster:read', on: 'cluster' },
   'token.list': { needs: 'identity:read', on: 'token' },
   'token.create': { needs: 'identity:write', on: 'token', stepUp: true },

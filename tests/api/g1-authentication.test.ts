@@ -43,7 +43,10 @@ type Answer = { status: number; code: string | null; challenge: string | null };
 
 async function ask(method: string, path: string, headers: Record<string, string> = {}): Promise<Answer> {
   const response = await fetch(instance.url + path, { method, headers });
-  const text = await response.text();
+  // Events have no end: that they begin is the answer.
+  const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true;
+  if (isStream) await response.body?.cancel();
+  const text = isStream ? '' : await response.text();
   const isProblem = response.headers.get('content-type') === 'application/problem+json' && text !== '';
   return {
     status: response.status,

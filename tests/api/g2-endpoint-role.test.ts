@@ -83,6 +83,7 @@ const samples: Readonly<Record<string, Sample>> = {
   createInvitation: { body: { role: 'developer' } },
   createUpload: { body: 'bundle' },
   explainAccess: { body: { action: 'run.read' } },
+  exportAuditEvents: { query: '?format=jsonl' },
 };
 
 /** Routes that are not driven here, each with its reason. The test fails where one of them is gone. */

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventParts, lineOf, type NewEvent, noHash } from '../../src/audit/event.ts';
 import { firstOfSegment, segmentPath } from '../../src/audit/segments.ts';
-import { systemClock } from '../../src/base/clock.ts';
 import { openAuditSearch } from '../../src/control/audit/search.ts';
 import type { AuditSearch, EventFilter } from '../../src/control/audit/search-types.ts';
 import { newId } from '../../src/model/ids.ts';
@@ -81,7 +80,6 @@ export class AuditFolder {
       file: this.file,
       open: (file) => openSqliteAuditIndex({ file }),
       heads,
-      clock: systemClock,
       logger: silentLogger,
     });
   }

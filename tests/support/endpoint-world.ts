@@ -219,7 +219,10 @@ export class EndpointWorld {
       throw new Error(`${method} ${path} was cut off`, { cause: error });
     });
     const [answer] = (await answered) as [IncomingMessage];
-    const text = (await answer.setEncoding('utf8').toArray()).join('');
+    // Events have no end: that they begin is the answer.
+    const isStream = answer.headers['content-type']?.startsWith('text/event-stream') === true;
+    if (isStream) answer.destroy();
+    const text = isStream ? '' : (await answer.setEncoding('utf8').toArray()).join('');
     const isProblem = answer.headers['content-type'] === 'application/problem+json';
     const code = isProblem ? (JSON.parse(text) as { code: string }).code : null;
     return { status: answer.statusCode ?? 0, text, code };

@@ -44,6 +44,8 @@ export type FakeControl = Control & {
   readonly artifacts: Map<string, Buffer>;
   /** What runs reached for. */
   readonly flows: Map<string, EgressFlowView[]>;
+  /** The lines of the audit log. */
+  readonly auditLines: string[];
   readonly uploads: Control['uploads'] & { readonly kept: Map<string, Buffer> };
   ready: Readiness;
   /** What the next read of a run or session throws, for failures from below. */
@@ -122,6 +124,42 @@ export class FakeLog implements Iterable<LogRecord> {
   }
 }
 
+/** Ever the same events; a tail gives them and goes on until it is cancelled. */
+function fakeAudit(state: FakeState): Control['audit'] {
+  const gate = (caller: Caller) => state.gate(caller, 'audit:read', { kind: 'audit' });
+  const lines = () => state.auditLines.map((line) => Buffer.from(line));
+  return {
+    list: async (caller) => {
+      gate(caller);
+      return { items: [{ action: 'run.create' }], nextCursor: null, unreadable: 0 };
+    },
+    export: async (caller) => {
+      gate(caller);
+      return (async function* () {
+        for (const line of lines()) yield line;
+        if (state.failure !== null) throw state.failure;
+      })();
+    },
+    tail: async (caller, { after }) => {
+      gate(caller);
+      const cancelled = Promise.withResolvers<void>();
+      return {
+        start: after ?? 'now',
+        cancel: cancelled.resolve,
+        async *[Symbol.asyncIterator]() {
+          for (const [at, line] of lines().entries()) yield { line, cursor: `c${at}` };
+          await cancelled.promise;
+        },
+      };
+    },
+    mayStill: async (caller) => gate(caller),
+    reindex: async (caller) => {
+      gate(caller);
+      return { events: state.auditLines.length, unreadable: 0 };
+    },
+  };
+}
+
 /** What the HTTP layer's own tests have no need of: whatever is asked of it is absent. */
 function notFaked<T extends object>(): T {
   const refuse = async () => {
@@ -146,6 +184,7 @@ export function openFakeControl(): FakeControl {
     authentications: state.authentications,
     artifacts: state.artifacts,
     flows: state.flows,
+    auditLines: state.auditLines,
     logsOf: (run) => state.logsOf(run),
     finish: (run, ending) => state.finish(run, ending),
     ready: allReady,
@@ -167,12 +206,7 @@ export function openFakeControl(): FakeControl {
     }),
     ...elsewhere(),
     auditSinks: fakeSinks(state),
-    audit: {
-      list: async (caller) => {
-        state.gate(caller, 'audit:read', { kind: 'audit' });
-        return { items: [{ action: 'run.create' }], nextCursor: null };
-      },
-    },
+    audit: fakeAudit(state),
     async authenticate(presented) {
       const secret = Object.values(presented)[0] ?? '';
       state.authentications.push(secret);
@@ -218,6 +252,7 @@ class FakeState {
   readonly renewals = new Map<string, Actor>();
   readonly onChange = new Set<() => void>();
   failure: unknown = null;
+  readonly auditLines: string[] = [];
   readonly #logs = new Map<string, FakeLog>();
   readonly #ends = new Map<string, Set<() => void>>();
 

@@ -11,6 +11,7 @@ import { StreamReader } from '../../src/audit/stream-reader.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { Fault } from '../../src/contract/faults.ts';
 import type { CreateRun, CreateSession, RunView } from '../../src/contract/schemas.ts';
+import type { AuditSearch } from '../../src/control/audit/search-types.ts';
 import type { Caller, Control } from '../../src/control/control.ts';
 import { type AccessSet, openAccessSet } from '../../src/control/identity/access-set.ts';
 import type { SignInConfig } from '../../src/control/identity/sign-in-parts.ts';
@@ -28,6 +29,7 @@ import { SecretValues } from '../../src/redaction/secret-values.ts';
 import { openSqliteStore } from '../../src/store/sqlite/open.ts';
 import type { Store } from '../../src/store/store.ts';
 import { testSigningKeys } from './audit.ts';
+import { lazySearch } from './audit-search.ts';
 import { FakeRunner } from './fake-runner.ts';
 
 export const testConfig: ControlConfig = {
@@ -117,6 +119,7 @@ export class TestControl {
   secretValues!: SecretValues;
   audit!: SignedAuditLog;
   sinks!: Sinks;
+  search!: AuditSearch;
   flags!: Flags;
 
   private constructor(folder: string, options: TestControlOptions) {
@@ -155,6 +158,7 @@ export class TestControl {
       signingKeys: testSigningKeys,
     });
     this.audit = failing(log, () => this.auditFails);
+    this.search = this.#searchOf(log);
     this.store = await openSqliteStore({ file: this.#storeFile });
     this.directory = await openIdentityDirectory({
       store: this.store,
@@ -196,9 +200,10 @@ export class TestControl {
     this.control = await openControl({
       store: this.store,
       audit: this.audit,
-      trail: { folder: join(this.folder, 'audit') },
       sinks: this.sinks,
+      auditFolder: join(this.folder, 'audit'),
       auditStream: 'control',
+      search: this.search,
       ...this.directory,
       sealing: testSealing,
       signIn: this.signIn,
@@ -211,6 +216,12 @@ export class TestControl {
       config: this.config,
       logger: silent,
     });
+  }
+
+  #searchOf(log: SignedAuditLog): AuditSearch {
+    const { folder } = this;
+    const file = join(folder, 'audit-index.sqlite');
+    return lazySearch({ folder: join(folder, 'audit'), file, log, logger: silent });
   }
 
   /** Control has reconciled with the runner and takes new runs. */
@@ -258,6 +269,7 @@ export class TestControl {
     this.accessSet.close();
     await this.flags.close();
     await this.directory.close();
+    await this.search.close();
     await this.audit.close();
     await this.store.close();
   }

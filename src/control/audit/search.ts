@@ -1,6 +1,5 @@
 import { rename, rm } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Clock } from '../../base/clock.ts';
 import { Fault } from '../../contract/faults.ts';
 import { type AuditIndex, DamagedIndex } from '../../store/audit-index.ts';
 import type { Logger } from '../logger.ts';
@@ -17,7 +16,6 @@ export type SearchOptions = {
   readonly open: (file: string) => AuditIndex;
   /** What the log's own streams hold durably when this opens. */
   readonly heads: Heads;
-  readonly clock: Clock;
   readonly logger: Logger;
 };
 
