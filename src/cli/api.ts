@@ -25,7 +25,7 @@ export type Api = {
   readonly accessPolicies: Client['accessPolicies'];
   readonly elevations: Client['elevations'];
   readonly auditSinks: Client['auditSinks'];
-  readonly audit: Pick<Client['audit'], 'list'>;
+  readonly audit: Omit<Client['audit'], 'all'>;
   readonly health: Client['health'];
   readonly readiness: Client['readiness'];
 };

@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
 import type { EgressSimulationView, SimulateEgress } from '../contract/schemas.ts';
 import type { Api } from './api.ts';
-import { parseTime } from './audit.ts';
 import { type Context, note, print } from './context.ts';
 import { UsageFailure } from './failure.ts';
 import { destinationOf } from './flow-text.ts';
 import { readPolicy } from './policy.ts';
 import { resolveRun, resolveSession } from './resolve.ts';
 import { type Column, renderList } from './table.ts';
+import { parseTime } from './time.ts';
 
 type Flags = { policy?: string[]; since?: string; run?: string; session?: string; json?: boolean };
 type Group = EgressSimulationView['groups'][number];

@@ -47,6 +47,9 @@ export class TestServer {
     expiresAt: null,
   };
   patch: Buffer = Buffer.alloc(0);
+  /** Of the audit log. */
+  unreadableLines = 0;
+  exportBreaks = false;
   /** What each reading of a log yields; an Error breaks it off. The last one is used again. */
   logs: (LogEvent | Error)[][] = [[ended(0)]];
   readonly logOptions: LogOptions[] = [];
@@ -258,12 +261,28 @@ export class TestServer {
       },
     },
     audit: {
-      list: async (query = {}) =>
-        pageOf([{ at: 'now', action: '\x1b[2J', actor: { id: 'user:t' }, query }], query),
+      list: async (query = {}) => ({
+        ...pageOf([{ at: 'now', action: '\x1b[2J', actor: { id: 'user:t' }, query }], query),
+        unreadable: this.unreadableLines,
+      }),
+      export: async (query) => {
+        this.calls.push(`audit.export ${JSON.stringify(query)}`);
+        return { mediaType: 'application/jsonl', bytes: null, body: this.#exported() };
+      },
+      tail: async function* (this: void) {
+        yield '{"at":"now","action":"\\u001b[2J\u202e"}';
+      },
+      reindex: async () => ({ events: 7, unreadable: this.unreadableLines }),
     },
     health: async () => ({ status: 'ok', version: '9.9.9' }),
     readiness: async () => ({ ready: true, checks: { store: { ok: true } } }),
   };
+
+  async *#exported(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from('{"a":1}\n{"\u009b":2}');
+    if (this.exportBreaks) throw new Error('cut off');
+    yield Buffer.from('\n');
+  }
 
   #flag(name: string): FlagView {
     const flag = this.flags.find((each) => each.name === name);

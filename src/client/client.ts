@@ -41,13 +41,14 @@ import type {
 } from '../contract/schemas.ts';
 import type { RedeliveredView, SinkStatusList } from '../contract/sinks.ts';
 import { type AccessCalls, accessCalls } from './access-calls.ts';
+import { type AuditCalls, auditCalls } from './audit-calls.ts';
 import { Connection, type TokenSource } from './connection.ts';
 import { type Fetch, fetchTransport } from './fetch-transport.ts';
 import { type FlowEvent, type FlowOptions, followFlows } from './flow-events.ts';
 import { followEvents, type LogEvent, type LogOptions } from './log-events.ts';
 import { nodeTransport } from './node-transport.ts';
 import { type InvitationCalls, invitationCalls, type UserCalls, userCalls } from './people-calls.ts';
-import { allOf, part, patchVersion, putVersion, queryText, rename } from './requests.ts';
+import { allOf, download, part, patchVersion, putVersion, queryText, rename } from './requests.ts';
 
 export type Page<T> = { readonly items: readonly T[]; readonly nextCursor: string | null };
 export type Query = Readonly<Record<string, string | number | undefined>>;
@@ -160,10 +161,7 @@ export type Client = AccessCalls & {
     list(): Promise<SinkStatusList>;
     redeliver(name: string): Promise<RedeliveredView>;
   };
-  readonly audit: {
-    list(query?: Query): Promise<Page<Record<string, unknown>>>;
-    all(query?: Query): AsyncGenerator<Record<string, unknown>, void, undefined>;
-  };
+  readonly audit: AuditCalls;
   health(): Promise<{ readonly status: string; readonly version: string }>;
   /** Answers for a server that is not ready, too. */
   readiness(): Promise<Readiness>;
@@ -243,10 +241,7 @@ export function createClient(options: ClientOptions): Client {
       list: () => connection.json('GET', '/api/v1/audit/sinks'),
       redeliver: (name) => connection.json('POST', `/api/v1/audit/sinks/${part(name)}/redeliver`),
     },
-    audit: {
-      list: (query) => connection.json('GET', `/api/v1/audit/events${queryText(query)}`),
-      all: (query) => allOf(connection, '/api/v1/audit/events', query),
-    },
+    audit: auditCalls(connection),
     health: () => connection.json('GET', '/healthz'),
     readiness: () => connection.json('GET', '/readyz', { alsoTake: 503 }),
     close: () => transport.close(),
@@ -366,14 +361,4 @@ function openFlows(
 ) {
   const path = `${run}/egress${queryText({ after, verdict })}`;
   return connection.send('GET', path, { accept: 'text/event-stream', signal });
-}
-
-async function download(connection: Connection, path: string): Promise<Download> {
-  const { headers, body } = await connection.send('GET', path, { accept: '*/*' });
-  const length = headers['content-length'];
-  return {
-    mediaType: headers['content-type'] ?? 'application/octet-stream',
-    bytes: length === undefined ? null : Number(length),
-    body,
-  };
 }

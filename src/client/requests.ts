@@ -1,5 +1,5 @@
 import { ApiError } from './api-error.ts';
-import type { Page, Query } from './client.ts';
+import type { Download, Page, Query } from './client.ts';
 import type { Connection } from './connection.ts';
 import { clientLimits } from './limits.ts';
 
@@ -76,4 +76,15 @@ export function queryText(query: Query = {}): string {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, String(value));
   return search.size === 0 ? '' : `?${search}`;
+}
+
+/** The answer's bytes as they come. */
+export async function download(connection: Connection, path: string): Promise<Download> {
+  const { headers, body } = await connection.send('GET', path, { accept: '*/*' });
+  const length = headers['content-length'];
+  return {
+    mediaType: headers['content-type'] ?? 'application/octet-stream',
+    bytes: length === undefined ? null : Number(length),
+    body,
+  };
 }
