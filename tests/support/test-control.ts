@@ -177,11 +177,7 @@ export class TestControl {
       changes: this.directory.changes,
       logger: silent,
     });
-    this.flags = await openFlags({
-      store: this.store.identity.flags,
-      place: { folder: this.folder },
-      onProblems: () => undefined,
-    });
+    this.flags = await this.#openFlags();
     this.sinks = await openSinks({
       settings: [],
       folder: join(this.folder, 'audit'),
@@ -216,6 +212,11 @@ export class TestControl {
       config: this.config,
       logger: silent,
     });
+  }
+
+  async #openFlags(): Promise<Flags> {
+    const place = { folder: this.folder };
+    return await openFlags({ store: this.store.identity.flags, place, onProblems: () => undefined });
   }
 
   #searchOf(log: SignedAuditLog): AuditSearch {
