@@ -54,8 +54,10 @@ export type StreamSource = {
   /** Null where nothing says how the stream should be called. */
   readonly stream: string | null;
   readonly segments: readonly Segment[];
-  /** The texts of the files beside the segments; `checkpoint` undefined where none is expected, null where it is missing. */
-  readonly checkpoint: string | null | undefined;
+  /** A folder of segments with its checkpoint, a single segment from one, or a log from before there were segments. */
+  readonly form: 'folder' | 'segment' | 'file';
+  /** The texts of the files beside the segments of a folder; null where they are missing. */
+  readonly checkpoint: string | null;
   readonly tombstone: string | null;
   readonly notes: LogNotes;
 };
@@ -78,7 +80,7 @@ export async function verifyStream(source: StreamSource, asked: Asked): Promise<
   const dropped = tombstone?.tombstone ?? null;
   const present = withoutGap(source.segments, dropped?.size ?? 0);
   const keys = keyChainOf(source.notes.keys, dropped?.key ?? null);
-  const signed = source.checkpoint == null ? null : parseCheckpoint(source.checkpoint);
+  const signed = source.checkpoint === null ? null : parseCheckpoint(source.checkpoint);
   const sizes = sizesOf(source, asked, signed);
   const read = await readSegments(source, present, sizes, dropped, asked);
   const known: Known = { source, dropped, keys: keys !== null && 'keys' in keys ? keys : null, signed, read };
@@ -90,7 +92,7 @@ export async function verifyStream(source: StreamSource, asked: Asked): Promise<
       : null) ??
     (keys !== null && 'flaw' in keys ? { seq: keys.seq, what: keys.flaw } : null) ??
     tombstoneProblem(known, tombstone) ??
-    (source.checkpoint === undefined ? null : checkpointProblem(known)) ??
+    checkpointProblem(known) ??
     trustProblem(known, asked) ??
     keptProblem(known, asked) ??
     claimProblem(known, asked);
@@ -234,6 +236,11 @@ function tombstoneProblem({ read, keys }: Known, parsed: Parsed): StreamProblem 
 
 /** A stream in a folder of its own is never without one. */
 function checkpointProblem({ source, keys, signed, read, dropped }: Known): StreamProblem | null {
+  if (source.form === 'segment') return null;
+  if (source.form === 'file') {
+    const isOld = keys === null && (read.reports[0]?.follows?.version ?? 1) === 1;
+    return isOld ? null : { what: 'the stream was signed, and lies here as a single file' };
+  }
   if (source.checkpoint === null) {
     if (source.segments.length === 0) return null;
     const isOld = keys === null && source.notes.keys.length === 0 && read.reports.length > 0;
@@ -270,7 +277,7 @@ function heldAgainst(
 
 function trustProblem({ source, keys }: Known, { keys: trusted }: Asked): StreamProblem | null {
   if (trusted === null) return null;
-  if (source.checkpoint === undefined)
+  if (source.form !== 'folder')
     return { what: 'a single file is signed by nothing: give the folder of the stream' };
   const texts = new Set(trusted.map(({ text }) => text));
   if (keys?.keys.some(({ key }) => texts.has(key.text)) === true) return null;

@@ -297,8 +297,9 @@ describe('several streams', () => {
   test('a folder stands for its logs, which must be named for their streams', async () => {
     const logs = join(folder.path, 'logs');
     mkdirSync(logs);
-    writeFileSync(join(logs, 'control.jsonl'), fileOf(lines));
-    writeFileSync(join(logs, 'runner.jsonl'), fileOf(foreign));
+    const old = (stream: string) => fileOf(chainOf(stream, sampleEvents(40), 1));
+    writeFileSync(join(logs, 'control.jsonl'), old('control'));
+    writeFileSync(join(logs, 'runner.jsonl'), old('runner'));
     writeFileSync(join(logs, 'control.lock'), '');
     const verdict = await verifyStreams([logs]);
     assert.equal(exitCodeOf(verdict), 0);
@@ -309,10 +310,19 @@ describe('several streams', () => {
         ['runner', 40],
       ],
     );
-    writeFileSync(join(logs, 'runner.jsonl'), fileOf(lines));
+    writeFileSync(join(logs, 'runner.jsonl'), old('control'));
     const swapped = await verifyStreams([logs]);
     assert.equal(exitCodeOf(swapped), 1);
     assert.match(swapped.streams[1]?.problem?.what ?? '', /stream "control", not "runner"/);
+  });
+
+  test('a log of today is no single file in a folder of logs: its checkpoint would be missing', async () => {
+    const logs = join(folder.path, 'single');
+    mkdirSync(logs);
+    writeFileSync(join(logs, 'control.jsonl'), fileOf(lines));
+    const verdict = await verifyStreams([logs]);
+    assert.equal(exitCodeOf(verdict), 1);
+    assert.match(verdict.streams[0]?.problem?.what ?? '', /lies here as a single file/);
   });
 
   test('tampering outweighs what could not be read', async () => {

@@ -1,9 +1,10 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { checkpointFile, type UnverifiedCheckpoint } from './checkpoint.ts';
 import { type Claim, readLogNotes } from './log-notes.ts';
-import { listSegments, type Segment } from './segments.ts';
+import { listSegments } from './segments.ts';
 import { noteBytesMax, type VerifierKey } from './signed-note.ts';
+import { type Place, placesAt } from './stream-places.ts';
 import { tombstoneFile } from './tombstone.ts';
 import { type StreamSource, type StreamVerdict, type VerdictStatus, verifyStream } from './verify-stream.ts';
 
@@ -40,8 +41,8 @@ export type VerifyOptions = {
  */
 export async function verifyStreams(paths: readonly string[], options: VerifyOptions = {}): Promise<Verdict> {
   const { keys = null, kept = [], threads = 1, onProgress } = options;
-  const sources: StreamSource[] = [];
-  for (const path of paths) for (const found of await streamsAt(path)) sources.push(await sourceOf(found));
+  const sources: Source[] = [];
+  for (const path of paths) for (const place of await placesAt(path)) sources.push(await sourceOf(place));
   const claims = sources.flatMap(claimsOf);
   const progress = await progressOf(sources, onProgress);
   const streams: StreamVerdict[] = [];
@@ -55,7 +56,7 @@ export async function verifyStreams(paths: readonly string[], options: VerifyOpt
         claims: claims.filter(({ from }) => from !== source.path),
       }),
     );
-  streams.push(...missing(kept, streams));
+  streams.push(...missing(kept, streams), ...unfound(claims, streams));
   return { status: worstOf(streams), streams };
 }
 
@@ -71,61 +72,21 @@ function worstOf(streams: readonly StreamVerdict[]): VerdictStatus {
   return statuses.has('unreadable') || statuses.size === 0 ? 'unreadable' : 'intact';
 }
 
-type Place = {
-  readonly path: string;
-  readonly stream: string | null;
-  readonly segments: readonly Segment[];
-  readonly isFolder: boolean;
-};
-
-async function streamsAt(path: string): Promise<Place[]> {
-  const isFolder = await stat(path).then(
-    (facts) => facts.isDirectory(),
-    () => false,
-  );
-  if (!isFolder) return [singleFile(path, firstOf(path), null)];
-  const names = await readdir(path, { withFileTypes: true });
-  const own = await listSegments(path);
-  if (own.length > 0 || names.some(({ name }) => name === checkpointFile))
-    return [{ path, stream: basename(path), segments: own, isFolder }];
-  const all: Place[] = [];
-  for (const entry of names) {
-    const found = join(path, entry.name);
-    if (entry.name.endsWith('.jsonl')) all.push(singleFile(found, 1, basename(found, '.jsonl')));
-    else if (entry.isDirectory() || entry.isSymbolicLink())
-      all.push({ path: found, stream: entry.name, segments: await listSegments(found), isFolder });
-  }
-  return all.length === 0 ? [{ path, stream: null, segments: [], isFolder }] : all.sort(byPath);
+/** What is signed is read before what it is about, which only grows meanwhile. */
+async function sourceOf({ path, stream, form, first = 1, amongAll = false }: Place): Promise<Source> {
+  const isFolder = form === 'folder';
+  const checkpoint = isFolder ? await textOf(join(path, checkpointFile)) : null;
+  const tombstone = isFolder ? await textOf(join(path, tombstoneFile)) : null;
+  const segments = isFolder ? await listSegments(path) : [{ first, path }];
+  const notes = await readLogNotes(segments);
+  return { path, stream, form, amongAll, checkpoint, tombstone, segments, notes };
 }
 
-function byPath(a: Place, b: Place): number {
-  return a.path < b.path ? -1 : 1;
-}
-
-/** A segment that was copied from its folder says by its name where it belongs. */
-function firstOf(path: string): number {
-  return Number(/^(\d{16})\.jsonl$/.exec(basename(path))?.[1] ?? 1);
-}
-
-function singleFile(path: string, first: number, stream: string | null): Place {
-  return { path, stream, segments: [{ first, path }], isFolder: false };
-}
-
-async function sourceOf({ path, stream, segments, isFolder }: Place): Promise<StreamSource> {
-  const beside = async (name: string) => (isFolder ? await textOf(join(path, name)) : null);
-  return {
-    path,
-    segments,
-    stream,
-    checkpoint: isFolder ? await beside(checkpointFile) : undefined,
-    tombstone: await beside(tombstoneFile),
-    notes: await readLogNotes(segments),
-  };
-}
+type Source = StreamSource & Pick<Required<Place>, 'amongAll'>;
 
 /** A log that is being written may have begun a segment since its checkpoint, or another stream's record of it, was read. */
 async function withNewSegments(source: StreamSource): Promise<StreamSource> {
-  if (source.checkpoint === undefined) return source;
+  if (source.form !== 'folder') return source;
   return { ...source, segments: await listSegments(source.path) };
 }
 
@@ -139,8 +100,10 @@ async function textOf(path: string): Promise<string | null> {
   }
 }
 
-function claimsOf({ path, notes }: StreamSource): (Claim & { by: string; from: string })[] {
-  return notes.claims.map((claim) => ({ ...claim, by: basename(path), from: path }));
+type FoundClaim = Claim & { readonly by: string; readonly from: string; readonly amongAll: boolean };
+
+function claimsOf({ path, notes, amongAll }: Source): FoundClaim[] {
+  return notes.claims.map((claim) => ({ ...claim, by: basename(path), from: path, amongAll }));
 }
 
 async function progressOf(
@@ -172,13 +135,22 @@ function missing(kept: readonly UnverifiedCheckpoint[], streams: readonly Stream
   const origins = new Set(streams.map(({ origin }) => origin));
   const absent = new Set(kept.map(({ origin }) => origin).filter((origin) => !origins.has(origin)));
   return [...absent].map((origin) => ({
-    path: origin,
-    status: 'tampered',
-    stream: null,
-    events: 0,
-    lastSeq: 0,
-    head: '',
-    origin,
+    ...absentLog(origin),
     problem: { what: 'a checkpoint was kept of this log, and it is not here' },
   }));
+}
+
+/** Logs that others in a folder of all of them recorded, and that are not there. */
+function unfound(claims: readonly FoundClaim[], streams: readonly StreamVerdict[]): StreamVerdict[] {
+  const origins = new Set(streams.map(({ origin }) => origin));
+  const absent = claims.filter(({ origin, amongAll }) => amongAll && !origins.has(origin));
+  const last = new Map(absent.map((claim) => [claim.origin, claim]));
+  return [...last.values()].map(({ origin, by, seq, size }) => ({
+    ...absentLog(origin),
+    problem: { what: `event ${seq} of ${by} recorded ${size} events of this log, and it is not here` },
+  }));
+}
+
+function absentLog(origin: string): StreamVerdict {
+  return { path: origin, status: 'tampered', stream: null, events: 0, lastSeq: 0, head: '', origin };
 }
