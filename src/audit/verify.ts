@@ -29,8 +29,8 @@ export type VerifyOptions = {
 
 /**
  * Verifies streams from their files alone, without a server, in memory that does not grow with them. A path is the folder
- * of a log, which stands for every stream in it, the folder of one stream, or a single segment, of which only the chain can
- * be judged. Links are followed.
+ * of a log, which stands for every stream in it and must hold every stream that they recorded, the folder of one stream, or
+ * a single segment, of which only the chain can be judged. Links are followed.
  *
  * `tampered` is a stream whose lines are not, byte for byte, the unbroken chain that its writer made, or not what its signed
  * checkpoint, a kept one, or a record in another stream says it held. `unreadable` is what cannot be judged: no such file,
@@ -42,7 +42,7 @@ export type VerifyOptions = {
 export async function verifyStreams(paths: readonly string[], options: VerifyOptions = {}): Promise<Verdict> {
   const { keys = null, kept = [], threads = 1, onProgress } = options;
   const sources: Source[] = [];
-  for (const path of paths) for (const place of await placesAt(path)) sources.push(await sourceOf(place));
+  for (const path of paths) sources.push(...(await sourcesAt(path)));
   const claims = sources.flatMap(claimsOf);
   const progress = await progressOf(sources, onProgress);
   const streams: StreamVerdict[] = [];
@@ -70,6 +70,15 @@ function worstOf(streams: readonly StreamVerdict[]): VerdictStatus {
   const statuses = new Set(streams.map(({ status }) => status));
   if (statuses.has('tampered')) return 'tampered';
   return statuses.has('unreadable') || statuses.size === 0 ? 'unreadable' : 'intact';
+}
+
+/** Twice: a stream that began meanwhile may be recorded in those that were read. */
+async function sourcesAt(path: string): Promise<Source[]> {
+  const sources = new Map<string, Source>();
+  for (let round = 0; round < 2; round += 1)
+    for (const place of await placesAt(path))
+      if (!sources.has(place.path)) sources.set(place.path, await sourceOf(place));
+  return [...sources.values()];
 }
 
 /** What is signed is read before what it is about, which only grows meanwhile. */
