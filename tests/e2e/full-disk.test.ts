@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -95,8 +98,58 @@ describe('on a disk that fills up', { skip: needsRoot }, () => {
     while (!(await client.readiness()).ready && performance.now() < soon) await pause(50);
     assert.equal((await client.readiness()).ready, true);
     assert.equal(await runs('true'), 'succeeded');
+    await assertVerifies();
+  });
+
+  it('what a sandbox reaches for and cannot be recorded is refused within a second, and goes on with room', async (t) => {
+    const { client } = instance;
+    const seconds: number[] = [];
+    // Each request says how long the one before it took.
+    const service = createServer((request, response) => {
+      seconds.push(Number(request.url?.split('/')[1]));
+      response.end('yes');
+    });
+    t.after(() => {
+      service.close();
+      service.closeAllConnections();
+    });
+    service.listen(0, '127.0.0.1');
+    await once(service, 'listening');
+    const { port } = service.address() as AddressInfo;
+    await client.policies.put('service', {
+      document: { rules: [{ cidr: '127.0.0.1/32', protocol: 'http', ports: [port] }] },
+    });
+    const ask = `curl -sS -o /dev/null --max-time 9 -w '%{time_total}' "http://127.0.0.1:${port}/$t" 2>/dev/null`;
+    const command = ['/bin/sh', '-c', `t=0; while :; do t=$(${ask}); sleep 0.02; done`];
+    const own = (await client.sessions.create({})).id;
+    const live = await client.runs.create({ session: own, command, egress: ['service'] });
+    const reaches = async (count: number) => {
+      const [before, late] = [seconds.length, performance.now() + 20_000];
+      while (seconds.length < before + count && performance.now() < late) await pause(20);
+      assert(seconds.length >= before + count, 'it is let through');
+    };
+    await reaches(3);
+    disk.run('head -c 1G /dev/zero > "$0/ballast" 2>&- || true');
+    // What fits the last block of the record is still let through.
+    for (let before = -1; before !== seconds.length; await pause(500)) before = seconds.length;
+    const { checks } = await client.readiness();
+    assert.deepEqual(checks.runner, { ok: false, detail: 'the runner cannot write its record' });
+    await pause(1_000);
+    const refused = seconds.length;
+    disk.run('rm "$0/ballast"');
+    await reaches(3);
+    assert(seconds[refused]! < 1, `a refusal took ${seconds[refused]} s`);
+    await client.runs.stop(live.id);
+    await client.runs.wait(live.id, { timeoutSeconds: 30 });
+    const { counts } = await client.runs.egress(live.id, { limit: 1 });
+    assert.equal(counts?.allowed, seconds.length);
+    assert(counts.denied > 0, 'what was refused is on the record too');
+    await assertVerifies();
+  });
+
+  async function assertVerifies(): Promise<void> {
     const { prefix } = disk;
     const verified = await startCli(home, ['audit', 'verify'], { cwd: '/', prefix }).ended;
     assert.equal(verified.status, 0, verified.stdout.toString());
-  });
+  }
 });
