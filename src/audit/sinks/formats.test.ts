@@ -18,6 +18,7 @@ import {
 } from '../../../tests/support/sink-receivers.ts';
 import { SinkWorld, until } from '../../../tests/support/sink-world.ts';
 import type { AuditEvent } from '../event.ts';
+import { sinkLimits } from './limits.ts';
 import { frameOf } from './syslog.ts';
 import { webhookKey, webhookSignature } from './webhook.ts';
 
@@ -190,4 +191,14 @@ test('a line that is no event is put aside and holds nothing up', async () => {
   await until(async () => (await sinks.status())[0]?.streams[0]?.sentSeq === 3, 'it went past them');
   assert.equal(receiver.events().length, 1);
   assert.equal((await sinks.status())[0]?.deadLetters, 2);
+});
+
+test('more streams than can be sent stop a sink in plain sight, and none is left out in silence', async () => {
+  const receiver = openFileReceiver(join(world.path, 'out.jsonl'));
+  for (let index = 0; index <= sinkLimits.streamsMax; index += 1) world.append(`s-${index}`, 1);
+  const sinks = await world.start(receiver.settings);
+  await until(async () => (await sinks.status())[0]!.failedSends > 0, 'it says so');
+  const [status] = await sinks.status();
+  assert.equal(status?.lastError?.reason, `this machine: more than ${sinkLimits.streamsMax} streams`);
+  assert.deepEqual([status?.state, status?.streams, receiver.events()], ['retrying', [], []]);
 });

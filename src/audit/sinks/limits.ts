@@ -22,7 +22,8 @@ export const sinkLimits = {
   deadLettersMax: 10_000,
   /** How long one call to send dead letters again may take. */
   redeliverMs: 20_000,
-  streamsMax: readLimits.streamsMax,
+  /** Each has a file open for every sink. */
+  streamsMax: 256,
   /** A cursor's file; more is not one. */
   cursorBytesMax: 64 * 1024,
   webhookKeyBytesMin: 24,

@@ -81,14 +81,15 @@ export class Pump {
     await this.#parts.sink.close();
   }
 
+  /** Without its streams where this machine cannot read them. */
   async status(): Promise<SinkStatusView> {
     const { settings, dead } = this.#parts;
     const { name, url, format } = settings;
-    const names = await listStreams(this.#parts.folder);
+    const streams = await this.#streamStatuses().catch(() => []);
     return {
       ...{ name, url, format, state: this.#state, lastError: this.#lastError },
       ...{ sentEvents: this.totals.sentEvents, failedSends: this.totals.failedSends, deadLetters: dead.size },
-      streams: await Promise.all(names.map((stream) => this.#streamStatus(stream))),
+      streams,
     };
   }
 
@@ -243,6 +244,11 @@ export class Pump {
     this.#state = 'stalled';
     this.#lastError = { at: new Date(this.#parts.clock.now()).toISOString(), reason };
     return idle;
+  }
+
+  async #streamStatuses(): Promise<SinkStatusView['streams']> {
+    const names = await listStreams(this.#parts.folder);
+    return await Promise.all(names.map((stream) => this.#streamStatus(stream)));
   }
 
   async #streamStatus(stream: string) {

@@ -16,17 +16,18 @@ export type DurableHeads = {
   onAdvance(listener: () => void): () => void;
 };
 
-/** The names of the streams below the folder of the log. */
+/** The names of the streams below the folder of the log. Throws where they are too many: none is left out in silence. */
 export async function listStreams(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
     throw error;
   });
-  return entries
+  const names = entries
     .filter((entry) => entry.isDirectory() && streamPattern.test(entry.name))
-    .map(({ name }) => name)
-    .sort()
-    .slice(0, sinkLimits.streamsMax);
+    .map(({ name }) => name);
+  if (names.length > sinkLimits.streamsMax)
+    throw Object.assign(new Error('streams'), { code: `more than ${sinkLimits.streamsMax} streams` });
+  return names.sort();
 }
 
 /** The last whole event that a stream's files hold, 0 for none; for streams without a durable head. */
