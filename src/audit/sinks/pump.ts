@@ -217,8 +217,9 @@ export class Pump {
   /** Readers begin again at their cursors. */
   async #rewind(): Promise<void> {
     for (const progress of this.#streams.values()) {
-      await progress.reader?.close();
+      const { reader } = progress;
       progress.reader = null;
+      await reader?.close().catch(() => undefined);
     }
   }
 

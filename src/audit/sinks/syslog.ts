@@ -24,6 +24,8 @@ export function openSyslog(parts: SinkParts): Sink {
 async function deliver(parts: SinkParts, bytes: Buffer, signal: AbortSignal): Promise<SendResult> {
   const ends = AbortSignal.any([signal, AbortSignal.timeout(parts.sendMs)]);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
+  // It may settle when nobody waits for it any more.
+  promise.catch(() => undefined);
   const interrupt = () => reject(ends.reason);
   ends.addEventListener('abort', interrupt);
   let hasEnded = false;
