@@ -64,6 +64,7 @@ export type AuditLog = {
 
 /** A stream with its tree and its checkpoints. `close` signs a last one. */
 export type SignedAuditLog = AuditLog & {
+  readonly stream: string;
   /** The last event that is durable. */
   head(): Place;
   /** Called after events became durable; must not throw. Returns what ends it. */
@@ -153,6 +154,7 @@ type Entry = {
 type Gap = { readonly sinceMs: number; readonly reason: string; refused: number };
 
 class Writer implements SignedAuditLog {
+  readonly stream: string;
   readonly tree: StreamTree;
   readonly #options: WriterOptions;
   readonly #file: StreamFile;
@@ -173,6 +175,7 @@ class Writer implements SignedAuditLog {
 
   constructor(options: WriterOptions, file: StreamFile, { tree, signer, newest }: StreamState) {
     const { stream, signingKeys, newId } = options;
+    this.stream = stream;
     this.tree = tree;
     this.#options = options;
     this.#file = file;

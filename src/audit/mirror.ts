@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CheckpointClaim } from '../contract/runner.ts';
-import { checkpointFile, parseCheckpoint, type UnverifiedCheckpoint } from './checkpoint.ts';
+import { checkpointFile, parseCheckpoint, type SignedCheckpoint } from './checkpoint.ts';
 import { type AuditDisk, nodeDisk } from './disk.ts';
 import { type AuditEvent, streamPattern } from './event.ts';
 import { makeFolder, quietly, replaceFile } from './folders.ts';
@@ -53,7 +53,7 @@ type Taken = {
   readonly file: StreamFile;
   readonly tree: StreamTree;
   readonly keys: readonly VerifierKey[];
-  readonly newest: UnverifiedCheckpoint | null;
+  readonly newest: SignedCheckpoint | null;
 };
 
 /**
@@ -63,21 +63,22 @@ type Taken = {
  */
 export class Mirror {
   readonly stream: string;
-  readonly #folder: string;
+  /** Of its segments. */
+  readonly folder: string;
+  readonly tree: StreamTree;
   readonly #disk: AuditDisk;
   readonly #file: StreamFile;
-  readonly #tree: StreamTree;
   /** Those that the stream itself names. */
   readonly #keys: VerifierKey[];
   #unlock: () => void;
-  #newest: UnverifiedCheckpoint | null;
+  #newest: SignedCheckpoint | null;
 
   private constructor(options: Required<MirrorOptions>, taken: Taken, unlock: () => void) {
     this.stream = options.stream;
-    this.#folder = join(options.folder, options.stream);
+    this.folder = join(options.folder, options.stream);
     this.#disk = options.disk;
     this.#file = taken.file;
-    this.#tree = taken.tree;
+    this.tree = taken.tree;
     this.#keys = [...taken.keys];
     this.#newest = taken.newest;
     this.#unlock = unlock;
@@ -110,6 +111,16 @@ export class Mirror {
     return { stream: this.stream, origin, size, root: root.toString('base64') };
   }
 
+  /** The newest that its writer signed of what is here; null where there is none yet. */
+  get checkpoint(): SignedCheckpoint | null {
+    return this.#newest;
+  }
+
+  /** The key in force, as its text is handed out; null before the stream has named one. */
+  get key(): string | null {
+    return this.#keys.at(-1)?.text ?? null;
+  }
+
   /** The last line that is durable here. */
   get head(): Place {
     const { seq, hash } = this.#file.head;
@@ -136,7 +147,7 @@ export class Mirror {
       const part = lines.slice(at, at + this.#file.room);
       const bytes = Buffer.concat(part.flatMap((line) => [line.bytes, newline]));
       await this.#file.append(bytes, part.at(-1)!.place);
-      for (const { place } of part) this.#tree.append(Buffer.from(place.hash, 'hex'));
+      for (const { place } of part) this.tree.append(Buffer.from(place.hash, 'hex'));
       at += part.length;
     }
     this.#keys.push(...events.flatMap(keysOf));
@@ -152,15 +163,14 @@ export class Mirror {
     if (found === null || signedBy(found.note, this.#keys) === null)
       throw new MirrorGap(this.stream, expected, 'a note that its key did not sign');
     if (found.size !== this.head.seq) throw new MirrorGap(this.stream, expected, `one of ${found.size}`);
-    if (!found.root.equals(this.#tree.root))
-      throw new MirrorGap(this.stream, expected, 'one of other events');
-    await replaceFile(this.#disk, join(this.#folder, checkpointFile), Buffer.from(note));
-    this.#newest = found;
+    if (!found.root.equals(this.tree.root)) throw new MirrorGap(this.stream, expected, 'one of other events');
+    await replaceFile(this.#disk, join(this.folder, checkpointFile), Buffer.from(note));
+    this.#newest = { ...found, note };
   }
 
   async close(): Promise<void> {
     await quietly(this.#file.close());
-    await this.#tree.settled();
+    await this.tree.settled();
     const unlock = this.#unlock;
     this.#unlock = () => undefined;
     unlock();
@@ -201,7 +211,12 @@ async function takeUp(disk: AuditDisk, folder: string, stream: string): Promise<
         ? await StreamTree.load(folder, seq, { trustStored: false })
         : await treeOf(folder, seq, newest);
     const { keys } = await readLogNotes(await listSegments(folder));
-    return { file, tree, keys: keys.flatMap(({ key }) => parseVerifierKey(key) ?? []), newest };
+    return {
+      file,
+      tree,
+      keys: keys.flatMap(({ key }) => parseVerifierKey(key) ?? []),
+      newest: newest === null ? null : { ...newest, note: text! },
+    };
   } catch (error) {
     await file.close();
     throw error;

@@ -66,21 +66,22 @@ export async function storedRoot(segment: string): Promise<Buffer | null> {
   return await withHashes(segment, (file) => readFully(file, fileBytes - hashBytes, hashBytes));
 }
 
-/** A node of a whole segment by its file of hashes; null where there is no such file. */
-export async function storedNode(segment: string, height: number, index: number): Promise<Buffer | null> {
+/** Nodes of a whole segment, side by side, by its file of hashes; null where there is no such file. */
+export async function storedNodes(
+  segment: string,
+  height: number,
+  { index, count }: { readonly index: number; readonly count: number },
+): Promise<Buffer[] | null> {
   return await withHashes(segment, async (file) => {
     const stored = height < storedHeight ? 0 : storedHeight;
     const offset = height < storedHeight ? 0 : leavesBytes;
-    const bytes = 2 ** (height - stored) * hashBytes;
-    const hashes = await readFully(file, offset + index * bytes, bytes);
-    return rootOver(hashes, 0, height - stored);
+    const wide = 2 ** (height - stored);
+    const hashes = await readFully(file, offset + index * wide * hashBytes, count * wide * hashBytes);
+    return Array.from({ length: count }, (_, at) => rootOver(hashes, at * wide, height - stored));
   });
 }
 
-async function withHashes(
-  segment: string,
-  read: (file: FileHandle) => Promise<Buffer>,
-): Promise<Buffer | null> {
+async function withHashes<T>(segment: string, read: (file: FileHandle) => Promise<T>): Promise<T | null> {
   let file: FileHandle;
   try {
     file = await open(hashesPath(segment), constants.O_RDONLY | constants.O_NOFOLLOW);

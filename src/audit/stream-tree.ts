@@ -1,5 +1,5 @@
 import { consistencyProof, heightsOf, inclusionProof, leafHash, nodeHash, TreeEdge } from './merkle.ts';
-import { SegmentHashes, storedNode, storedRoot } from './segment-hashes.ts';
+import { SegmentHashes, storedNodes, storedRoot } from './segment-hashes.ts';
 import { listSegments, segmentEvents, segmentHeight, segmentPath } from './segments.ts';
 import { StreamReader } from './stream-reader.ts';
 
@@ -89,6 +89,20 @@ export class StreamTree {
     return await consistencyProof(first, size, (height, at) => this.node(height, at));
   }
 
+  /** `count` complete subtrees side by side. Throws DroppedError. */
+  async nodes(height: number, index: number, count: number): Promise<Buffer[]> {
+    const start = index * 2 ** height;
+    const segment = Math.floor(start / segmentEvents);
+    const isIn = Math.floor(((index + count) * 2 ** height - 1) / segmentEvents) === segment;
+    const isWhole = this.#roots[segment - this.#dropped.size / segmentEvents] !== undefined;
+    if (isIn && isWhole && start >= this.#dropped.size) {
+      const local = (start % segmentEvents) / 2 ** height;
+      const stored = await storedNodes(this.#segmentPath(segment), height, { index: local, count });
+      if (stored !== null) return stored;
+    }
+    return await Promise.all(Array.from({ length: count }, (_, at) => this.node(height, index + at)));
+  }
+
   /** A complete subtree. Throws DroppedError. */
   async node(height: number, index: number): Promise<Buffer> {
     const start = index * 2 ** height;
@@ -100,8 +114,12 @@ export class StreamTree {
     const known = this.#roots[segment - this.#dropped.size / segmentEvents];
     if (known === undefined) return this.#hashes.node(height, local);
     if (height === segmentHeight) return known;
-    const path = segmentPath(this.#folder, segment * segmentEvents + 1);
-    return (await storedNode(path, height, local)) ?? (await this.#rehashed(segment)).node(height, local);
+    const stored = await storedNodes(this.#segmentPath(segment), height, { index: local, count: 1 });
+    return stored?.[0] ?? (await this.#rehashed(segment)).node(height, local);
+  }
+
+  #segmentPath(segment: number): string {
+    return segmentPath(this.#folder, segment * segmentEvents + 1);
   }
 
   /** Resolves when files of hashes that were begun are there. */

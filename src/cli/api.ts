@@ -26,6 +26,7 @@ export type Api = {
   readonly elevations: Client['elevations'];
   readonly auditSinks: Client['auditSinks'];
   readonly audit: Omit<Client['audit'], 'all'>;
+  readonly auditProofs: Client['auditProofs'];
   readonly health: Client['health'];
   readonly readiness: Client['readiness'];
 };

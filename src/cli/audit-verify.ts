@@ -78,7 +78,11 @@ async function readKeys(context: Context, given: readonly string[]): Promise<Ver
   return keys;
 }
 
-async function readCheckpoints(context: Context, files: readonly string[]): Promise<UnverifiedCheckpoint[]> {
+/** Checkpoints of files as `audit checkpoint` prints them; their signatures are not verified. */
+export async function readCheckpoints(
+  context: Context,
+  files: readonly string[],
+): Promise<UnverifiedCheckpoint[]> {
   const { parseCheckpoints } = await import('../audit/checkpoint.ts');
   const kept: UnverifiedCheckpoint[] = [];
   for (const file of files) {

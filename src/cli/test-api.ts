@@ -274,6 +274,16 @@ export class TestServer {
       },
       reindex: async () => ({ events: 7, unreadable: this.unreadableLines }),
     },
+    auditProofs: {
+      streams: async () => ({ items: [] }),
+      checkpoints: async (stream) => `note of ${stream ?? 'all'}\n`,
+      inclusion: async () => Promise.reject(absent()),
+      consistency: async () => Promise.reject(absent()),
+      rotateKey: async () => {
+        this.calls.push('auditProofs.rotateKey');
+        return { origin: 'log', key: 'log+key' };
+      },
+    },
     health: async () => ({ status: 'ok', version: '9.9.9' }),
     readiness: async () => ({ ready: true, checks: { store: { ok: true } } }),
   };

@@ -12,6 +12,12 @@ import type {
   RotateAuthority,
   UpdateAgent,
 } from '../contract/agents-schemas.ts';
+import type {
+  AuditKeyView,
+  AuditStreamView,
+  ConsistencyProofView,
+  InclusionProofView,
+} from '../contract/audit-proof-schemas.ts';
 import type { FlagExplanation, FlagList, FlagView, PutFlag } from '../contract/flags-schemas.ts';
 import type {
   CreateOwnToken,
@@ -42,7 +48,7 @@ import type {
 import type { RedeliveredView, SinkStatusList } from '../contract/sinks.ts';
 import { type AccessCalls, accessCalls } from './access-calls.ts';
 import { type AuditCalls, auditCalls } from './audit-calls.ts';
-import { Connection, type TokenSource } from './connection.ts';
+import { Connection, type TokenSource, textOf } from './connection.ts';
 import { type Fetch, fetchTransport } from './fetch-transport.ts';
 import { type FlowEvent, type FlowOptions, followFlows } from './flow-events.ts';
 import { followEvents, type LogEvent, type LogOptions } from './log-events.ts';
@@ -162,11 +168,22 @@ export type Client = AccessCalls & {
     redeliver(name: string): Promise<RedeliveredView>;
   };
   readonly audit: AuditCalls;
+  readonly auditProofs: AuditProofCalls;
   health(): Promise<{ readonly status: string; readonly version: string }>;
   /** Answers for a server that is not ready, too. */
   readiness(): Promise<Readiness>;
   /** Ends idle connections, so that a program can end. */
   close(): void;
+};
+
+/** What the record is checked by. */
+type AuditProofCalls = {
+  streams(): Promise<{ readonly items: readonly AuditStreamView[] }>;
+  /** Signed notes, an empty line between two: of every stream, or of the one that is named. */
+  checkpoints(stream?: string): Promise<string>;
+  inclusion(stream: string, query: { seq: number; size?: number }): Promise<InclusionProofView>;
+  consistency(stream: string, query: { first: number; size?: number }): Promise<ConsistencyProofView>;
+  rotateKey(): Promise<AuditKeyView>;
 };
 
 /** What is the caller's own, whatever its scopes. */
@@ -242,9 +259,26 @@ export function createClient(options: ClientOptions): Client {
       redeliver: (name) => connection.json('POST', `/api/v1/audit/sinks/${part(name)}/redeliver`),
     },
     audit: auditCalls(connection),
+    auditProofs: auditProofCalls(connection),
     health: () => connection.json('GET', '/healthz'),
     readiness: () => connection.json('GET', '/readyz', { alsoTake: 503 }),
     close: () => transport.close(),
+  };
+}
+
+function auditProofCalls(connection: Connection): AuditProofCalls {
+  const path = '/api/v1/audit';
+  const prove = (stream: string) => `${path}/streams/${encodeURIComponent(stream)}`;
+  return {
+    streams: () => connection.json('GET', `${path}/streams`),
+    checkpoints: async (stream) => {
+      const query = queryText(stream === undefined ? {} : { stream });
+      const { body } = await connection.send('GET', `${path}/checkpoint${query}`, { accept: 'text/plain' });
+      return await textOf(body);
+    },
+    inclusion: (stream, query) => connection.json('GET', `${prove(stream)}/inclusion${queryText(query)}`),
+    consistency: (stream, query) => connection.json('GET', `${prove(stream)}/consistency${queryText(query)}`),
+    rotateKey: () => connection.json('POST', `${path}/key/rotate`),
   };
 }
 

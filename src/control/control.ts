@@ -23,8 +23,10 @@ import type {
 } from '../contract/schemas.ts';
 import type { Actor } from '../model/actor.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
+import type { AuditProofUseCases } from './audit/proofs.ts';
 import type { AuditUseCases } from './audit/use-cases.ts';
 import type { AuditSinkUseCases } from './audit-sinks.ts';
+
 import type { AccessPolicyUseCases } from './identity/access-policies.ts';
 import type { AccountUseCases } from './identity/account.ts';
 import type { AgentCredentialUseCases } from './identity/agent-credentials.ts';
@@ -248,6 +250,7 @@ export type Control = {
   readonly authority: AuthorityUseCases;
   readonly auditSinks: AuditSinkUseCases;
   readonly audit: AuditUseCases;
+  readonly auditProofs: AuditProofUseCases;
   /** The actor that a credential proves, or null. Records a failed attempt. */
   authenticate(presented: Presented, request: Caller['request']): Promise<Actor | null>;
   /** The same caller as it is now, with no more rights than it had; null where its credential has ended. */

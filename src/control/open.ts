@@ -1,5 +1,8 @@
+import { join } from 'node:path';
 import { Heartbeat } from '../audit/heartbeat.ts';
+import type { KeyFile } from '../audit/key-file.ts';
 import type { SignedAuditLog } from '../audit/log.ts';
+import type { Mirror } from '../audit/mirror.ts';
 import type { Sinks } from '../audit/sinks/sinks.ts';
 import type { Clock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
@@ -21,6 +24,7 @@ import type { RunLimits } from '../model/limits.ts';
 import { RunSecrets } from '../redaction/run-secrets.ts';
 import type { SecretValues } from '../redaction/secret-values.ts';
 import type { Store } from '../store/store.ts';
+import { auditProofUseCases, type KnownStream } from './audit/proofs.ts';
 import type { AuditSearch } from './audit/search-types.ts';
 import { auditUseCases } from './audit/use-cases.ts';
 import { auditSinkUseCases } from './audit-sinks.ts';
@@ -79,10 +83,10 @@ export type ControlConfig = SchedulerConfig &
 export type ControlOptions = PeopleOptions & {
   readonly store: Store;
   readonly audit: SignedAuditLog;
-  /** The name of the stream that `audit` writes. */
-  readonly auditStream: string;
   /** Where `audit` and its like write their streams. */
   readonly auditFolder: string;
+  /** Of the key that signs `audit`. */
+  readonly auditKey: Pick<KeyFile, 'rotate'>;
   /** Where events go besides. */
   readonly sinks: Sinks;
   /** Finds what `audit` and its like have written. */
@@ -155,6 +159,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     ...machineUseCases({ ...parts, ...options }),
     auditSinks: auditSinkUseCases({ gate, sinks: options.sinks }),
     audit: auditUseCases({ gate, search: options.search }),
+    auditProofs: proofUseCases(options, parts),
     authenticate: (presented, request) => authenticate({ identity, gate }, presented, request),
     renew: async ({ actor, request }) => {
       const now = await identity.renew(actor);
@@ -187,17 +192,48 @@ async function closeParts(parts: ReturnType<typeof assemble>): Promise<void> {
   await parts.heartbeat.close();
 }
 
+function proofUseCases(
+  { audit, auditKey: keyFile, auditFolder }: ControlOptions,
+  { gate, intake }: { gate: Gate; intake: RecordIntake },
+) {
+  const own: KnownStream = {
+    stream: audit.stream,
+    folder: join(auditFolder, audit.stream),
+    tree: audit.tree,
+    head: () => audit.head(),
+    checkpoint: () => audit.checkpoint(),
+    key: () => audit.key(),
+  };
+  return auditProofUseCases({
+    gate,
+    audit,
+    keyFile,
+    knownStreams: () => [own, ...intake.mirrors().map(mirrored)],
+  });
+}
+
+function mirrored(mirror: Mirror): KnownStream {
+  return {
+    stream: mirror.stream,
+    folder: mirror.folder,
+    tree: mirror.tree,
+    head: () => mirror.head,
+    checkpoint: () => mirror.checkpoint,
+    key: () => mirror.key,
+  };
+}
+
 /** The runner's own stream on its way here, and what each stream says of the other. */
 function recordParts(
-  { store, audit, auditStream, auditFolder, logger }: ControlOptions,
+  { store, audit, auditFolder, logger }: ControlOptions,
   { link, live, gate }: { link: RunnerLink; live: LiveRuns; gate: Gate },
 ) {
   const flows = new FlowTable({ store, live, logger });
   const intake = new RecordIntake({ folder: auditFolder, link, flows, gate, logger });
   return {
     intake,
-    exchange: new CheckpointExchange({ audit, stream: auditStream, link }),
-    heartbeat: new Heartbeat({ log: audit, stream: auditStream, others: () => intake.claims() }),
+    exchange: new CheckpointExchange({ audit, stream: audit.stream, link }),
+    heartbeat: new Heartbeat({ log: audit, stream: audit.stream, others: () => intake.claims() }),
   };
 }
 

@@ -61,6 +61,11 @@ export class RecordIntake {
     return [...this.#mirrors.values()].flatMap(({ claim }) => claim ?? []);
   }
 
+  /** The streams that were taken over here so far. */
+  mirrors(): readonly Mirror[] {
+    return [...this.#mirrors.values()];
+  }
+
   /** Resolves once the store has what the runner had recorded by then, and at the latest after a moment. */
   async settled({ stream, seq }: StreamPlace): Promise<void> {
     const isThere = () => this.#gap !== null || (this.#stored.stream === stream && this.#stored.seq >= seq);

@@ -1,10 +1,11 @@
-import { createPrivateKey } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { extname, join } from 'node:path';
 import { openAccessEngine } from '../access/engine.ts';
+import { KeyFile } from '../audit/key-file.ts';
 import { openAuditLog, type SignedAuditLog } from '../audit/log.ts';
 import { openSinks } from '../audit/sinks/sinks.ts';
+
 import { systemClock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { ProviderSettings } from '../contract/providers.ts';
@@ -75,7 +76,6 @@ async function main(): Promise<void> {
     secretValues,
     sinks,
     auditFolder: configuration.auditFolder,
-    auditStream: stream,
     signIn: signInConfig(settings, publicUrlOf(settings, listen.port)),
     providers: openProviders(configuration.providers, systemClock),
     runner: { socketPath: configuration.runnerSocket, key: readFileSync(join(folder, 'channel.key')) },
@@ -121,7 +121,7 @@ async function openKept(
   { listen, logger, redactor }: { listen: Settings['listen']; logger: Logger; redactor: Redactor },
 ) {
   const { folder, homeFolder, settings } = configuration;
-  const audit = await openAudit(configuration, redactor);
+  const { audit, auditKey } = await openAudit(configuration, redactor);
   const store = await openSqliteStore({ file: join(folder, 'store.sqlite') });
   const sealing = openSealing(readFileSync(join(folder, 'identity.key')));
   const directory = await openIdentityDirectory({
@@ -159,7 +159,7 @@ async function openKept(
     await store.close();
     await audit.close();
   };
-  return { audit, search, store, sealing, directory, flags, access, close };
+  return { audit, auditKey, search, store, sealing, directory, flags, access, close };
 }
 
 function serverOptions(
@@ -204,14 +204,17 @@ function ownSecrets({ folder, bootstrapToken, providers, sinks }: ControlConfigu
 }
 
 async function openAudit({ auditFolder, folder }: ControlConfiguration, redactor: Redactor) {
-  return await openAuditLog({
+  const auditKey = await KeyFile.open(join(folder, 'audit-ed25519.pem'));
+  const audit = await openAuditLog({
     folder: auditFolder,
     stream,
     clock: systemClock,
     newId: () => newId('event', systemClock.now()),
     redactor,
-    signingKeys: [createPrivateKey(readFileSync(join(folder, 'audit-ed25519.pem')))],
+    signingKeys: auditKey.keys,
   });
+  await auditKey.settle(audit);
+  return { audit, auditKey };
 }
 
 /** What goes out is read from the disk: nothing waits for it, and its problems stop nothing. */

@@ -66,6 +66,8 @@ export const actions = {
   'audit.export': { needs: 'audit:read', on: 'audit' },
   /** Makes the search index anew. */
   'audit.reindex': { needs: 'audit:read', on: 'audit' },
+  'audit.prove': { needs: 'audit:read', on: 'audit' },
+  'audit.key.rotate': { needs: 'identity:write', on: 'audit', stepUp: true },
   'metrics.read': { needs: 'cluster:read', on: 'cluster' },
   'token.list': { needs: 'identity:read', on: 'token' },
   'token.create': { needs: 'identity:write', on: 'token', stepUp: true },

@@ -12,6 +12,7 @@ import { ownTokenRoutes } from './account/tokens.ts';
 import { whoamiRoute } from './account/whoami.ts';
 import { type Admission, hasBody } from './admission.ts';
 import { agentRoutes } from './agents/routes.ts';
+import { auditProofRoutes } from './audit/proof-routes.ts';
 import { auditRoutes } from './audit/routes.ts';
 import { auditSinkRoutes } from './audit/sink-routes.ts';
 import type { App, ServerContext } from './context.ts';
@@ -162,6 +163,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   elevationRoutes(app, context);
   auditRoutes(app, context);
   auditSinkRoutes(app, context);
+  auditProofRoutes(app, context);
   signInRoutes(app, context);
   await providerRoutes(app, context);
   stepUpRoutes(app, context);

@@ -28,6 +28,8 @@ const name = { name: 'renamed' };
 const device = { userCode: 'BCDF-GHJK' };
 const program = { query: new URLSearchParams(authorizeQuery('v'.repeat(43))).toString(), decision: 'deny' };
 
+const tile = { stream: 'control', level: '0' };
+
 /** What each route is sent. A route that is not here is sent nothing but its path. */
 const samples: Readonly<Record<string, Sample>> = {
   createSession: { body: {} },
@@ -52,6 +54,17 @@ const samples: Readonly<Record<string, Sample>> = {
   putFlag: { params: { name: 'sso-tickets' }, object: 'none', body: { rule: 'off' }, taken: [428] },
   removeFlag: { params: { name: 'sso-tickets' }, object: 'none', taken: [404] },
   redeliverAuditSink: { params: { sink: 'none' }, object: 'none', taken: [404] },
+  proveAuditEvent: { params: { stream: 'control' }, object: 'none', query: '?seq=1' },
+  proveAuditGrowth: { params: { stream: 'control' }, object: 'none', query: '?first=1' },
+  tlogCheckpoint: { params: { stream: 'control' }, object: 'none' },
+  tlogTile: { params: { ...tile, n1: '000' }, object: 'none', taken: [200, 404] },
+  tlogTile2: { params: { ...tile, n1: '000.p', n2: '1' }, object: 'none' },
+  tlogTile3: { params: { ...tile, n1: 'x001', n2: '000.p', n3: '1' }, object: 'none', taken: [404] },
+  tlogTile4: {
+    params: { ...tile, n1: 'x001', n2: 'x000', n3: '000.p', n4: '1' },
+    object: 'none',
+    taken: [404],
+  },
   createAgent: { body: { kind: 'agent', name: 'made', role: 'worker' }, taken: [409] },
   updateAgent: { body: { displayName: 'made' }, headers: ifMatch },
   addAgentSecret: { body: { expiresInSeconds: 60 } },

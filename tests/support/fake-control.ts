@@ -618,6 +618,7 @@ function elsewhere() {
     agents: notFaked<Control['agents']>(),
     agentCredentials: notFaked<Control['agentCredentials']>(),
     authority: notFaked<Control['authority']>(),
+    auditProofs: notFaked<Control['auditProofs']>(),
   };
 }
 

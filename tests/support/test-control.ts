@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -196,10 +196,10 @@ export class TestControl {
     this.control = await openControl({
       store: this.store,
       audit: this.audit,
-      sinks: this.sinks,
       auditFolder: join(this.folder, 'audit'),
-      auditStream: 'control',
       search: this.search,
+      auditKey: { rotate: (log) => log.rotateKey(generateKeyPairSync('ed25519').privateKey) },
+      sinks: this.sinks,
       ...this.directory,
       sealing: testSealing,
       signIn: this.signIn,
@@ -315,6 +315,7 @@ function failing(log: SignedAuditLog, fails: () => boolean): SignedAuditLog {
 
 function signedPart(log: SignedAuditLog) {
   return {
+    stream: log.stream,
     tree: log.tree,
     head: () => log.head(),
     onAppended: (listener: () => void) => log.onAppended(listener),

@@ -93,6 +93,7 @@ export const walls: readonly Wall[] = [
       'src/audit/verify',
       'src/audit/checkpoint',
       'src/audit/signed-note',
+      'src/audit/merkle-verify',
     ],
     why: 'reaches the server only through the client; verifying the record works offline, without a server',
   },
