@@ -148,12 +148,27 @@ function hostilePromises(index: Using): void {
     assert.deepEqual(await found(index(), { words: ['not'] }), [2, 1]);
   });
 
+  it('joins as many words, and as many actions that begin so, as may be asked for', async () => {
+    const { actionsMatchedMax } = auditIndexLimits;
+    const words = Array.from({ length: 256 }, (_, at) => `word${at}`);
+    const actions = Array.from({ length: actionsMatchedMax }, (_, at) => `x${at}`);
+    await index().add(
+      actions.map((action, at) =>
+        eventOf(at + 1, { facets: { action }, words: words.slice(at === 7 ? 0 : 1) }),
+      ),
+      [],
+    );
+    assert.deepEqual(await found(index(), { actionPrefix: 'x', words, limit: 1_000 }), [8]);
+  });
+
   it('refuses a beginning that very many actions have, but not one that ends in a dot', async () => {
     const actions = Array.from({ length: auditIndexLimits.actionsMatchedMax + 1 }, (_, at) => `run.x${at}`);
     await index().add(
       actions.map((action, at) => eventOf(at + 1, { facets: { action } })),
       [],
     );
+    const most = await found(index(), { actionPrefix: 'run.x2', limit: 1_000 });
+    assert.equal(most.length, actions.filter((action) => action.startsWith('run.x2')).length);
     const asked = index().find(queryOf({ actionPrefix: 'run' }));
     await assert.rejects(asked, (error) => error instanceof Fault && error.code === 'request.invalid');
     assert.equal((await found(index(), { actionPrefix: 'run.', limit: 1_000 })).length, actions.length);

@@ -1,6 +1,5 @@
 import type { AuditIndex, AuditIndexQuery } from '../../store/audit-index.ts';
 import { cursorOf, numberOfCursor } from './cursor.ts';
-import { searchLimits } from './limits.ts';
 import { readLines } from './lines.ts';
 import type { EventPage, EventSearch, FoundEvent } from './search-types.ts';
 import { wordsOf } from './words.ts';
@@ -23,7 +22,7 @@ export async function findEvents(folder: string, index: AuditIndex, search: Even
 /** Null for text that has no word: nothing is found by it. */
 function queryOf({ filter, order, limit }: EventSearch, after: number | null): AuditIndexQuery | null {
   const { action = '', since, until, text, ...facets } = filter;
-  const words = [...new Set(wordsOf(text ?? ''))].slice(0, searchLimits.queryWordsMax);
+  const words = [...new Set(wordsOf(text ?? ''))];
   if (text !== undefined && words.length === 0) return null;
   return {
     facets,

@@ -64,7 +64,9 @@ export class AuditIndexer {
     const streams = this.#streams ?? (await this.#begin());
     this.#streams = streams;
     for (const name of await streamNames(this.#folder)) {
-      if (streams.has(name) || streams.size >= searchLimits.streamsMax) continue;
+      if (streams.has(name)) continue;
+      if (streams.size >= searchLimits.streamsMax)
+        throw new Error(`there are more than ${searchLimits.streamsMax} streams`);
       const mark = { stream: name, seq: 0, digest: '', unreadable: 0 };
       streams.set(name, new FollowedStream(this.#folder, mark));
     }

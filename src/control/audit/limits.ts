@@ -15,7 +15,6 @@ export const searchLimits = {
   streamsMax: 1_024,
   /** Different words that an event is found by. */
   wordsMax: 2_000,
-  queryWordsMax: 32,
   cursorCharactersMax: 512,
   /** Lines of one segment that lie this near each other are read together. */
   lineBlockBytes: 256 * 1024,

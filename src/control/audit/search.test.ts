@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { AuditFolder, foundLines } from '../../../tests/support/audit-folder.ts';
@@ -135,6 +135,13 @@ describe('following the log', () => {
     search = await log.open();
     assert.deepEqual(await found({}), [1, 7]);
     assert.deepEqual(await search.counts(), { events: 2, unreadable: 5 });
+  });
+
+  it('that has more streams than it can follow leaves none out in silence', async () => {
+    for (let stream = 0; stream <= searchLimits.streamsMax; stream += 1)
+      await mkdir(join(log.folder, `s${stream}`));
+    search = await log.open();
+    await assert.rejects(found({}), withCode('audit.index-behind'));
   });
 
   it('waits for the rest of a line that is not whole', async () => {
