@@ -10,7 +10,8 @@ export function indexedEvent(stream: string, { seq, bytes, offset }: StreamLine)
   if (event === null) return null;
   const at = Date.parse(event.at);
   if (!Number.isSafeInteger(at) || at < 0) return null;
-  return { stream, seq, offset, at, facets: facetsOf(event), words: wordsOfEvent(event) };
+  const words = wordsOfEvent(event);
+  return words === null ? null : { stream, seq, offset, at, facets: facetsOf(event), words };
 }
 
 /** The event of a line, where it says itself that it stands in this place. */

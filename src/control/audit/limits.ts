@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { auditLimits } from '../../audit/limits.ts';
 import { apiLimits } from '../../contract/limits.ts';
 import { auditIndexLimits } from '../../store/limits.ts';
 
@@ -13,6 +14,8 @@ export const searchLimits = {
   /** How long a question waits for the index to hold what the log held when it was asked. */
   catchUpMs: 2_000,
   streamsMax: 1_024,
+  /** What is nested deeper is no event. */
+  depthMax: 32,
   /** Different words that an event is found by. */
   wordsMax: 2_000,
   cursorCharactersMax: 512,
@@ -22,5 +25,6 @@ export const searchLimits = {
   pageEvents: 500,
 } as const;
 
+assert(searchLimits.depthMax > auditLimits.dataDepthMax, 'every event that can be written is found');
 assert(searchLimits.pageEvents <= auditIndexLimits.pageEventsMax);
 assert(apiLimits.pageMax <= auditIndexLimits.pageEventsMax);

@@ -137,6 +137,38 @@ describe('following the log', () => {
     assert.deepEqual(await search.counts(), { events: 2, unreadable: 5 });
   });
 
+  it('takes lines that somebody made to break who reads them for no events', async () => {
+    const [line = ''] = await log.write([{ data: { a: 1 } }]);
+    const hostile = (from: string, to: string) => line.replace('"seq":1,', '"seq":2,').replace(from, to);
+    const deep = `${'['.repeat(7_800)}${']'.repeat(7_800)}`;
+    const lines = [
+      hostile('"a":1', `"a":${deep}`),
+      hostile('"run.create"', 'null'),
+      hostile('{"id":"user:ann","kind":"user"}', '{"id":["user:ann"],"kind":{}}'),
+      hostile(/"at":"[^"]*"/.exec(line)![0], '"at":"the day after"'),
+      hostile(/"at":"[^"]*"/.exec(line)![0], '"at":"-000001-01-01T00:00:00Z"'),
+      hostile('"data":', '"data":[],"__proto__":'),
+    ].map((each, at) => each.replace('"seq":2,', `"seq":${at + 2},`));
+    await log.writeRaw(lines);
+    await log.write([{}]);
+    search = await log.open();
+    assert.deepEqual(await found({}), [1, lines.length + 2]);
+    assert.deepEqual(await search.counts(), { events: 2, unreadable: lines.length });
+  });
+
+  it('finds an event whose members are of other types than they should be by those that are not', async () => {
+    const [line = ''] = await log.write([{}]);
+    await log.writeRaw([
+      line
+        .replace('"seq":1,', '"seq":2,')
+        .replace('"session":"ses_1"', '"session":["ses_1"]')
+        .replace('"id":"run_1"', '"id":7'),
+    ]);
+    search = await log.open();
+    assert.deepEqual(await found({ session: 'ses_1' }), [1]);
+    assert.deepEqual(await found({ resourceKind: 'run' }), [1, 2]);
+  });
+
   it('that has more streams than it can follow leaves none out in silence', async () => {
     for (let stream = 0; stream <= searchLimits.streamsMax; stream += 1)
       await mkdir(join(log.folder, `s${stream}`));

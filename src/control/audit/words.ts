@@ -25,25 +25,30 @@ function cut(word: string): string {
   return word.slice(0, auditIndexLimits.wordCharactersMax).replace(/[\ud800-\udbff]$/, '');
 }
 
-/** The words of everything that an event says: its strings and numbers, and the names in `data`; at most `wordsMax`. */
-export function wordsOfEvent(event: AuditEvent): string[] {
+/**
+ * The words of everything that an event says: its strings and numbers, and the names in `data`; at most `wordsMax`. Null
+ * for what is nested deeper than any event, which would also be too deep for whoever shows it.
+ */
+export function wordsOfEvent(event: AuditEvent): string[] | null {
   const { action, actor, data, decision, id, of, request, resource } = event;
   const texts: string[] = [action, decision.rule, id];
   if (of !== undefined) texts.push(of);
   for (const member of [actor, resource, request])
-    for (const value of Object.values(member ?? {})) addTexts(texts, value as JsonValue);
-  if (data !== undefined) addTexts(texts, data);
+    for (const value of Object.values(member ?? {})) if (!addTexts(texts, value as JsonValue, 0)) return null;
+  if (data !== undefined && !addTexts(texts, data, 0)) return null;
   const words = new Set(wordsOf(texts.join('\n')));
   return words.size <= searchLimits.wordsMax ? [...words] : [...words].slice(0, searchLimits.wordsMax);
 }
 
-function addTexts(texts: string[], value: JsonValue): void {
+/** False where it is too deep. */
+function addTexts(texts: string[], value: JsonValue, depth: number): boolean {
   if (typeof value === 'string') texts.push(value);
   else if (typeof value === 'number') texts.push(String(value));
-  else if (Array.isArray(value)) for (const item of value) addTexts(texts, item);
-  else if (typeof value === 'object' && value !== null)
-    for (const [name, member] of Object.entries(value)) {
-      texts.push(name);
-      addTexts(texts, member as JsonValue);
-    }
+  if (typeof value !== 'object' || value === null) return true;
+  if (depth >= searchLimits.depthMax) return false;
+  if (Array.isArray(value)) return value.every((item) => addTexts(texts, item, depth + 1));
+  return Object.entries(value).every(([name, member]) => {
+    texts.push(name);
+    return addTexts(texts, member as JsonValue, depth + 1);
+  });
 }
