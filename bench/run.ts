@@ -8,6 +8,7 @@ import { benchRedaction } from './redaction.ts';
 import { benchRevocation } from './revocation.ts';
 import { printRows, type Row } from './row.ts';
 import { benchRunLatency } from './run-latency.ts';
+import { benchSinks } from './sinks.ts';
 
 /** `npm run bench`: every figure beside its yardstick, in one table; `--json` for programs. */
 const benches = [
@@ -16,6 +17,7 @@ const benches = [
   benchAccess,
   benchIdentity,
   benchAudit,
+  benchSinks,
   benchRedaction,
   benchMemory,
   benchEgress,

@@ -5,6 +5,10 @@ import { auditLimits, readLimits } from '../limits.ts';
 export const sinkLimits = {
   /** Events of one request; their bytes are bounded by a block of the reader. */
   batchEventsMax: 500,
+  /** So many at a time mean that more wait, and nothing has to gather. */
+  behindEvents: 100,
+  /** What is left to everybody else in this process between two such batches. */
+  behindMs: 10,
   /** How long events gather before the next request, so that a busy log costs few of them. */
   lingerMs: 200,
   /** How long a stream of which nobody tells is left alone. */

@@ -35,9 +35,10 @@ export type PumpParts = {
 
 /** `sentAt` and `waitingSince` in ms of the epoch, by the events' own time; null where none is known. */
 type Progress = { reader: StreamReader | null; sentAt: number | null; waitingSince: number | null };
-type Turn = { readonly moved: boolean; readonly retryMs: number | null };
+/** `behind`: so much was there that the next batch need not wait for more. */
+type Turn = { readonly moved: boolean; readonly behind: boolean; readonly retryMs: number | null };
 
-const idle: Turn = { moved: false, retryMs: null };
+const idle: Turn = { moved: false, behind: false, retryMs: null };
 
 /**
  * Carries the streams to one receiver, in turn and each in its order, from its cursors on. It reads the log from the disk
@@ -109,10 +110,10 @@ export class Pump {
     while (!this.#closing.signal.aborted) {
       const woken = new AbortController();
       this.#woken = woken;
-      const { moved, retryMs } = await this.#exclusively(() => this.#round());
+      const { moved, behind, retryMs } = await this.#exclusively(() => this.#round());
       if (retryMs !== null) await this.#pause(retryMs);
       else if (!moved) await this.#pause(pollMs, woken.signal);
-      await this.#pause(lingerMs);
+      await this.#pause(behind ? Math.min(lingerMs, sinkLimits.behindMs) : lingerMs);
     }
   }
 
@@ -120,13 +121,14 @@ export class Pump {
   async #round(): Promise<Turn> {
     try {
       if (this.#parts.dead.isFull) return this.#stall();
-      let moved = false;
+      let [moved, behind] = [false, false];
       for (const stream of await listStreams(this.#parts.folder)) {
         const turn = await this.#turn(stream);
         if (turn.retryMs !== null) return turn;
         moved ||= turn.moved;
+        behind ||= turn.behind;
       }
-      return { moved, retryMs: null };
+      return { moved, behind, retryMs: null };
     } catch (error) {
       return await this.#fail(`this machine: ${failureCode(error)}`);
     }
@@ -155,7 +157,7 @@ export class Pump {
     if (delivery.later === null) {
       progress.waitingSince = null;
       this.#succeed();
-      return { moved: true, retryMs: null };
+      return { moved: true, behind: lines.length >= sinkLimits.behindEvents, retryMs: null };
     }
     if (this.#closing.signal.aborted) return idle;
     return await this.#fail(delivery.later.reason, delivery.later.retryAfterMs);
@@ -236,7 +238,7 @@ export class Pump {
     this.#lastError = { at: new Date(this.#parts.clock.now()).toISOString(), reason };
     if (isNew)
       this.#parts.onProblem({ sink: this.name, reason }, 'a sink does not take events; it is tried again');
-    return { moved: false, retryMs: Math.max(this.#backoff.next(), retryAfterMs) };
+    return { ...idle, retryMs: Math.max(this.#backoff.next(), retryAfterMs) };
   }
 
   #stall(): Turn {
