@@ -78,6 +78,7 @@ test('OTLP gets one record for each event; what it rejects in part is a dead let
   assert.deepEqual([record.severityNumber, record.severityText], [9, 'INFO']);
   assert.deepEqual(record.attributes[0], { key: 'log.record.uid', value: { stringValue: first!.id } });
   assert.equal(receiver.asked, 1);
+  await until(() => world.problems.length > 0, 'operators are told');
   assert.match(world.problems[0] ?? '', /rejected 1 of 2: too old \[2J$/);
   assert.deepEqual(await sinks.redeliver('receiver'), { delivered: 1, remaining: 1, stoppedBy: null });
 });

@@ -89,6 +89,7 @@ const kinds: Readonly<Record<string, readonly [OcsfClassName, number]>> = {
   'agent.disable': ['account', 5],
   'agent.remove': ['account', 6],
   'agent.update': ['account', 99],
+  'audit.closed': ['lifecycle', 4],
   'audit.opened': ['lifecycle', 3],
   'client.verify': ['authentication', 1],
   'egress.connect': ['network', 1],
@@ -127,13 +128,24 @@ const kinds: Readonly<Record<string, readonly [OcsfClassName, number]>> = {
 };
 
 /** Things that are managed, changes of which are Entity Management and not just a call. */
-const entities = /^(access-policy|flag|invitation|key|policy|role|team|account\.token)\./;
+const entities = /^(access-policy|audit\.key|flag|invitation|key|policy|role|team|account\.token)\./;
 
 /** The last word of an action as an activity of the classes that create, read, update and delete. */
 const verbs: Readonly<Record<string, number>> = {
-  ...{ create: 1, resume: 1 },
-  ...{ list: 2, read: 2, logs: 2, artifact: 2, egress: 2, explain: 2, simulate: 2, sinks: 2 },
-  ...{ put: 3, rename: 3, rotate: 3, update: 3 },
+  ...{ create: 1, introduced: 1, resume: 1 },
+  ...{
+    list: 2,
+    read: 2,
+    logs: 2,
+    artifact: 2,
+    egress: 2,
+    explain: 2,
+    export: 2,
+    prove: 2,
+    simulate: 2,
+    sinks: 2,
+  },
+  ...{ put: 3, reindex: 3, rename: 3, rotate: 3, rotated: 3, update: 3 },
   ...{ remove: 4, revoke: 4, close: 4, stop: 4 },
 };
 

@@ -41,7 +41,7 @@ type Turn = { readonly moved: boolean; readonly behind: boolean; readonly retryM
 const idle: Turn = { moved: false, behind: false, retryMs: null };
 
 /**
- * Carries the streams to one receiver, in turn and each in its order, from its cursors on. It reads the log from the disk
+ * Carries the streams to one receiver, in turn and each in its order, from its cursors on (decision 16). It reads the log from the disk
  * and nobody waits for it: a receiver that is slow or away costs the log nothing and loses nothing. The cursor moves once
  * the receiver has answered, so that a crash sends again and never skips; it does not go past a durable head.
  */

@@ -5,6 +5,7 @@ export type Severity = 'informational' | 'medium' | 'high';
 /** What somebody should look at even where it is on record as nothing but a note. */
 const alarms: ReadonlySet<string> = new Set([
   'audit.gap',
+  'audit.gap-found',
   'audit.lost',
   'audit.recovered',
   'sign-in.lockout',
