@@ -15,8 +15,8 @@ import { makeFolder, tryDisk } from './folders.ts';
 import { introductionData, keyActions, originOf, rotationData } from './key-notes.ts';
 import { auditLimits } from './limits.ts';
 import { type FileLock, lockFile } from './lock.ts';
-import { openStream, type StreamState } from './open-stream.ts';
-import { noteSigner } from './signed-note.ts';
+import { beforeSegments, openStream, type StreamState } from './open-stream.ts';
+import { type NoteSigner, noteSigner } from './signed-note.ts';
 import { StreamFile } from './stream-file.ts';
 import type { StreamTree } from './stream-tree.ts';
 import type { Place } from './tail.ts';
@@ -79,6 +79,8 @@ export type SignedAuditLog = AuditLog & {
   readonly tree: StreamTree;
   /** The key in force, as its text is handed out. */
   key(): string;
+  /** The key in force, which signs what this writer says of other streams as well. */
+  signer(): NoteSigner;
   /** Another key signs from now on: says so in the stream, signed by the old one, then signs a checkpoint. */
   rotateKey(next: KeyObject): Promise<void>;
 };
@@ -117,7 +119,8 @@ type WriterOptions = Omit<AuditLogOptions, 'disk'> & { readonly disk: AuditDisk;
 
 async function openLocked(options: WriterOptions): Promise<SignedAuditLog> {
   const { folder, signingKeys } = options;
-  const { file, tornBytes } = await StreamFile.open(options);
+  const before = await beforeSegments(folder);
+  const { file, tornBytes } = await StreamFile.open({ ...options, before });
   try {
     const state = await openStream(folder, file.head.seq, signingKeys);
     const writer = new Writer(options, file, state);
@@ -248,6 +251,10 @@ class Writer implements SignedAuditLog {
 
   key(): string {
     return this.#checkpoints.signer.key.text;
+  }
+
+  signer(): NoteSigner {
+    return this.#checkpoints.signer;
   }
 
   async rotateKey(next: KeyObject): Promise<void> {

@@ -9,7 +9,7 @@ import { readLine } from './line.ts';
 import { linkTo } from './line-hash.ts';
 import { lockFile } from './lock.ts';
 import { readLogNotes } from './log-notes.ts';
-import { treeOf } from './open-stream.ts';
+import { beforeSegments, treeOf } from './open-stream.ts';
 import { listSegments } from './segments.ts';
 import { parseVerifierKey, signedBy, type VerifierKey } from './signed-note.ts';
 import { StreamFile } from './stream-file.ts';
@@ -200,7 +200,8 @@ export class Mirror {
 }
 
 async function takeUp(disk: AuditDisk, folder: string, stream: string): Promise<Taken> {
-  const { file } = await StreamFile.open({ disk, folder, stream });
+  const before = await beforeSegments(folder);
+  const { file } = await StreamFile.open({ disk, folder, stream, before });
   try {
     const text = await readFile(join(folder, checkpointFile), 'utf8').catch(absent);
     const newest = text === null ? null : parseCheckpoint(text);

@@ -3,10 +3,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonValue } from '../base/canonical-json.ts';
 import { checkpointFile, parseCheckpoint, type SignedCheckpoint } from './checkpoint.ts';
+import { readTombstone, removeDropped } from './drop.ts';
 import { keyActions } from './key-notes.ts';
 import { type NoteSigner, noteSigner, signedBy } from './signed-note.ts';
 import { StreamReader } from './stream-reader.ts';
-import { StreamTree } from './stream-tree.ts';
+import { type Dropped, StreamTree } from './stream-tree.ts';
+import { beginning, type Place } from './tail.ts';
 
 /** What a writer goes on from: `signer` and `newest` are null in a stream without checkpoints yet. */
 export type StreamState = {
@@ -44,6 +46,19 @@ export async function openStream(
   return { tree, signer, newest: { origin, size: found.size, root, extensions, note: text } };
 }
 
+/** What stands before the segments of a stream: the place of the last event that was dropped, and what is left of all of them. */
+export async function beforeSegments(folder: string): Promise<Place> {
+  const tombstone = await readTombstone(folder);
+  if (tombstone === null) return beginning;
+  await removeDropped(folder, tombstone.size);
+  return { seq: tombstone.size, hash: tombstone.before };
+}
+
+async function droppedOf(folder: string): Promise<{ dropped?: Dropped }> {
+  const tombstone = await readTombstone(folder);
+  return tombstone === null ? {} : { dropped: { size: tombstone.size, peaks: tombstone.peaks } };
+}
+
 /** The tree over the first `size` lines, which hold what was signed. Throws Error where they do not. */
 export async function treeOf(
   folder: string,
@@ -55,7 +70,7 @@ export async function treeOf(
       `the log holds ${size} events, but ${signed.size} were signed: it was cut or rolled back`,
     );
   for (const trustStored of [true, false]) {
-    const tree = await StreamTree.load(folder, size, { trustStored });
+    const tree = await StreamTree.load(folder, size, { trustStored, ...(await droppedOf(folder)) });
     if ((await tree.rootAt(signed.size)).equals(signed.root)) return tree;
   }
   throw new Error('the log does not hold what its newest checkpoint says');

@@ -39,7 +39,7 @@ export class StreamFile {
   /** Opens or creates the newest segment; `tornBytes` is what it cut off behind the last whole line. */
   static async open(options: StreamFileOptions): Promise<{ file: StreamFile; tornBytes: number }> {
     const { disk, folder, stream, before = beginning } = options;
-    const segments = await listSegments(folder);
+    const segments = (await listSegments(folder)).filter(({ first }) => first > before.seq);
     for (const [index, { first }] of segments.entries())
       if (first !== before.seq + 1 + index * segmentEvents)
         throw new Error(`a segment of the log is missing before event ${first}`);

@@ -24,7 +24,7 @@ export class DroppedError extends Error {
  */
 export class StreamTree {
   readonly #folder: string;
-  readonly #dropped: Dropped;
+  #dropped: Dropped;
   /** Of the whole segments that are left, in their order. */
   #roots: Buffer[] = [];
   #edge: TreeEdge;
@@ -48,6 +48,7 @@ export class StreamTree {
   ): Promise<StreamTree> {
     const tree = new StreamTree(folder, options.dropped ?? nothingDropped);
     for (const { first, path } of await listSegments(folder)) {
+      if (first <= tree.#dropped.size) continue;
       const isWhole = first + segmentEvents - 1 <= size;
       const root = isWhole && options.trustStored ? await storedRoot(path) : null;
       if (root === null) await tree.#hashLines(first, Math.min(size, first + segmentEvents - 1));
@@ -72,13 +73,27 @@ export class StreamTree {
     if (this.#hashes.count === segmentEvents) this.#endSegment();
   }
 
+  /** The edge of the tree that it was at `size` leaves. Throws DroppedError where it is no longer known. */
+  async peaksAt(size: number): Promise<Buffer[]> {
+    const peaks: Buffer[] = [];
+    let at = 0;
+    for (const height of heightsOf(size)) {
+      peaks.push(await this.node(height, at / 2 ** height));
+      at += 2 ** height;
+    }
+    return peaks;
+  }
+
+  /** Whole segments are gone: `dropped` is what is left of them. */
+  drop(dropped: Dropped): void {
+    this.#roots = this.#roots.slice((dropped.size - this.#dropped.size) / segmentEvents);
+    this.#dropped = dropped;
+  }
+
   /** Throws DroppedError where it is no longer known. */
   async rootAt(size: number): Promise<Buffer> {
     if (size === this.size) return this.root;
-    const edge = new TreeEdge();
-    for (const height of heightsOf(size))
-      edge.append(await this.node(height, edge.size / 2 ** height), height);
-    return edge.root();
+    return new TreeEdge(size, await this.peaksAt(size)).root();
   }
 
   async inclusion(index: number, size: number): Promise<Buffer[]> {
@@ -106,14 +121,16 @@ export class StreamTree {
   /** A complete subtree. Throws DroppedError. */
   async node(height: number, index: number): Promise<Buffer> {
     const start = index * 2 ** height;
-    if (start < this.#dropped.size) return this.#droppedNode(height, start);
+    const known = start < this.#dropped.size ? this.#droppedPeak(height, start) : null;
+    if (known !== null) return known;
     if (height > segmentHeight)
       return nodeHash(await this.node(height - 1, 2 * index), await this.node(height - 1, 2 * index + 1));
+    if (start < this.#dropped.size) throw new DroppedError();
     const segment = Math.floor(start / segmentEvents);
     const local = (start % segmentEvents) / 2 ** height;
-    const known = this.#roots[segment - this.#dropped.size / segmentEvents];
-    if (known === undefined) return this.#hashes.node(height, local);
-    if (height === segmentHeight) return known;
+    const root = this.#roots[segment - this.#dropped.size / segmentEvents];
+    if (root === undefined) return this.#hashes.node(height, local);
+    if (height === segmentHeight) return root;
     const stored = await storedNodes(this.#segmentPath(segment), height, { index: local, count: 1 });
     return stored?.[0] ?? (await this.#rehashed(segment)).node(height, local);
   }
@@ -127,13 +144,13 @@ export class StreamTree {
     await this.#stored;
   }
 
-  #droppedNode(height: number, start: number): Buffer {
+  #droppedPeak(height: number, start: number): Buffer | null {
     let at = 0;
     for (const peak of new TreeEdge(this.#dropped.size, this.#dropped.peaks).peaks) {
       if (at === start && peak.height === height) return peak.hash;
       at += 2 ** peak.height;
     }
-    throw new DroppedError();
+    return null;
   }
 
   #appendSegment(root: Buffer): void {

@@ -21,8 +21,10 @@ export type Tombstone = {
 };
 
 export const tombstoneFile = 'dropped';
+/** The same note beside a copy of the events that it stands for. */
+export const archiveFile = 'archived';
 
-/** The text of the file; `signer` must be of the key in force. */
+/** The text of the file. */
 export function signTombstone(tombstone: Tombstone, signer: NoteSigner): string {
   const { origin, size, before, peaks, key, at } = tombstone;
   const extensions = [

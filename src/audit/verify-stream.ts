@@ -54,8 +54,11 @@ export type StreamSource = {
   /** Null where nothing says how the stream should be called. */
   readonly stream: string | null;
   readonly segments: readonly Segment[];
-  /** A folder of segments with its checkpoint, a single segment from one, or a log from before there were segments. */
-  readonly form: 'folder' | 'segment' | 'file';
+  /**
+   * A folder of segments with its checkpoint, a copy of its oldest segments with the note that stands for them where they
+   * were dropped, a single segment, or a log from before there were segments.
+   */
+  readonly form: 'folder' | 'archive' | 'segment' | 'file';
   /** The texts of the files beside the segments of a folder; null where they are missing. */
   readonly checkpoint: string | null;
   readonly tombstone: string | null;
@@ -70,6 +73,8 @@ export type Asked = {
   readonly kept: readonly UnverifiedCheckpoint[];
   /** What other streams recorded of this one. */
   readonly claims: readonly (Claim & { readonly by: string })[];
+  /** Keys that the other streams name. */
+  readonly others: readonly VerifierKey[];
   readonly threads: number;
   readonly onProgress: (path: string, bytes: number) => void;
 };
@@ -86,13 +91,13 @@ export async function verifyStream(source: StreamSource, asked: Asked): Promise<
   const known: Known = { source, dropped, keys: keys !== null && 'keys' in keys ? keys : null, signed, read };
   const problem =
     chainProblem(read, present, source.stream) ??
-    gapProblem(source, present, dropped) ??
     (source.tombstone !== null && tombstone === null
       ? { what: 'the tombstone of dropped events is damaged' }
       : null) ??
+    gapProblem(source, present, dropped) ??
     (keys !== null && 'flaw' in keys ? { seq: keys.seq, what: keys.flaw } : null) ??
-    tombstoneProblem(known, tombstone) ??
-    checkpointProblem(known) ??
+    tombstoneProblem(known, tombstone, asked) ??
+    checkpointProblem(known, asked) ??
     trustProblem(known, asked) ??
     keptProblem(known, asked) ??
     claimProblem(known, asked);
@@ -213,18 +218,22 @@ function gapProblem(
   const next = segments[present.length];
   if (next === undefined) return null;
   const due = (dropped?.size ?? 0) + present.length * segmentEvents + 1;
-  if (next.first < due) return { seq: next.first, what: 'a segment stands where its events were dropped' };
   return { seq: due, what: `events ${due} to ${next.first - 1} are missing: their segments are not there` };
 }
 
 type Parsed = ReturnType<typeof parseTombstone>;
 
-function tombstoneProblem({ read, keys }: Known, parsed: Parsed): StreamProblem | null {
+function tombstoneProblem(
+  { source, read, keys }: Known,
+  parsed: Parsed,
+  { others }: Asked,
+): StreamProblem | null {
   if (parsed === null) return null;
   const { tombstone, note } = parsed;
   const first = read.reports[0];
-  const all = keys === null ? [tombstone.key] : keys.keys.map(({ key }) => key);
-  if (signedBy(note, all) === null)
+  if (keys === null) return null;
+  const signers = signersOfNotes(source, keys, others);
+  if (tombstone.origin !== keys.origin || signedBy(note, signers) === null)
     return { what: 'the tombstone of dropped events is not signed by the log’s key' };
   if (first?.follows != null && first.follows.prev !== tombstone.before)
     return {
@@ -235,7 +244,10 @@ function tombstoneProblem({ read, keys }: Known, parsed: Parsed): StreamProblem 
 }
 
 /** A stream in a folder of its own is never without one. */
-function checkpointProblem({ source, keys, signed, read, dropped }: Known): StreamProblem | null {
+function checkpointProblem(
+  { source, keys, signed, read, dropped }: Known,
+  { others }: Asked,
+): StreamProblem | null {
   if (source.form === 'segment') return null;
   if (source.form === 'file') {
     const isOld = keys === null && (read.reports[0]?.follows?.version ?? 1) === 1;
@@ -248,7 +260,19 @@ function checkpointProblem({ source, keys, signed, read, dropped }: Known): Stre
   }
   if (signed === null) return { what: 'the checkpoint is damaged' };
   if (keys === null) return { what: 'the stream does not say which key signs it' };
-  return heldAgainst(signed, keys, read, dropped, 'the checkpoint');
+  if (source.form === 'folder') return heldAgainst(signed, keys, read, dropped, 'the checkpoint');
+  const signers = signersOfNotes(source, keys, others);
+  return heldAgainst(signed, keys, read, dropped, 'the note of the archive', signers);
+}
+
+/** A stream is cut short by its own writer, or by the writer of a stream that it records. */
+function signersOfNotes(
+  { notes }: StreamSource,
+  { keys }: KeyChain,
+  others: readonly VerifierKey[],
+): readonly VerifierKey[] {
+  const recorded = new Set(notes.claims.map(({ origin }) => origin));
+  return [...keys.map(({ key }) => key), ...others.filter(({ name }) => recorded.has(name))];
 }
 
 /** Why a stream is not what a signed checkpoint says, or null. */
@@ -258,10 +282,11 @@ function heldAgainst(
   { roots, events }: Read,
   dropped: Tombstone | null,
   what: string,
+  signers?: readonly VerifierKey[],
 ): StreamProblem | null {
   if (origin !== keys.origin) return { what: `${what} is of another log, ${origin}` };
   const key = keyInForce(keys, size);
-  if (key === null || signedBy(note, [key]) === null)
+  if (signedBy(note, signers ?? (key === null ? [] : [key])) === null)
     return { what: `${what} is not signed by the key of the log` };
   const last = (dropped?.size ?? 0) + events;
   if (size > last)

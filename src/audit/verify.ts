@@ -2,10 +2,10 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { checkpointFile, type UnverifiedCheckpoint } from './checkpoint.ts';
 import { type Claim, readLogNotes } from './log-notes.ts';
-import { listSegments } from './segments.ts';
-import { noteBytesMax, type VerifierKey } from './signed-note.ts';
+import { firstOfSegment, listSegments, type Segment } from './segments.ts';
+import { noteBytesMax, parseVerifierKey, type VerifierKey } from './signed-note.ts';
 import { type Place, placesAt } from './stream-places.ts';
-import { tombstoneFile } from './tombstone.ts';
+import { archiveFile, parseTombstone, tombstoneFile } from './tombstone.ts';
 import { type StreamSource, type StreamVerdict, type VerdictStatus, verifyStream } from './verify-stream.ts';
 
 export type { StreamVerdict, VerdictStatus } from './verify-stream.ts';
@@ -44,6 +44,7 @@ export async function verifyStreams(paths: readonly string[], options: VerifyOpt
   const sources: Source[] = [];
   for (const path of paths) sources.push(...(await sourcesAt(path)));
   const claims = sources.flatMap(claimsOf);
+  const others = sources.flatMap(({ notes }) => notes.keys.flatMap(({ key }) => parseVerifierKey(key) ?? []));
   const progress = await progressOf(sources, onProgress);
   const streams: StreamVerdict[] = [];
   for (const source of sources)
@@ -54,6 +55,7 @@ export async function verifyStreams(paths: readonly string[], options: VerifyOpt
         threads,
         onProgress: progress,
         claims: claims.filter(({ from }) => from !== source.path),
+        others,
       }),
     );
   streams.push(...missing(kept, streams), ...unfound(claims, streams));
@@ -85,10 +87,34 @@ async function sourcesAt(path: string): Promise<Source[]> {
 async function sourceOf({ path, stream, form, first = 1, amongAll = false }: Place): Promise<Source> {
   const isFolder = form === 'folder';
   const checkpoint = isFolder ? await textOf(join(path, checkpointFile)) : null;
+  const archived = isFolder && checkpoint === null ? await textOf(join(path, archiveFile)) : null;
   const tombstone = isFolder ? await textOf(join(path, tombstoneFile)) : null;
-  const segments = isFolder ? await listSegments(path) : [{ first, path }];
+  const segments = isFolder ? await segmentsOf(path, tombstone, archived) : [{ first, path }];
   const notes = await readLogNotes(segments);
-  return { path, stream, form, amongAll, checkpoint, tombstone, segments, notes };
+  const found = { path, stream, amongAll, tombstone, segments, notes };
+  if (archived !== null) return { ...found, form: 'archive', checkpoint: archived };
+  return { ...found, form, checkpoint };
+}
+
+/**
+ * Without those that a tombstone stands for, which a crash may have left, and those that an archive had begun to take and its
+ * note does not hold.
+ */
+async function segmentsOf(
+  path: string,
+  tombstone: string | null,
+  archived: string | null,
+): Promise<Segment[]> {
+  const dropped = sizeOf(tombstone) ?? 0;
+  const end = sizeOf(archived) ?? Number.POSITIVE_INFINITY;
+  const isOurs = (first: number) => first > 0 && firstOfSegment(first) === first;
+  return (await listSegments(path)).filter(
+    ({ first }) => !isOurs(first) || (first > dropped && first <= end),
+  );
+}
+
+function sizeOf(note: string | null): number | null {
+  return (note === null ? null : parseTombstone(note)?.tombstone.size) ?? null;
 }
 
 type Source = StreamSource & Pick<Required<Place>, 'amongAll'>;
@@ -96,7 +122,7 @@ type Source = StreamSource & Pick<Required<Place>, 'amongAll'>;
 /** A log that is being written may have begun a segment since its checkpoint, or another stream's record of it, was read. */
 async function withNewSegments(source: StreamSource): Promise<StreamSource> {
   if (source.form !== 'folder') return source;
-  return { ...source, segments: await listSegments(source.path) };
+  return { ...source, segments: await segmentsOf(source.path, source.tombstone, null) };
 }
 
 /** Null where there is no such file; a text that is none where it is too large or not readable. */

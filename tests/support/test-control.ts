@@ -323,6 +323,7 @@ function signedPart(log: SignedAuditLog) {
     onCheckpoint: (listener: Parameters<SignedAuditLog['onCheckpoint']>[0]) => log.onCheckpoint(listener),
     sign: () => log.sign(),
     key: () => log.key(),
+    signer: () => log.signer(),
     rotateKey: (next: Parameters<SignedAuditLog['rotateKey']>[0]) => log.rotateKey(next),
   };
 }

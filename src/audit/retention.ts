@@ -1,0 +1,112 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { copyFile, open, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { nodeDisk } from './disk.ts';
+import { dropSegments, makeTombstone, readTombstone } from './drop.ts';
+import { makeFolder, replaceFile, syncFolder } from './folders.ts';
+import { listSegments, type Segment, segmentEvents, segmentPath } from './segments.ts';
+import type { NoteSigner } from './signed-note.ts';
+import { StreamReader } from './stream-reader.ts';
+import type { StreamTree } from './stream-tree.ts';
+import { archiveFile } from './tombstone.ts';
+
+/** A stream that old events may be dropped of. */
+export type KeptStream = {
+  readonly stream: string;
+  readonly folder: string;
+  readonly tree: StreamTree;
+};
+
+export type RetentionParts = {
+  readonly clock: Clock;
+  /** Where whole segments are copied to before they go: a disk of its own, best one that nobody can take away from. */
+  readonly archive: string;
+  /** Events younger than this stay. */
+  readonly keptMs: number;
+  readonly streams: () => readonly KeptStream[];
+  /** By whose key tombstones and archives are signed: control's. */
+  readonly signer: () => NoteSigner;
+  /** Up to which event every receiver has a stream; null where there are no receivers. */
+  readonly sentThrough: (stream: string) => Promise<number | null>;
+  /** Records that events up to `through` go, before they do. Throws where it cannot be recorded. */
+  readonly record: (dropped: { stream: string; from: number; through: number }) => Promise<void>;
+};
+
+/**
+ * Drops the oldest segments of the log: whole ones, the last event of which is older than `keptMs`, once a verified copy is
+ * in the archive and every sink has them. In the archive lies beside them the note that stands for them in the log.
+ */
+export async function dropOldEvents(parts: RetentionParts): Promise<void> {
+  for (const stream of parts.streams()) await dropOf(parts, stream);
+}
+
+async function dropOf(parts: RetentionParts, kept: KeptStream): Promise<void> {
+  const segments = await listSegments(kept.folder);
+  const going = await goingOf(parts, kept, segments);
+  const last = going.at(-1);
+  if (last === undefined) return;
+  const through = last.first + segmentEvents - 1;
+  const archive = join(parts.archive, kept.stream);
+  await makeFolder(nodeDisk, archive);
+  for (const segment of going) await archiveSegment(segment, archive);
+  await syncFolder(nodeDisk, archive);
+  const { folder, tree } = kept;
+  const note = await makeTombstone({ folder, tree, through, signer: parts.signer(), at: parts.clock.now() });
+  await replaceFile(nodeDisk, join(archive, archiveFile), Buffer.from(note));
+  await parts.record({ stream: kept.stream, from: going[0]!.first, through });
+  await dropSegments(folder, tree, note);
+}
+
+/** The oldest segments that may go. The newest one never does. */
+async function goingOf(
+  { clock, keptMs, sentThrough }: RetentionParts,
+  { stream, folder }: KeptStream,
+  segments: readonly Segment[],
+): Promise<Segment[]> {
+  const dropped = (await readTombstone(folder))?.size ?? 0;
+  const sent = (await sentThrough(stream)) ?? Number.POSITIVE_INFINITY;
+  const going: Segment[] = [];
+  for (const segment of segments.slice(0, -1)) {
+    const last = segment.first + segmentEvents - 1;
+    if (last <= dropped) continue;
+    const at = await timeOf(folder, last);
+    if (last > sent || at === null || clock.now() - at < keptMs) break;
+    going.push(segment);
+  }
+  return going;
+}
+
+async function timeOf(folder: string, seq: number): Promise<number | null> {
+  const reader = new StreamReader(folder, seq - 1);
+  try {
+    const [line] = await reader.read(1);
+    if (line === undefined || line.seq !== seq) return null;
+    const { at } = JSON.parse(line.bytes.toString('utf8')) as { at?: unknown };
+    return typeof at === 'string' ? Date.parse(at) : null;
+  } finally {
+    await reader.close();
+  }
+}
+
+/** A copy that was read again and is the same. */
+async function archiveSegment({ first, path }: Segment, archive: string): Promise<void> {
+  const copy = segmentPath(archive, first);
+  await copyFile(path, `${copy}.new`);
+  const handle = await open(`${copy}.new`, 'r+');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  if ((await digestOf(path)) !== (await digestOf(`${copy}.new`)))
+    throw new Error('the copy in the archive is not what was copied');
+  await rename(`${copy}.new`, copy);
+}
+
+async function digestOf(path: string): Promise<string> {
+  const digest = createHash('sha256');
+  for await (const block of createReadStream(path) as AsyncIterable<Buffer>) digest.update(block);
+  return digest.digest('hex');
+}
