@@ -51,6 +51,21 @@ test('Loki gets few labels, ids as metadata, times that keep the order, its tena
   });
 });
 
+test('a writer that was taken over cannot make labels of its own, nor say where its event stands', async (t) => {
+  const receiver = await openHttpReceiver(dialects.loki);
+  t.after(() => receiver.close());
+  const [whole] = world.append('control', 1);
+  const odd = { ...whole!, id: 'evt_odd', action: 'x1.y', seq: 77 };
+  appendFileSync(join(world.folder, 'control', '0000000000000001.jsonl'), `${JSON.stringify(odd)}\n`);
+  receiver.refuses.add('evt_odd');
+  const sinks = await world.start({ ...receiver.settings, url: `${receiver.settings.url}/loki/api/v1/push` });
+  await until(async () => (await sinks.status())[0]?.deadLetters === 1, 'it is put aside');
+  const letter = JSON.parse(readFileSync(join(world.stateFolder, 'receiver.dead.jsonl'), 'utf8'));
+  assert.deepEqual([letter.seq, letter.id], [2, 'evt_odd']);
+  assert.match(receiver.last!.body, /"object":"other"/);
+  assert.equal((await sinks.status())[0]?.url, receiver.settings.url, 'the path is not shown');
+});
+
 test('a user and a password are Basic authentication', async (t) => {
   const receiver = await openHttpReceiver(dialects.loki, { tls: false });
   t.after(() => receiver.close());
@@ -187,11 +202,20 @@ test('a filter keeps back what it does not name and goes past it', async () => {
 test('a line that is no event is put aside and holds nothing up', async () => {
   const receiver = openFileReceiver(join(world.path, 'out.jsonl'));
   world.append('control', 1);
-  appendFileSync(join(world.folder, 'control', '0000000000000001.jsonl'), '{"id":"evt_half"}\nnot JSON\n');
+  const whole = world.events('control')[0]!;
+  const hostile = [
+    { ...whole, action: 'x'.repeat(10_000) },
+    { ...whole, outcome: 'odd' },
+    { ...whole, stream: ['control'] },
+    { ...whole, stream: 'another' },
+    { ...whole, seq: '1' },
+  ].map((event) => JSON.stringify(event));
+  const lines = ['{"id":"evt_half"}', 'not JSON', 'null', ...hostile];
+  appendFileSync(join(world.folder, 'control', '0000000000000001.jsonl'), `${lines.join('\n')}\n`);
   const sinks = await world.start(receiver.settings);
-  await until(async () => (await sinks.status())[0]?.streams[0]?.sentSeq === 3, 'it went past them');
+  await until(async () => (await sinks.status())[0]?.streams[0]?.sentSeq === 9, 'it went past them');
   assert.equal(receiver.events().length, 1);
-  assert.equal((await sinks.status())[0]?.deadLetters, 2);
+  assert.equal((await sinks.status())[0]?.deadLetters, 8);
 });
 
 test('more streams than can be sent stop a sink in plain sight, and none is left out in silence', async () => {

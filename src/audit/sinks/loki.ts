@@ -1,4 +1,6 @@
+import { actions } from '../../model/actions.ts';
 import { authorizationOf, openPost } from './http-post.ts';
+import { namedOcsfActions } from './ocsf-classes.ts';
 import type { Outgoing, Sink, SinkParts } from './sink.ts';
 
 type LokiStream = {
@@ -33,10 +35,16 @@ export function lokiBody(batch: readonly Outgoing[], labels: Readonly<Record<str
   return JSON.stringify({ streams: [...streams.values()] });
 }
 
-/** Each has few values: an action's first word is one of about thirty. */
+/** Each has few values, whatever a writer that was taken over puts into its events. */
 function labelsOf({ stream, action, outcome }: Outgoing['event']): Record<string, string> {
-  return { job: 'sealwright', stream, object: action.split('.', 1)[0]!, outcome };
+  const object = action.split('.', 1)[0]!;
+  return { job: 'sealwright', stream, object: objects.has(object) ? object : 'other', outcome };
 }
+
+/** The first words of the actions that are known. */
+const objects: ReadonlySet<string> = new Set(
+  [...Object.keys(actions), ...namedOcsfActions].map((action) => action.split('.', 1)[0]!),
+);
 
 function metadataOf({ id, seq, action, actor, resource }: Outgoing['event']): Record<string, string> {
   return {

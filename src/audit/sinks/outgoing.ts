@@ -1,5 +1,6 @@
 import type { SinkSettings } from '../../contract/sinks.ts';
 import type { AuditEvent } from '../event.ts';
+import { eventCharacters } from '../limits.ts';
 import type { StreamLine } from '../stream-reader.ts';
 import { ocsfOf } from './ocsf.ts';
 import type { Outgoing } from './sink.ts';
@@ -10,15 +11,18 @@ export type Prepared =
   | { readonly kind: 'filtered'; readonly seq: number; readonly id: string }
   | { readonly kind: 'broken'; readonly seq: number };
 
+/** What a line of a stream is to a sink; an event of another stream is none of this one. */
+export type Prepare = (line: StreamLine, stream: string) => Prepared;
+
 /** Makes of lines what a sink of these settings gets. */
 export function preparer(
   { filter, format }: Pick<SinkSettings, 'filter' | 'format'>,
   version: string,
-): (line: StreamLine) => Prepared {
-  return ({ seq, bytes }) => {
+): Prepare {
+  return ({ seq, bytes }, stream) => {
     const text = bytes.toString('utf8');
     const event = parseEvent(text);
-    if (event === null) return { kind: 'broken', seq };
+    if (event?.stream !== stream) return { kind: 'broken', seq };
     if (!passes(event, filter)) return { kind: 'filtered', seq, id: event.id };
     const shown = format === 'ocsf' ? JSON.stringify(ocsfOf(event, version)) : text;
     return { kind: 'event', seq, one: { event, text: shown } };
@@ -31,18 +35,30 @@ function passes({ action, outcome }: AuditEvent, filter: SinkSettings['filter'])
   return isAsked && (outcomes?.includes(outcome) ?? true);
 }
 
-/** Nothing here vouches for the line; it only has the members that are looked at. */
+/** Nothing here vouches for the line; the members that are looked at have their types and their bounds. */
 function parseEvent(text: string): AuditEvent | null {
   try {
     const event = JSON.parse(text) as Partial<AuditEvent> | null;
-    const words = [event?.id, event?.action, event?.at, event?.stream, event?.outcome, event?.actor?.id];
+    const { action, actor, at, decision, id, outcome, resource, seq } = event ?? {};
     const fits =
-      words.every((word) => typeof word === 'string') &&
-      typeof event?.resource?.kind === 'string' &&
-      typeof event.decision?.rule === 'string' &&
-      !Number.isNaN(Date.parse(event.at!));
+      isWord(id, eventCharacters.id) &&
+      isWord(action, eventCharacters.action) &&
+      isWord(actor?.id, eventCharacters.actorId) &&
+      isWord(resource?.kind, eventCharacters.resourceKind) &&
+      isWord(decision?.rule, eventCharacters.rule) &&
+      isWord(at, timeCharactersMax) &&
+      !Number.isNaN(Date.parse(at!)) &&
+      Number.isSafeInteger(seq) &&
+      outcomes.has(String(outcome));
     return fits ? (event as AuditEvent) : null;
   } catch {
     return null;
   }
+}
+
+const timeCharactersMax = 32;
+const outcomes: ReadonlySet<string> = new Set(['allowed', 'denied', 'succeeded', 'failed']);
+
+function isWord(value: unknown, charactersMax: number): boolean {
+  return typeof value === 'string' && value.length <= charactersMax;
 }

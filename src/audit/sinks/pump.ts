@@ -8,7 +8,7 @@ import type { Cursors } from './cursors.ts';
 import type { DeadLetter, DeadLetters } from './dead-letters.ts';
 import { deliver } from './deliver.ts';
 import { sinkLimits } from './limits.ts';
-import { type Prepared, preparer } from './outgoing.ts';
+import { type Prepare, type Prepared, preparer } from './outgoing.ts';
 import { failureCode } from './reason.ts';
 import { redeliver } from './redeliver.ts';
 import type { Sink } from './sink.ts';
@@ -47,7 +47,7 @@ const idle: Turn = { moved: false, behind: false, retryMs: null };
  */
 export class Pump {
   readonly #parts: PumpParts;
-  readonly #prepare: (line: { seq: number; bytes: Buffer; offset: number }) => Prepared;
+  readonly #prepare: Prepare;
   readonly #closing = new AbortController();
   readonly #streams = new Map<string, Progress>();
   readonly #backoff: Backoff;
@@ -88,7 +88,7 @@ export class Pump {
     const { name, url, format } = settings;
     const streams = await this.#streamStatuses().catch(() => []);
     return {
-      ...{ name, url, format, state: this.#state, lastError: this.#lastError },
+      ...{ name, url: shownUrl(url), format, state: this.#state, lastError: this.#lastError },
       ...{ sentEvents: this.totals.sentEvents, failedSends: this.totals.failedSends, deadLetters: dead.size },
       streams,
     };
@@ -145,7 +145,7 @@ export class Pump {
     if (room <= 0) return idle;
     const lines = await reader.read(room);
     if (lines.length === 0) return idle;
-    const prepared = lines.map(this.#prepare);
+    const prepared = lines.map((line) => this.#prepare(line, stream));
     const batch = prepared.flatMap((line) => (line.kind === 'event' ? [line.one] : []));
     progress.waitingSince = timeOf(batch[0]?.event.at) ?? progress.waitingSince;
     const delivery =
@@ -172,9 +172,13 @@ export class Pump {
     const last = passed.at(-1);
     if (last === undefined) return;
     const at = new Date(this.#parts.clock.now()).toISOString();
+    // Where the line stands, which is not for the event to say.
+    const places = new Map(
+      passed.flatMap((line) => (line.kind === 'event' ? [[line.one.event, line.seq] as const] : [])),
+    );
     const letters: DeadLetter[] = refused.map(({ one: { event }, reason }) => {
-      const { seq, id, action } = event;
-      return { stream, seq, id, action, reason, at };
+      const { id, action } = event;
+      return { stream, seq: places.get(event)!, id, action, reason, at };
     });
     const broken = passed.filter(({ kind }) => kind === 'broken');
     for (const { seq } of broken)
@@ -289,6 +293,11 @@ function passedLines(prepared: readonly Prepared[], settled: number): number {
     events += 1;
   }
   return prepared.length;
+}
+
+/** Without its path, which may be what lets somebody in, but for a file. */
+function shownUrl(url: string): string {
+  return url.startsWith('file:') ? url : url.split('/', 3).join('/');
 }
 
 function idOf(line: Prepared): string {

@@ -4,7 +4,7 @@ import type { RedeliveredView } from '../../contract/sinks.ts';
 import { StreamReader } from '../stream-reader.ts';
 import type { DeadLetter, DeadLetters } from './dead-letters.ts';
 import { sinkLimits } from './limits.ts';
-import type { Prepared } from './outgoing.ts';
+import type { Prepare } from './outgoing.ts';
 import { failureCode } from './reason.ts';
 import type { SendResult, Sink } from './sink.ts';
 
@@ -13,7 +13,7 @@ type Parts = {
   readonly dead: DeadLetters;
   readonly folder: string;
   readonly clock: Clock;
-  readonly prepare: (line: { seq: number; bytes: Buffer; offset: number }) => Prepared;
+  readonly prepare: Prepare;
   readonly signal: AbortSignal;
 };
 
@@ -57,7 +57,7 @@ async function sendLetter(parts: Parts, lines: LineFinder, letter: DeadLetter): 
   try {
     const line = await lines.find(letter);
     if (line === null) return { kind: 'gone' };
-    const prepared = parts.prepare(line);
+    const prepared = parts.prepare(line, letter.stream);
     if (prepared.kind === 'broken') return { kind: 'refused', reason: letter.reason };
     if (prepared.kind === 'filtered') return { kind: 'gone' };
     return await parts.sink.send([prepared.one], parts.signal);

@@ -64,6 +64,20 @@ async function openPump(options: SinksOptions, settings: SinkSettings): Promise<
     times,
     sink: await openSink({ settings, hostname, version, now: () => clock.now(), sendMs: times.sendMs }),
     cursors: await Cursors.open(join(stateFolder, `${name}.json`), onLost),
-    dead: await DeadLetters.open(join(stateFolder, `${name}.dead.jsonl`)),
+    dead: await openDeadLetters(join(stateFolder, `${name}.dead.jsonl`)),
   });
+}
+
+/** What was refused is not forgotten because it cannot be read: that is for somebody to decide. */
+async function openDeadLetters(path: string): Promise<DeadLetters> {
+  try {
+    return await DeadLetters.open(path);
+  } catch (error) {
+    throw new Error(
+      `${path} cannot be read (${(error as Error).message}): move it away to start without it`,
+      {
+        cause: error,
+      },
+    );
+  }
 }
