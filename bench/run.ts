@@ -1,6 +1,7 @@
 import { benchAccess } from './access.ts';
 import { benchApiReads } from './api-reads.ts';
 import { benchAudit } from './audit.ts';
+import { benchAuditSearch } from './audit-search.ts';
 import { benchEgress } from './egress.ts';
 import { benchIdentity } from './identity.ts';
 import { benchMemory } from './memory.ts';
@@ -18,6 +19,7 @@ const benches = [
   benchIdentity,
   benchAudit,
   benchSinks,
+  benchAuditSearch,
   benchRedaction,
   benchMemory,
   benchEgress,
