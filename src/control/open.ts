@@ -25,6 +25,7 @@ import { RunSecrets } from '../redaction/run-secrets.ts';
 import type { SecretValues } from '../redaction/secret-values.ts';
 import type { Store } from '../store/store.ts';
 import { auditProofUseCases, type KnownStream } from './audit/proofs.ts';
+import { AuditRetention, type AuditRetentionConfig } from './audit/retention.ts';
 import type { AuditSearch } from './audit/search-types.ts';
 import { auditUseCases } from './audit/use-cases.ts';
 import { auditSinkUseCases } from './audit-sinks.ts';
@@ -78,6 +79,8 @@ export type ControlConfig = SchedulerConfig &
     readonly githubNetworks: readonly string[];
     /** Whether a second person has to approve that somebody gets another role for a time. */
     readonly elevationApproval: boolean;
+    /** Null to keep every event for ever. */
+    readonly auditRetention: AuditRetentionConfig | null;
   };
 
 export type ControlOptions = PeopleOptions & {
@@ -125,6 +128,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   link.open();
   parts.intake.start();
   parts.exchange.start();
+  parts.retention?.start();
   sweeper.start();
   parts.identities.start();
   return {
@@ -159,7 +163,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     ...machineUseCases({ ...parts, ...options }),
     auditSinks: auditSinkUseCases({ gate, sinks: options.sinks }),
     audit: auditUseCases({ gate, search: options.search }),
-    auditProofs: proofUseCases(options, parts),
+    auditProofs: auditProofUseCases({ ...parts, audit: options.audit, keyFile: options.auditKey }),
     authenticate: (presented, request) => authenticate({ identity, gate }, presented, request),
     renew: async ({ actor, request }) => {
       const now = await identity.renew(actor);
@@ -188,14 +192,13 @@ async function closeParts(parts: ReturnType<typeof assemble>): Promise<void> {
   await Promise.all([dispatcher.close(), egressOrders.close(), intake.close()]);
   await parts.identities.close();
   parts.exchange.close();
+  await parts.retention?.close();
   await parts.gate.close();
   await parts.heartbeat.close();
 }
 
-function proofUseCases(
-  { audit, auditKey: keyFile, auditFolder }: ControlOptions,
-  { gate, intake }: { gate: Gate; intake: RecordIntake },
-) {
+/** Control's own stream, and those that it took over. */
+function knownStreamsOf({ audit, auditFolder }: ControlOptions, intake: RecordIntake) {
   const own: KnownStream = {
     stream: audit.stream,
     folder: join(auditFolder, audit.stream),
@@ -204,12 +207,7 @@ function proofUseCases(
     checkpoint: () => audit.checkpoint(),
     key: () => audit.key(),
   };
-  return auditProofUseCases({
-    gate,
-    audit,
-    keyFile,
-    knownStreams: () => [own, ...intake.mirrors().map(mirrored)],
-  });
+  return () => [own, ...intake.mirrors().map(mirrored)];
 }
 
 function mirrored(mirror: Mirror): KnownStream {
@@ -225,13 +223,21 @@ function mirrored(mirror: Mirror): KnownStream {
 
 /** The runner's own stream on its way here, and what each stream says of the other. */
 function recordParts(
-  { store, audit, auditFolder, logger }: ControlOptions,
+  options: ControlOptions,
   { link, live, gate }: { link: RunnerLink; live: LiveRuns; gate: Gate },
 ) {
+  const { store, audit, auditFolder, logger, sinks, clock } = options;
   const flows = new FlowTable({ store, live, logger });
   const intake = new RecordIntake({ folder: auditFolder, link, flows, gate, logger });
+  const knownStreams = knownStreamsOf(options, intake);
+  const { auditRetention: config } = options.config;
   return {
     intake,
+    knownStreams,
+    retention:
+      config === null
+        ? null
+        : new AuditRetention({ config, audit, knownStreams, sinks, gate, clock, logger }),
     exchange: new CheckpointExchange({ audit, stream: audit.stream, link }),
     heartbeat: new Heartbeat({ log: audit, stream: audit.stream, others: () => intake.claims() }),
   };

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { accessSync, constants, readFileSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { extname, join } from 'node:path';
 import { openAccessEngine } from '../access/engine.ts';
@@ -269,7 +269,22 @@ function controlConfig(settings: Settings) {
     strictRuns: settings.strict === 'yes',
     githubNetworks: settings.githubEgressCidrs,
     elevationApproval: settings.elevationApproval === 'yes',
+    auditRetention: retentionOf(settings),
   };
+}
+
+/** Throws, with the fix, where control cannot write where it is to archive. */
+function retentionOf({ auditKeptDays, auditArchive: archive }: Settings) {
+  if (auditKeptDays === null || archive === null) return null;
+  try {
+    accessSync(archive, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new Error(
+      `auditArchive: ${archive} cannot be written (${code}): make it a folder of control's user`,
+    );
+  }
+  return { keptMs: auditKeptDays * 24 * hourMs, archive, everyMs: hourMs };
 }
 
 main().catch(reportFatal);

@@ -71,6 +71,17 @@ export function prepareHome(home: Home, asRoot: boolean): void {
   }
 }
 
+/** A folder outside that control writes, and nobody else. Throws HomeError where it cannot be had. */
+export function prepareArchive(path: string, asRoot: boolean): void {
+  try {
+    makeFolder(path, 0o700, asRoot ? controlUid : null);
+  } catch (error) {
+    if (error instanceof HomeError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    throw new HomeError(`auditArchive: ${path} cannot be made (${code}). Name a folder that you may write.`);
+  }
+}
+
 /** What a failed call of the file system means for the data folder, with the fix; any other error as it is. */
 export function homeErrorOf(home: Home, error: unknown): unknown {
   const { code } = (error ?? {}) as NodeJS.ErrnoException;

@@ -183,6 +183,20 @@ export const settingTable = {
     24 * 7,
     'How long logs, artifacts and egress flows of finished runs are kept, and idle sessions without a name.',
   ),
+  auditKeptDays: {
+    fallback: null as number | null,
+    shape: 'a whole number of days from 1 to 36500',
+    about:
+      'How long events stay in the audit log; for ever where absent. Older ones are dropped, 65,536 at a time, once they are in auditArchive and every sink has them.',
+    read: (text: string) => (/^[1-9]\d{0,4}$/.test(text) && Number(text) <= 36_500 ? Number(text) : null),
+  } satisfies Setting<number | null>,
+  auditArchive: {
+    fallback: null as string | null,
+    shape: 'the absolute path of a folder of its own',
+    about:
+      'Where events are copied to before auditKeptDays drops them: best on a disk that nobody can take from.',
+    read: readPath,
+  } satisfies Setting<string | null>,
   requestsPerMinute: whole(1, 10_000_000, rateClasses.default, 'Requests of one actor a minute.'),
   writesPerMinute: whole(1, 10_000_000, rateClasses.write, 'Changes of one actor a minute.'),
   adminPerMinute: whole(1, 10_000_000, rateClasses.admin, 'Administrative requests of one actor a minute.'),
@@ -261,6 +275,7 @@ export function readSettings(sources: {
     names.map((name) => [name, readSetting(name, sources)]),
   ) as unknown as Settings;
   checkListen(settings);
+  checkRetention(settings);
   return settings;
 }
 
@@ -414,6 +429,14 @@ function checkListen({ listen, tlsCert, tlsKey, trustedProxies }: Settings): voi
   if (loopback || tlsCert !== null || trustedProxies.length > 0) return;
   throw new SettingError(
     `listen: ${listen.host} is not a loopback address: name a certificate and its key in tlsCert and tlsKey (SEALWRIGHT_TLS_CERT, SEALWRIGHT_TLS_KEY), or put a proxy that ends TLS in front and name it in trustedProxies (SEALWRIGHT_TRUSTED_PROXIES)`,
+  );
+}
+
+/** Nothing is dropped that is nowhere else. */
+function checkRetention({ auditKeptDays, auditArchive }: Settings): void {
+  if ((auditKeptDays === null) === (auditArchive === null)) return;
+  throw new SettingError(
+    `${auditArchive === null ? 'auditKeptDays' : 'auditArchive'}: events are dropped from the log only into an archive: name both auditKeptDays (SEALWRIGHT_AUDIT_KEPT_DAYS) and auditArchive (SEALWRIGHT_AUDIT_ARCHIVE), or neither`,
   );
 }
 

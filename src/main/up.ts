@@ -16,6 +16,7 @@ import {
   homeAt,
   homeErrorOf,
   lockHome,
+  prepareArchive,
   prepareHome,
 } from './home.ts';
 import { launch, type Part, type RunningPart, rootWords, userWords } from './launch.ts';
@@ -86,6 +87,7 @@ type Prepared = {
 /** Makes what the parts need of the data folder. Throws HomeError with the fix where it cannot be had. */
 async function prepare(home: Home, settings: Settings): Promise<Prepared> {
   prepareHome(home, asRoot);
+  if (settings.auditArchive !== null) prepareArchive(settings.auditArchive, asRoot);
   const lockFd = await takeLock(home);
   const view = asRoot ? makeView(home) : home.path;
   try {

@@ -45,6 +45,7 @@ export const testConfig: ControlConfig = {
   strictRuns: false,
   githubNetworks: [],
   elevationApproval: false,
+  auditRetention: null,
 };
 
 export const testSealing = openSealing(Buffer.alloc(32, 7));

@@ -90,6 +90,7 @@ const kinds: Readonly<Record<string, readonly [OcsfClassName, number]>> = {
   'agent.remove': ['account', 6],
   'agent.update': ['account', 99],
   'audit.closed': ['lifecycle', 4],
+  'audit.dropped': ['api', 4],
   'audit.opened': ['lifecycle', 3],
   'client.verify': ['authentication', 1],
   'egress.connect': ['network', 1],

@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { attempt, segmentOf } from '../../../tests/support/audit.ts';
+import { until } from '../../../tests/support/sink-world.ts';
+import { actorOf, callerOf, TestControl, testConfig } from '../../../tests/support/test-control.ts';
+import { segmentEvents } from '../../audit/segments.ts';
+import { verifyStreams } from '../../audit/verify.ts';
+import { roles } from '../../model/scopes.ts';
+
+const auditor = callerOf(actorOf('eve', 'all', roles.auditor));
+
+test('events that have had their time are archived, recorded as dropped, and dropped', async (t) => {
+  const outside = mkdtempSync(join(tmpdir(), 'sealwright-archive-'));
+  t.after(() => rmSync(outside, { recursive: true, force: true }));
+  const archive = join(outside, 'archive');
+  mkdirSync(archive);
+  const auditRetention = { keptMs: 0, archive, everyMs: 20 };
+  await using at = await TestControl.open({ config: { ...testConfig, auditRetention } });
+  for (let count = 0; count <= segmentEvents; count += 1_024)
+    await Promise.all(Array.from({ length: 1_024 }, () => at.audit.append(attempt('run.create'))));
+  const audit = join(at.folder, 'audit');
+  await until(() => !existsSync(segmentOf(audit)), 'the first segment goes');
+  assert(existsSync(segmentOf(archive)));
+  for (const folder of [join(audit, 'control'), join(archive, 'control')]) {
+    const { status, streams } = await verifyStreams([folder]);
+    assert.equal(status, 'intact', JSON.stringify(streams));
+  }
+  const { items } = await at.control.audit.list(auditor, { action: 'audit.dropped' });
+  assert.deepEqual(
+    items.map(({ data, resource }) => [data, resource]),
+    [
+      [
+        { from: 1, stream: 'control', through: segmentEvents },
+        { id: 'control', kind: 'audit' },
+      ],
+    ],
+  );
+});
