@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { AuditFolder, foundLines } from '../../../tests/support/audit-folder.ts';
 import { withCode } from '../../../tests/support/test-control.ts';
-import { segmentPath } from '../../audit/segments.ts';
+import { segmentEvents, segmentPath } from '../../audit/segments.ts';
 import { searchLimits } from './limits.ts';
 import type { AuditSearch, EventFilter } from './search-types.ts';
 
@@ -242,6 +242,17 @@ describe('making the index anew', () => {
     const rest = await search.find({ filter: {}, order: 'oldest', after: page.next, limit: 2 });
     assert.deepEqual(seqsOf(rest.events.map(({ line }) => line.toString())), [11, 12]);
     assert(!(await readdir(join(log.folder, '..'))).some((name) => name.includes('next')));
+  });
+
+  it('forgets what was dropped with its segment, which is found no more even before', async () => {
+    await log.writeRaw(Array.from({ length: segmentEvents - 1 }, () => 'x'));
+    await log.write([{}, {}, {}]);
+    search = await log.open();
+    assert.deepEqual(await retried(() => found({})), [segmentEvents, segmentEvents + 1, segmentEvents + 2]);
+    await rm(segmentPath(join(log.folder, 'control'), 1));
+    assert.deepEqual(await found({}), [segmentEvents + 1, segmentEvents + 2]);
+    assert.deepEqual(await search.rebuild(), { events: 2, unreadable: 0 });
+    assert.deepEqual(await found({}), [segmentEvents + 1, segmentEvents + 2]);
   });
 
   it('once more while it is under way is the same making', async () => {
