@@ -4,6 +4,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -18,6 +19,7 @@ import {
 } from '../../../tests/support/sink-receivers.ts';
 import { SinkWorld, until } from '../../../tests/support/sink-world.ts';
 import type { AuditEvent } from '../event.ts';
+import { segmentEvents, segmentPath } from '../segments.ts';
 import { sinkLimits } from './limits.ts';
 import { frameOf } from './syslog.ts';
 import { webhookKey, webhookSignature } from './webhook.ts';
@@ -226,4 +228,24 @@ test('more streams than can be sent stop a sink in plain sight, and none is left
   const [status] = await sinks.status();
   assert.equal(status?.lastError?.reason, `this machine: more than ${sinkLimits.streamsMax} streams`);
   assert.deepEqual([status?.state, status?.streams, receiver.events()], ['retrying', [], []]);
+});
+
+test('events that were archived before they were sent are named, and the others go on', async () => {
+  const receiver = openFileReceiver(join(world.path, 'out.jsonl'));
+  world.append('control', 2);
+  const sinks = await world.start(receiver.settings);
+  await until(async () => (await sinks.status())[0]?.streams[0]?.sentSeq === 2, 'they are sent');
+  await world.stop();
+  const [whole] = world.events('control');
+  const folder = join(world.folder, 'control');
+  rmSync(segmentPath(folder, 1));
+  const next = segmentEvents + 1;
+  writeFileSync(segmentPath(folder, next), `${JSON.stringify({ ...whole, seq: next, id: 'evt_next' })}\n`);
+  const again = await world.start(receiver.settings);
+  await until(async () => (await again.status())[0]?.streams[0]?.sentSeq === next, 'it goes on');
+  assert.equal(
+    (await again.status())[0]?.lastError?.reason,
+    `events 3 to ${segmentEvents} of control left the log before they were sent`,
+  );
+  assert.equal(receiver.events().at(-1)?.id, 'evt_next');
 });

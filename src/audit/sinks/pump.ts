@@ -143,8 +143,10 @@ export class Pump {
       head === null ? Number.POSITIVE_INFINITY : head - reader.after,
     );
     if (room <= 0) return idle;
+    const { after } = reader;
     const lines = await reader.read(room);
     if (lines.length === 0) return idle;
+    if (after > 0 && lines[0]!.seq > after + 1) this.#sayMissing(stream, after, lines[0]!.seq);
     const prepared = lines.map((line) => this.#prepare(line, stream));
     const batch = prepared.flatMap((line) => (line.kind === 'event' ? [line.one] : []));
     progress.waitingSince = timeOf(batch[0]?.event.at) ?? progress.waitingSince;
@@ -227,6 +229,13 @@ export class Pump {
       progress.reader = null;
       await reader?.close().catch(() => undefined);
     }
+  }
+
+  /** Segments that were archived before they were sent: that cannot be mended here, and is not passed over in silence. */
+  #sayMissing(stream: string, after: number, next: number): void {
+    const reason = `events ${after + 1} to ${next - 1} of ${stream} left the log before they were sent`;
+    this.#lastError = { at: new Date(this.#parts.clock.now()).toISOString(), reason };
+    this.#parts.onProblem({ sink: this.name, reason }, 'a sink cannot send what is not in the log any more');
   }
 
   #succeed(): void {
