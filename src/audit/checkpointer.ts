@@ -27,10 +27,13 @@ export class Checkpointer {
   readonly #listeners = new Set<(checkpoint: SignedCheckpoint) => void>();
   #signer: NoteSigner;
   #newest: SignedCheckpoint | null;
-  #writing: Promise<void> | null = null;
+  /** When the last that was asked for is done, however it ends: they are written one after the other. */
+  #written: Promise<void> = Promise.resolve();
+  /** One was begun by itself. */
+  #started = false;
+  #pause: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
   #stopped = false;
-  #paused = false;
 
   constructor(options: CheckpointerOptions) {
     this.#options = options;
@@ -51,15 +54,17 @@ export class Checkpointer {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Checkpoints are by this key from what `announce` writes on: none is signed by either meanwhile. */
+  /** Checkpoints are by this key from what `announce` writes on: none is signed by either meanwhile. One change at a time. */
   async changeSigner(signer: NoteSigner, announce: () => Promise<unknown>): Promise<void> {
-    this.#paused = true;
+    const pause = Promise.withResolvers<void>();
+    this.#pause = pause.promise;
     try {
-      await this.#writing;
+      await this.#written;
       await announce();
       this.#signer = signer;
     } finally {
-      this.#paused = false;
+      this.#pause = null;
+      pause.resolve();
       this.grown();
     }
   }
@@ -67,36 +72,45 @@ export class Checkpointer {
   /** The tree has grown. */
   grown(): void {
     const events = this.#options.tree.size - (this.#newest?.size ?? 0);
-    if (this.#stopped || this.#paused || events === 0) return;
+    if (this.#stopped || this.#pause !== null || events === 0) return;
     if (events >= auditLimits.checkpointEventsMax) this.#start();
     else this.#timer ??= setTimeout(() => this.#start(), auditLimits.checkpointEveryMs).unref();
   }
 
   /** Resolves once a checkpoint of everything that is in the tree now is on the disk; rejects where it cannot be. */
   async write(): Promise<void> {
-    await this.#writing;
-    const { tree } = this.#options;
-    if (this.#newest?.size === tree.size && this.#newest.note.includes(this.#signer.key.id)) return;
-    await this.#write();
+    await this.#pause;
+    await this.writeBefore();
+  }
+
+  /** As `write`, for what is about to append: also while a key that is not yet announced takes another's place. */
+  async writeBefore(): Promise<void> {
+    const written = this.#written.then(() => this.#write());
+    this.#written = written.catch(() => undefined);
+    await written;
   }
 
   /** No more are written by themselves. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#disarm();
-    await this.#writing;
+    await this.#written;
   }
 
   #start(): void {
     this.#disarm();
-    if (this.#writing !== null || this.#paused) return;
-    this.#writing = this.#write().then(
+    if (this.#started || this.#pause !== null) return;
+    this.#started = true;
+    const end = () => {
+      this.#started = false;
+    };
+    this.writeBefore().then(
       () => {
-        this.#writing = null;
+        end();
         this.grown();
       },
       (error: unknown) => {
-        this.#writing = null;
+        end();
         this.#options.onFailed(error);
       },
     );
@@ -111,6 +125,7 @@ export class Checkpointer {
     const { disk, folder, tree } = this.#options;
     const signer = this.#signer;
     const { size, root } = tree;
+    if (this.#newest?.size === size && this.#newest.note.includes(signer.key.id)) return;
     const checkpoint = signCheckpoint({ origin: signer.name, size, root, extensions: [] }, signer);
     await replaceFile(disk, join(folder, checkpointFile), Buffer.from(checkpoint.note));
     this.#newest = checkpoint;

@@ -12,8 +12,10 @@ import { noteSigner } from './signed-note.ts';
  */
 export class KeyFile {
   readonly #path: string;
-  readonly #current: KeyObject;
-  readonly #next: KeyObject | null;
+  #current: KeyObject;
+  #next: KeyObject | null;
+  /** When the last rotation that was asked for is done. */
+  #rotated: Promise<void> = Promise.resolve();
 
   private constructor(path: string, current: KeyObject, next: KeyObject | null) {
     this.#path = path;
@@ -43,22 +45,35 @@ export class KeyFile {
   async settle(log: SignedAuditLog): Promise<void> {
     if (this.#next === null) return;
     const { origin } = log.checkpoint();
-    if (noteSigner(origin, this.#next).key.text === log.key()) await this.#promote();
-    else await rm(nextOf(this.#path), { force: true });
+    if (noteSigner(origin, this.#next).key.text === log.key()) return await this.#promote(this.#next);
+    await rm(nextOf(this.#path), { force: true });
+    this.#next = null;
   }
 
-  /** Makes another key, which signs the stream from now on. Throws Fault `audit.unavailable`. */
+  /** Makes another key, which signs the stream from now on; one at a time. Throws Fault `audit.unavailable`. */
   async rotate(log: SignedAuditLog): Promise<void> {
+    const rotated = this.#rotated.then(() => this.#rotate(log));
+    this.#rotated = rotated.catch(() => undefined);
+    await rotated;
+  }
+
+  async #rotate(log: SignedAuditLog): Promise<void> {
+    // An earlier one may have failed once its key was in force: that key is nowhere else, and signs before the other goes.
+    if (this.#next !== null) await log.sign();
+    await this.settle(log);
     const { privateKey } = generateKeyPairSync('ed25519');
     const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
     await replaceFile(nodeDisk, nextOf(this.#path), Buffer.from(pem));
+    this.#next = privateKey;
     await log.rotateKey(privateKey);
-    await this.#promote();
+    await this.#promote(privateKey);
   }
 
-  async #promote(): Promise<void> {
+  async #promote(next: KeyObject): Promise<void> {
     await nodeDisk.rename(nextOf(this.#path), this.#path);
     await syncFolder(nodeDisk, dirname(this.#path));
+    this.#current = next;
+    this.#next = null;
   }
 }
 

@@ -123,6 +123,27 @@ describe('checkpoints', () => {
     assert.equal((await verdictOf(folder.path)).status, 'intact');
   });
 
+  test('that are asked for while others are written come one after the other', async () => {
+    using folder = temporaryFolder();
+    const log = await openIn(folder.path);
+    const sizes: number[] = [];
+    log.onCheckpoint(({ size }) => sizes.push(size));
+    const text = () => readFileSync(join(folder.path, 'control', 'checkpoint'), 'utf8');
+    for (let round = 0; round < 20; round += 1) {
+      const written = append(log, auditLimits.checkpointEventsMax);
+      const signed = await Promise.all([log.sign(), written.then(() => log.sign()), log.sign()]);
+      assert.equal(signed[1]!.size, log.head().seq);
+      assert.equal(text(), log.checkpoint().note);
+    }
+    assert.deepEqual(log.health(), { ok: true });
+    assert.deepEqual(
+      sizes,
+      sizes.toSorted((a, b) => a - b),
+    );
+    await log.close();
+    assert.equal((await verdictOf(folder.path)).status, 'intact');
+  });
+
   test('prove every event, and every earlier checkpoint', async () => {
     using folder = temporaryFolder();
     const log = await openIn(folder.path);
@@ -206,6 +227,26 @@ describe('keys', () => {
     await other.close();
     assert.equal(verdict.status, 'tampered');
     assert.match(verdict.problem!.what, /not among the keys that were given/);
+  });
+
+  test('that are rotated at the same time, while others sign, follow each other', async () => {
+    using folder = temporaryFolder();
+    const log = await openIn(folder.path);
+    const keys = Array.from({ length: 4 }, () => generateKeyPairSync('ed25519').privateKey);
+    for (let round = 0; round < 5; round += 1) {
+      await Promise.all([
+        append(log, 100),
+        ...keys.map((one) => log.rotateKey(one)),
+        log.sign(),
+        append(log, auditLimits.checkpointEventsMax),
+        log.sign(),
+      ]);
+      const verdict = await verdictOf(folder.path);
+      assert.equal(verdict.status, 'intact', verdict.problem?.what);
+      assert.equal(verdict.key, log.key());
+    }
+    await log.close();
+    assert.equal((await verdictOf(folder.path)).status, 'intact');
   });
 
   test('that were rotated right before a crash are in force after it', async () => {

@@ -166,6 +166,8 @@ class Writer implements SignedAuditLog {
   /** Whether the stream has named the key that signs. */
   #introduced: boolean;
   #unsigned: string | null = null;
+  /** When the last change of the key that was asked for is done: each is signed by the key before. */
+  #rotated: Promise<void> = Promise.resolve();
   #pending: Entry[] = [];
   #gap: Gap | null = null;
   #running = false;
@@ -258,11 +260,17 @@ class Writer implements SignedAuditLog {
   }
 
   async rotateKey(next: KeyObject): Promise<void> {
+    const rotated = this.#rotated.then(() => this.#rotate(next));
+    this.#rotated = rotated.catch(() => undefined);
+    await rotated;
+    await this.sign();
+  }
+
+  async #rotate(next: KeyObject): Promise<void> {
     const from = this.#checkpoints.signer;
     const to = noteSigner(from.name, next);
     const note = this.#noteEvent(keyActions.rotated, rotationData(from, to));
     await this.#checkpoints.changeSigner(to, () => this.append(note));
-    await this.sign();
   }
 
   health(): AuditHealth {
@@ -377,7 +385,7 @@ class Writer implements SignedAuditLog {
       this.#batchSinceMs = this.#options.clock.monotonic();
       try {
         if (this.#file.broken) await this.#file.recover();
-        if (this.#unsigned !== null) await this.#checkpoints.write();
+        if (this.#unsigned !== null) await this.#checkpoints.writeBefore();
         this.#unsigned = null;
         await this.#commit(batch);
       } catch (error) {
