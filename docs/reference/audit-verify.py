@@ -59,7 +59,8 @@ def tombstone(note):
     found = checkpoint(note)
     before, key, nodes = re.fullmatch(r'dropped \S+\nbefore ([0-9a-f]{64})\nkey (\S+)\n((?:peak \S+\n)*)', found['more']).groups()
     peaks = list(zip((bit for bit in range(53)[::-1] if found['size'] >> bit & 1), map(exact, nodes.split()[1::2])))
-    hold(len(peaks) == bin(found['size']).count('1') == nodes.count('\n') and root(peaks) == found['root'])
+    hold(len(peaks) == bin(found['size']).count('1') == nodes.count('\n') and {len(node) for _, node in peaks} == {32})
+    hold(found['size'] % SEGMENT == 0 and root(peaks) == found['root'])
     return dict(found, before=before, key=vkey(key), peaks=peaks)
 def is_signed_by(note, keys):
     return {is_signed(k['raw'], note['text'], raw[4:]) for n, raw in note['signed'] for k in keys if (k['name'], k['id']) == (n, raw[:4])} == {True}
@@ -70,6 +71,7 @@ def text_of(path): return open(path, 'rb').read(NOTE_MAX + 1).decode(errors='rep
 def verify(path, name, segments, is_folder, trusted, others):  # others: kept checkpoints, and what other streams say
     note, dropped = (text_of(f'{path}/{file}') if is_folder and file in os.listdir(path) else None for file in ('checkpoint', 'dropped'))
     signed, tomb, (link, torn, after, unread, notes) = parsed(checkpoint, note), parsed(tombstone, dropped), ({1: ZEROS, 2: ZEROS}, 0, None, None, [])
+    signed, alone, version = None if signed and signed['more'] else signed, not is_folder and name, 1  # with more lines it is a tombstone
     start, peaks, keys = (tomb['size'], tomb['peaks'], [(0, tomb['key'])]) if tomb else (0, [], [])
     roots, seq = {**{one['size']: None for one in [*others, signed] if one}, start: root(peaks)}, start
     for index, (first, file) in enumerate(segments):
@@ -87,6 +89,7 @@ def verify(path, name, segments, is_folder, trusted, others):  # others: kept ch
                 hold(not suspect, 'the event was changed', due - (found['prev'] == (suspect or {}).get(found['v'])))
                 continues, name = found['prev'] == link[found['v']], name or found['stream']
                 if due == first > 1 and after is None: continues, after = True, found['prev']
+                version = found['v'] if due == 1 else version
                 placed = found['stream'] == name and found['seq'] == due and (continues or due > first)
                 hold(placed, 'events are missing, repeated, moved, foreign, or do not continue the segment before', due)
                 hold(due < first + SEGMENT, 'the segment holds more events than belong there', first)
@@ -109,22 +112,27 @@ def verify(path, name, segments, is_folder, trusted, others):  # others: kept ch
     hold(dropped is None or tomb and is_signed_by(tomb, [key for _, key in keys]), 'the tombstone is not signed by the log')
     hold(after is None or not tomb or after == tomb['before'], 'what is left does not continue what was dropped', start + 1)
     origin = keys[0][1]['name'] if keys else None
-    mine = [one for one in others if origin and one.get('origin') == origin and one['size'] >= start and one.get('by') != path]
+    mine = [one for one in others if origin and one.get('origin') == origin and one.get('by') != path]
+    hold(not alone or version == 1 and not keys, 'the stream was signed, and lies here as a single file')
     for one in ([signed] if is_folder and (segments or note is not None) else []) + mine:
+        if one and one['size'] < start and one is not signed:  # of events that are gone: of this log, if by a key that is known
+            if 'by' in one or trusted is not None or is_signed_by(one, [key for _, key in keys]): continue
         hold(one and one['origin'] == origin, 'there is no checkpoint of this log by a key that it names')
         hold('by' in one or is_signed_by(one, [key for since, key in keys if since <= one['size']][-1:]), 'it is not signed by the key of the log')
         hold(one['size'] <= seq, f"events are missing: there were {one['size']}", seq + 1)
         hold(roots[one['size']] == one['root'], f"the first {one['size']} events are not those that were signed or recorded")
-    hold(trusted is None or is_folder and trusted & {key['text'] for _, key in keys}, 'no key that was given signs the log')
+    since = next((since for since, key in keys if key['text'] in (trusted or ())), None)  # that it is named says nothing: it is public
+    hold(trusted is None or is_folder and since is not None and signed['size'] >= since, 'no key that was given signs the log')
     if unread or seq == start: raise unread or OSError('no event is here')
     return origin
 def find(path):  # streams, as the arguments of verify
     def own(folder): return [(int(n[:16]), f'{folder}/{n}') for n in sorted(os.listdir(folder)) if re.fullmatch(r'[0-9]{16}\.jsonl', n)]
     name = os.path.basename(os.path.abspath(path))
     if not os.path.isdir(path): return [(path, None, [(int(name[:16]) if re.fullmatch(r'[0-9]{16}\.jsonl', name) else 1, path)], False)]
-    if own(path) or 'checkpoint' in os.listdir(path): return [(path, name, own(path), True)]
-    inside = [(f'{path}/{n}', n) for n in sorted(os.listdir(path)) if os.path.isdir(f'{path}/{n}') or n.endswith('.jsonl')]
-    return [(f, n[:-6], [(1, f)], False) if n.endswith('.jsonl') else (f, n, own(f), True) for f, n in inside] or [(path, None, [], True)]
+    def holds(folder): return os.path.isdir(folder) and (own(folder) or 'checkpoint' in os.listdir(folder))
+    here, names = [(path, name, own(path), True)] if holds(path) else [], [(f'{path}/{n}', n) for n in sorted(os.listdir(path))]
+    return here + [(f, n[:-6], [(1, f)], False) if not here and n.endswith('.jsonl') else (f, n, own(f), True) for f, n in names
+                   if holds(f) or not here and (os.path.isdir(f) or n.endswith('.jsonl'))] or [(path, None, [], True)]
 def claims(path, _, segments, __):  # what a stream recorded of others
     notes = (parsed(json.loads, line) for _, file in segments if os.path.isfile(file) and os.access(file, os.R_OK) for line in lines(file) if OWN.match(line))
     found = [c for note in notes for c in parsed(lambda n: list(n['data']['checkpoints']), note) or [] if type(c) is dict]
@@ -144,7 +152,8 @@ if __name__ == '__main__':
         try: results.append(dict(path=source[0], status='intact', origin=verify(*source, keys if asked.key else None, others)))
         except Flaw as flaw: results.append(dict(path=source[0], status='tampered', what=flaw.args[0], seq=flaw.args[1]))
         except OSError as error: results.append(dict(path=source[0], status='unreadable', what=str(error)))
-    results += [dict(path=origin, status='tampered', what='a checkpoint was kept of this log, and the log is not here')
-                for origin in {one['origin'] for one in kept} - {result.get('origin') for result in results}]
+    held = {one['origin'] for one in others if one.get('by') not in asked.path and isinstance(one.get('origin'), str)}  # of a folder of all logs
+    results += [dict(path=origin, status='tampered', what='this log was recorded, or a checkpoint kept of it, and it is not here')
+                for origin in held - {result.get('origin') for result in results}]
     for result in results: print(json.dumps(result, ensure_ascii=True))
     sys.exit(next(code for status, code in (('tampered', 1), ('unreadable', 2), ('intact', 0)) if status in [r['status'] for r in results]))

@@ -42,6 +42,15 @@ export function parseCheckpoint(text: string): UnverifiedCheckpoint | null {
   return { origin, size: Number(size), root: rootBytes, extensions, note };
 }
 
+/**
+ * As `parseCheckpoint`, of the file beside a stream's segments, which has no further lines: with them it is the tombstone of
+ * earlier events, signed by the same key, which in the place of the newest checkpoint would let all that came since be cut off.
+ */
+export function parseNewest(text: string): UnverifiedCheckpoint | null {
+  const found = parseCheckpoint(text);
+  return found === null || found.extensions.length > 0 ? null : found;
+}
+
 /** The checkpoints of a text that holds one after the other, as `audit checkpoint` prints them; null where it holds none or anything else. */
 export function parseCheckpoints(text: string): UnverifiedCheckpoint[] | null {
   const notes = text.match(/(?:[^\n]+\n)+\n(?:— [^\n]+\n)+\n?/gu) ?? [];

@@ -23,7 +23,7 @@ export function introductionData(signer: NoteSigner): JsonObject {
 }
 
 /** The data of the note that names another key, with the signature of the one before. */
-export function rotationData(from: NoteSigner, to: NoteSigner): JsonObject {
+export function rotationData(from: NoteSigner, to: Pick<NoteSigner, 'name' | 'key'>): JsonObject {
   const signature = from.sign(rotationText(to.name, to.key.text)).toString('base64');
   return { origin: to.name, key: to.key.text, signature };
 }

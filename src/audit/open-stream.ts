@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonValue } from '../base/canonical-json.ts';
-import { checkpointFile, parseCheckpoint, type SignedCheckpoint } from './checkpoint.ts';
+import { checkpointFile, parseNewest, type SignedCheckpoint } from './checkpoint.ts';
 import { readTombstone, removeDropped } from './drop.ts';
 import { keyActions } from './key-notes.ts';
 import { type NoteSigner, noteSigner, signedBy } from './signed-note.ts';
@@ -32,7 +32,7 @@ export async function openStream(
     throw error;
   });
   if (text === null) return await openUnsigned(folder, size, keys);
-  const found = parseCheckpoint(text);
+  const found = parseNewest(text);
   if (found === null) throw new Error('the checkpoint of the log is damaged');
   const signers = keys.map((key) => noteSigner(found.origin, key));
   const by = signedBy(

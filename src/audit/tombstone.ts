@@ -1,5 +1,6 @@
 import { type Checkpoint, parseCheckpoint, signCheckpoint, type UnverifiedCheckpoint } from './checkpoint.ts';
-import { TreeEdge } from './merkle.ts';
+import { hashBytes, TreeEdge } from './merkle.ts';
+import { segmentEvents } from './segments.ts';
 import { exactBase64, type NoteSigner, parseVerifierKey, type VerifierKey } from './signed-note.ts';
 
 /**
@@ -55,7 +56,10 @@ export function parseTombstone(
   return { tombstone: { origin, size, before: hash, peaks: peaks as Buffer[], key: known, at }, note };
 }
 
+/** Whole segments are dropped, and nothing else. */
 function edgeOf(size: number, peaks: readonly Buffer[]): TreeEdge | null {
+  const isWhole = size > 0 && size % segmentEvents === 0;
+  if (!isWhole || peaks.some(({ length }) => length !== hashBytes)) return null;
   try {
     return new TreeEdge(size, peaks);
   } catch {

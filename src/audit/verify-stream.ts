@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import type { Problem } from './chain-check.ts';
-import { parseCheckpoint, type UnverifiedCheckpoint } from './checkpoint.ts';
+import { parseNewest, type UnverifiedCheckpoint } from './checkpoint.ts';
 import { type KeyChain, keyChainOf, keyInForce } from './key-chain.ts';
 import { auditLimits } from './limits.ts';
 import type { Beat, Claim, LogNotes } from './log-notes.ts';
@@ -85,7 +85,7 @@ export async function verifyStream(source: StreamSource, asked: Asked): Promise<
   const dropped = tombstone?.tombstone ?? null;
   const present = withoutGap(source.segments, dropped?.size ?? 0);
   const keys = keyChainOf(source.notes.keys, dropped?.key ?? null);
-  const signed = source.checkpoint === null ? null : parseCheckpoint(source.checkpoint);
+  const signed = source.checkpoint === null ? null : parseNewest(source.checkpoint);
   const sizes = sizesOf(source, asked, signed);
   const read = await readSegments(source, present, sizes, dropped, asked);
   const known: Known = { source, dropped, keys: keys !== null && 'keys' in keys ? keys : null, signed, read };
@@ -300,31 +300,47 @@ function heldAgainst(
   return null;
 }
 
-function trustProblem({ source, keys }: Known, { keys: trusted }: Asked): StreamProblem | null {
+/**
+ * A key vouches for what it signed itself, and for keys that it was followed by. That a key is named as the next one says
+ * nothing: everybody knows it, and can name it in a log of their own.
+ */
+function trustProblem({ source, keys, signed }: Known, { keys: trusted }: Asked): StreamProblem | null {
   if (trusted === null) return null;
   if (source.form !== 'folder')
     return { what: 'a single file is signed by nothing: give the folder of the stream' };
   const texts = new Set(trusted.map(({ text }) => text));
-  if (keys?.keys.some(({ key }) => texts.has(key.text)) === true) return null;
+  const known = keys?.keys.find(({ key }) => texts.has(key.text));
+  if (known !== undefined && signed !== null && signed.size >= known.since) return null;
+  if (known !== undefined)
+    return { seq: known.since, what: 'the key that was given has signed nothing here' };
   return {
     what: `the log is signed by ${keys?.keys[0]?.key.text ?? 'no key'}, which is not among the keys that were given`,
   };
 }
 
-function keptProblem({ keys, read, dropped }: Known, { kept }: Asked): StreamProblem | null {
+function keptProblem({ keys, read, dropped }: Known, { kept, keys: trusted }: Asked): StreamProblem | null {
   if (keys === null) return null;
   for (const checkpoint of kept.filter(({ origin }) => origin === keys.origin)) {
-    if (checkpoint.size < (dropped?.size ?? 0)) continue;
-    const problem = heldAgainst(
-      checkpoint,
-      keys,
-      read,
-      dropped,
-      `the checkpoint that was kept (${checkpoint.size})`,
-    );
+    const what = `the checkpoint that was kept (${checkpoint.size})`;
+    const isDropped = checkpoint.size < (dropped?.size ?? 0);
+    const problem = isDropped
+      ? droppedProblem(checkpoint, keys, trusted, what)
+      : heldAgainst(checkpoint, keys, read, dropped, what);
     if (problem !== null) return problem;
   }
   return null;
+}
+
+/** Of a checkpoint of events that are gone only its key can tell that it was of this log, unless that is known anyway. */
+function droppedProblem(
+  { note }: UnverifiedCheckpoint,
+  { keys }: KeyChain,
+  trusted: Asked['keys'],
+  what: string,
+): StreamProblem | null {
+  const all = keys.map(({ key }) => key);
+  if (trusted !== null || signedBy(note, all) !== null) return null;
+  return { what: `${what} is of events that were dropped since, and not signed by a key that is known here` };
 }
 
 function claimProblem({ keys, read, dropped }: Known, { claims }: Asked): StreamProblem | null {

@@ -127,14 +127,17 @@ export function withLines(files: LogFiles, stream: string, lines: readonly strin
   return withFile(files, segmentFile(stream), lines.map((line) => `${line}\n`).join(''));
 }
 
-/** The same lines with hashes made anew from the line `from` on, as somebody would who can write the file. */
-export function rechained(lines: readonly string[], from = 0): string[] {
+/**
+ * The same lines with hashes made anew from the line `from` on, as somebody would who can write the file; `before` events
+ * come before the first.
+ */
+export function rechained(lines: readonly string[], from = 0, before = 0): string[] {
   let prev = from === 0 ? noHash : linkTo(Buffer.from(lines[from - 1]!), 2);
   return lines.map((line, index) => {
     if (index < from) return line;
     const linked = line
       .replace(/"prev":"[0-9a-f]{64}"/, `"prev":"${prev}"`)
-      .replace(/"seq":\d+/, `"seq":${index + 1}`);
+      .replace(/"seq":\d+/, `"seq":${before + index + 1}`);
     prev = linkTo(Buffer.from(linked), 2);
     return linked;
   });
@@ -162,9 +165,14 @@ export function originIn(files: LogFiles, stream: string): string {
   return parseCheckpoint(files.get(checkpointOf(stream))!.toString('utf8'))!.origin;
 }
 
-/** A checkpoint of these lines. */
-export function signedOver(lines: readonly string[], origin: string, key: KeyObject): string {
-  const edge = new TreeEdge();
+/** A checkpoint of these lines, behind those that were `dropped`. */
+export function signedOver(
+  lines: readonly string[],
+  origin: string,
+  key: KeyObject,
+  dropped: { readonly size: number; readonly peaks: readonly Buffer[] } = { size: 0, peaks: [] },
+): string {
+  const edge = new TreeEdge(dropped.size, dropped.peaks);
   for (const line of lines) edge.append(leafHash(Buffer.from(line)));
   const checkpoint = { origin, size: edge.size, root: edge.root(), extensions: [] };
   return signCheckpoint(checkpoint, noteSigner(origin, key)).note;

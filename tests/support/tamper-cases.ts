@@ -1,4 +1,7 @@
+import { keyActions, rotationData } from '../../src/audit/key-notes.ts';
+import { noteSigner, type VerifierKey } from '../../src/audit/signed-note.ts';
 import type { VerifyOptions } from '../../src/audit/verify.ts';
+import { canonicalJson } from '../../src/base/canonical-json.ts';
 import {
   checkpointOf,
   type LogFiles,
@@ -32,7 +35,7 @@ const other = 'runner-aaaaaa';
 const stranger = newKey();
 
 /** Everything that can be done to lines of a stream whose last line is signed. */
-export function lineCases({ signed }: SignedStreams): TamperCase[] {
+function lineCases({ signed }: SignedStreams): TamperCase[] {
   const lines = linesOf(signed, stream);
   const foreign = linesOf(signed, other);
   const last = lines.length - 1;
@@ -80,7 +83,7 @@ const suffixOf = (lines: readonly string[]) =>
   );
 
 /** Other spellings: as a change alone, and with everything signed anew by a key that nobody asks about. */
-export function spellingCases({ signed }: SignedStreams): TamperCase[] {
+function spellingCases({ signed }: SignedStreams): TamperCase[] {
   const lines = linesOf(signed, stream);
   const spellings: [what: string, from: string, to: string][] = [
     ['a member twice', '"n":11', '"n":11,"n":11'],
@@ -118,7 +121,7 @@ export function spellingCases({ signed }: SignedStreams): TamperCase[] {
 }
 
 /** Bytes that JSON or an editor would not mind. */
-export function byteCases({ signed }: SignedStreams): TamperCase[] {
+function byteCases({ signed }: SignedStreams): TamperCase[] {
   const path = segmentFile(stream);
   const text = signed.get(path)!.toString('utf8');
   const lines = linesOf(signed, stream);
@@ -145,7 +148,7 @@ export function byteCases({ signed }: SignedStreams): TamperCase[] {
 }
 
 /** What is done to the checkpoint, and to the log with it. */
-export function checkpointCases(streams: SignedStreams): TamperCase[] {
+function checkpointCases(streams: SignedStreams): TamperCase[] {
   const { signed, older, kept } = streams;
   const path = checkpointOf(stream);
   const lines = linesOf(signed, stream);
@@ -196,7 +199,7 @@ export function checkpointCases(streams: SignedStreams): TamperCase[] {
 }
 
 /** A log that is made anew by another key, which only what is held elsewhere tells apart. */
-export function forgeryCases(streams: SignedStreams): TamperCase[] {
+function forgeryCases(streams: SignedStreams): TamperCase[] {
   const { signed, kept, keys, privateKeys } = streams;
   const lines = linesOf(signed, stream);
   const alone = new Map([...signed].filter(([name]) => name.startsWith('control/')));
@@ -230,6 +233,12 @@ export function forgeryCases(streams: SignedStreams): TamperCase[] {
     forged('made anew by another key, while the key is known', wholeAlone, trusting, true),
     forged('made anew by another key, while a checkpoint is kept', wholeAlone, held, true),
     forged('made anew by another key, while the other stream has recorded it', whole, {}, false),
+    forged(
+      'made anew by another key that hands over to the known one',
+      handedOver(alone, own, keys.control),
+      trusting,
+      true,
+    ),
     forged('a fresh beginning, while the key is known', genesis, trusting, true),
     forged('a fresh beginning, while a checkpoint is kept', genesis, held, true),
     forged('a fresh beginning of another name, while a checkpoint is kept', fresh, held, true),
@@ -256,8 +265,20 @@ export function forgeryCases(streams: SignedStreams): TamperCase[] {
   ];
 }
 
+/** The known key is public: anybody can say that it takes the place of theirs, and sign everything before themselves. */
+function handedOver(files: LogFiles, lines: readonly string[], known: VerifierKey): LogFiles {
+  const made = remade(files, stream, lines, stranger);
+  const before = linesOf(made, stream);
+  const [opened] = before;
+  const data = rotationData(noteSigner(known.name, stranger), { name: known.name, key: known });
+  const rotation = opened!
+    .replace(keyActions.opened, keyActions.rotated)
+    .replace(/"data":\{[^}]*\}/, `"data":${canonicalJson(data)}`);
+  return withLines(made, stream, rechained([...before, rotation], before.length));
+}
+
 /** The id of another key in the note that names the key, and in the checkpoint. */
-export function keyIdCases({ signed, keys }: SignedStreams): TamperCase[] {
+function keyIdCases({ signed, keys }: SignedStreams): TamperCase[] {
   const lines = linesOf(signed, stream);
   const path = checkpointOf(stream);
   const { text, id } = keys.control;
@@ -291,7 +312,7 @@ const keyless = (lines: readonly string[]) =>
   rechained(lines.with(0, lines[0]!.replace(/"data":\{[^}]*\},/, '')));
 
 /** What is done to the folder. */
-export function folderCases({ signed }: SignedStreams): TamperCase[] {
+function folderCases({ signed }: SignedStreams): TamperCase[] {
   const content = signed.get(segmentFile(stream))!;
   const note = signed.get(checkpointOf(stream))!;
   const short = linesOf(signed, stream).slice(0, 9);
@@ -374,4 +395,17 @@ function renamed(files: LogFiles, rename: (name: string) => string): LogFiles {
 
 function without(files: LogFiles, start: string): LogFiles {
   return new Map([...files].filter(([name]) => !name.startsWith(start)));
+}
+
+/** All of them, by what is tampered with. */
+export function allCases(streams: SignedStreams): Record<string, TamperCase[]> {
+  return {
+    lines: lineCases(streams),
+    spellings: spellingCases(streams),
+    bytes: byteCases(streams),
+    checkpoints: checkpointCases(streams),
+    keys: keyIdCases(streams),
+    'logs made anew': forgeryCases(streams),
+    folders: folderCases(streams),
+  };
 }
