@@ -58,7 +58,7 @@ export async function verifyStreams(paths: readonly string[], options: VerifyOpt
         others,
       }),
     );
-  streams.push(...missing(kept, streams), ...unfound(claims, streams));
+  streams.push(...missing(kept, streams), ...unfound(claims, streams), ...doubled(sources, streams));
   return { status: worstOf(streams), streams };
 }
 
@@ -80,7 +80,18 @@ async function sourcesAt(path: string): Promise<Source[]> {
   for (let round = 0; round < 2; round += 1)
     for (const place of await placesAt(path))
       if (!sources.has(place.path)) sources.set(place.path, await sourceOf(place));
-  return [...sources.values()];
+  return asFolders([...sources.values()]);
+}
+
+/** Beside streams with their checkpoints an archive is one whose checkpoint was taken away: its note is in every archive. */
+function asFolders(sources: readonly Source[]): Source[] {
+  const isLive = sources.some(
+    ({ form, amongAll, checkpoint }) => form === 'folder' && amongAll && checkpoint !== null,
+  );
+  if (!isLive) return [...sources];
+  return sources.map((source) =>
+    source.form === 'archive' ? { ...source, form: 'folder', checkpoint: null } : source,
+  );
 }
 
 /** What is signed is read before what it is about, which only grows meanwhile. */
@@ -184,6 +195,22 @@ function unfound(claims: readonly FoundClaim[], streams: readonly StreamVerdict[
     ...absentLog(origin),
     problem: { what: `event ${seq} of ${by} recorded ${size} events of this log, and it is not here` },
   }));
+}
+
+/** One log is in one folder: a second one of its name could vouch for whatever the first is asked about. */
+function doubled(sources: readonly Source[], streams: readonly StreamVerdict[]): StreamVerdict[] {
+  const folders = new Set(sources.filter(({ form }) => form === 'folder').map(({ path }) => path));
+  const first = new Map<string, string>();
+  return streams.flatMap((verdict) => {
+    const { path, origin } = verdict;
+    if (origin === undefined || !folders.has(path)) return [];
+    const other = first.get(origin) ?? path;
+    first.set(origin, other);
+    if (other === path) return [];
+    return [
+      { ...verdict, status: 'tampered' as const, problem: { what: `the log in ${other} has the same name` } },
+    ];
+  });
 }
 
 function absentLog(origin: string): StreamVerdict {

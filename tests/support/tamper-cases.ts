@@ -256,6 +256,11 @@ function forgeryCases(streams: SignedStreams): TamperCase[] {
       {},
       false,
     ),
+    {
+      what: 'another one of its name beside it',
+      files: new Map([...signed, ...besideIt(remade(alone, stream, own, stranger))]),
+      stream: 'x',
+    },
     forged(
       'made anew by the key of the other stream, while both keys are known',
       remade(alone, stream, own, privateKeys[other]),
@@ -263,6 +268,15 @@ function forgeryCases(streams: SignedStreams): TamperCase[] {
       true,
     ),
   ];
+}
+
+/** Made for a folder of its own. */
+function besideIt(files: LogFiles): LogFiles {
+  const lines = linesOf(files, stream)
+    .filter((_, index) => index === 0)
+    .map((line) => line.replace(`"stream":"${stream}"`, '"stream":"x"'));
+  const moved = renamed(files, (name) => name.replace(stream, 'x'));
+  return remade(moved, 'x', lines, stranger);
 }
 
 /** The known key is public: anybody can say that it takes the place of theirs, and sign everything before themselves. */
