@@ -226,7 +226,7 @@ function recordParts(
   options: ControlOptions,
   { link, live, gate }: { link: RunnerLink; live: LiveRuns; gate: Gate },
 ) {
-  const { store, audit, auditFolder, logger, sinks, clock } = options;
+  const { store, audit, auditFolder, logger, sinks, clock, search } = options;
   const flows = new FlowTable({ store, live, logger });
   const intake = new RecordIntake({ folder: auditFolder, link, flows, gate, logger });
   const knownStreams = knownStreamsOf(options, intake);
@@ -237,7 +237,7 @@ function recordParts(
     retention:
       config === null
         ? null
-        : new AuditRetention({ config, audit, knownStreams, sinks, gate, clock, logger }),
+        : new AuditRetention({ config, audit, knownStreams, sinks, gate, search, clock, logger }),
     exchange: new CheckpointExchange({ audit, stream: audit.stream, link }),
     heartbeat: new Heartbeat({ log: audit, stream: audit.stream, others: () => intake.claims() }),
   };

@@ -5,6 +5,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Gate } from '../gate.ts';
 import type { Logger } from '../logger.ts';
 import type { KnownStream } from './proofs.ts';
+import type { AuditSearch } from './search-types.ts';
 
 /** How long events stay in the log, and where they are copied to before they go. */
 export type AuditRetentionConfig = {
@@ -19,6 +20,7 @@ export type AuditRetentionParts = {
   readonly knownStreams: () => readonly KnownStream[];
   readonly sinks: Pick<Sinks, 'status'>;
   readonly gate: Pick<Gate, 'record'>;
+  readonly search: Pick<AuditSearch, 'rebuild'>;
   readonly clock: Clock;
   readonly logger: Logger;
 };
@@ -54,6 +56,7 @@ export class AuditRetention {
   async #drop(): Promise<void> {
     const { config, audit, knownStreams, sinks, gate, clock, logger } = this.#parts;
     const sent = await sinks.status();
+    let dropped = 0;
     try {
       await dropOldEvents({
         ...config,
@@ -64,7 +67,8 @@ export class AuditRetention {
           const seqs = sent.map(({ streams }) => streams.find((one) => one.stream === stream)?.sentSeq ?? 0);
           return seqs.length === 0 ? null : Math.min(...seqs);
         },
-        record: async ({ stream, from, through }) =>
+        record: async ({ stream, from, through }) => {
+          dropped += 1;
           await gate.record({
             action: 'audit.dropped',
             actor: { id: 'system:audit' },
@@ -72,10 +76,20 @@ export class AuditRetention {
             outcome: 'succeeded',
             rule: 'audit:retention',
             data: { stream, from, through },
-          }),
+          });
+        },
       });
     } catch (error) {
       logger.warn({ error: String(error) }, 'old events of the audit log could not be dropped');
     }
+    if (dropped > 0) this.#forget();
+  }
+
+  /** Their words leave the index, too, which takes as long as it takes. */
+  #forget(): void {
+    const { search, logger } = this.#parts;
+    search.rebuild().catch((error: unknown) => {
+      logger.warn({ error: String(error) }, 'what was dropped of the audit log is still in its index');
+    });
   }
 }
