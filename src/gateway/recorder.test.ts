@@ -62,6 +62,25 @@ test('nothing is true before its own batch is recorded', async () => {
   await one;
 });
 
+test('nothing of a batch that cannot be recorded goes on, at once, and the next one is asked for anew', async () => {
+  const { recorder, batches } = recorded();
+  const refused = [1, 2].map((id) => recorder.record(flow(id)));
+  await settled();
+  const other = recorder.record(flow(3));
+  await settled();
+  recorder.refused(1);
+  assert.deepEqual(await Promise.all(refused), [false, false]);
+  recorder.recorded(1);
+  recorder.refused(7);
+  recorder.recorded(2);
+  assert.equal(await other, true);
+  const again = recorder.record(flow(4));
+  await settled();
+  assert.equal(batches.length, 3);
+  recorder.recorded(3);
+  assert.equal(await again, true);
+});
+
 test('a batch holds no more than its bound, in the order of the verdicts', async () => {
   const { recorder, batches } = recorded();
   const max = gatewayLimits.flowsPerBatchMax;
