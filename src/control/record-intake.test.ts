@@ -43,6 +43,13 @@ async function gaps(test: TestControl): Promise<unknown[]> {
   return found.map(({ resource, data, outcome }) => [resource.id, data?.expected, data?.found, outcome]);
 }
 
+/** From now on the runner hands over like this. */
+async function now(test: TestControl, handOver: ((channel: Channel) => Promise<void>) | null): Promise<void> {
+  if (test.runner.handOver === null) await test.runner.until(() => test.runner.handedOver);
+  test.runner.handOver = handOver;
+  test.runner.cut();
+}
+
 const mirrorOf = (test: TestControl, name: string) =>
   join(test.folder, 'audit', name, '0000000000000001.jsonl');
 
@@ -95,8 +102,7 @@ describe('a stream that does not continue', () => {
   for (const [what, handOver, expected, found] of hostile)
     it(`${what}: is recorded once and makes control not ready, and everything else goes on`, async () => {
       await using test = await TestControl.open({ endsAtOnce: true });
-      test.runner.handOver = handOver;
-      test.runner.cut();
+      await now(test, handOver);
       const said = await detail(test);
       assert.match(said, expected);
       assert.match(said, found);
@@ -113,21 +119,17 @@ describe('a stream that does not continue', () => {
 
   it('because the runner lost the end of it is found at once', async () => {
     await using test = await TestControl.open();
-    test.runner.handOver = sending(4, asBytes(lines));
-    test.runner.cut();
+    await now(test, sending(4, asBytes(lines)));
     await mirrored(test, 4);
-    test.runner.handOver = sending(2);
-    test.runner.cut();
+    await now(test, sending(2));
     assert.match(await detail(test), /event 4 or a later one, found event 2/);
   });
 
   it('that goes on as it should again makes control ready again', async () => {
     await using test = await TestControl.open();
-    test.runner.handOver = sending(4, asBytes(lines.slice(0, 2)), asBytes(lines.slice(3)));
-    test.runner.cut();
+    await now(test, sending(4, asBytes(lines.slice(0, 2)), asBytes(lines.slice(3))));
     await detail(test);
-    test.runner.handOver = sending(4, asBytes(lines.slice(2)));
-    test.runner.cut();
+    await now(test, sending(4, asBytes(lines.slice(2))));
     while (!(await test.control.readiness()).checks.audit.ok)
       await new Promise((resolve) => setTimeout(resolve, 5));
   });
@@ -146,14 +148,34 @@ describe('a stream that does not continue', () => {
     assert.deepEqual(await gaps(test), []);
   });
 
+  const unfollowable: [what: string, handOver: (channel: Channel) => Promise<void>][] = [
+    [
+      'that is offered and not handed over',
+      async (channel) => {
+        await channel.sendJson({ stream, seq: 4 });
+        await channel.read();
+      },
+    ],
+    ['behind which comes a word that is none', sending(4, { nonsense: true })],
+  ];
+  for (const [what, handOver] of unfollowable)
+    it(`${what} makes control not ready, until it is handed over`, async () => {
+      await using test = await TestControl.open();
+      await now(test, handOver);
+      assert.equal(await detail(test), 'the runner does not hand over its record');
+      assert.deepEqual(await gaps(test), []);
+      await now(test, null);
+      while (!(await test.control.readiness()).checks.audit.ok)
+        await new Promise((resolve) => setTimeout(resolve, 5));
+    });
+
   it('a runner that begins stream after stream is not followed for ever', async () => {
     await using test = await TestControl.open();
     const name = (at: number) =>
       `runner-${String.fromCharCode(97 + (at % 26), 97 + Math.floor(at / 26))}aaaa`;
     for (let at = 0; at < controlLimits.mirroredStreamsMax; at += 1)
       mkdirSync(join(test.folder, 'audit', name(at)), { recursive: true });
-    test.runner.handOver = sending(4, asBytes(lines));
-    test.runner.cut();
+    await now(test, sending(4, asBytes(lines)));
     assert.match(await detail(test), /one of 32 streams of runners/);
     assert.equal(existsSync(join(test.folder, 'audit', stream)), false);
   });

@@ -102,6 +102,7 @@ export class RecordIntake {
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof MirrorGap) this.#refuse(error);
+        if (error instanceof NotHandedOver) this.#trouble = 'the runner does not hand over its record';
         logger.warn({ error: String(error) }, 'the record of the runner could not be followed');
       }
       await pause(pauseMs, undefined, { signal }).catch(() => undefined);
@@ -126,18 +127,23 @@ export class RecordIntake {
   async #take(channel: Channel): Promise<void> {
     const first = await channel.read();
     if (first?.kind !== 'json') return;
-    const { stream, seq } = parseOffer(first.value);
+    const { stream, seq } = said(parseOffer, first.value);
     const mirror = await this.#mirrorOf(stream);
     const { head } = mirror;
     if (seq < head.seq) throw new MirrorGap(stream, `event ${head.seq} or a later one`, `event ${seq}`);
     await channel.sendJson({ after: head.seq } satisfies AuditWish);
     if (this.#gap === null) this.#reached({ stream, seq: head.seq });
+    if (seq === head.seq) this.#trouble = null;
+    let isHandedOver = seq === head.seq;
     for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
-      if (frame.kind === 'json') await mirror.keep(parseNote(frame.value).checkpoint);
+      if (frame.kind === 'json') await mirror.keep(said(parseNote, frame.value).checkpoint);
       else await this.#takeLines(mirror, frame.bytes);
       this.#gap = null;
+      this.#trouble = null;
+      isHandedOver = true;
       await channel.sendJson({ acknowledged: mirror.head.seq } satisfies AuditReceipt);
     }
+    if (!isHandedOver) throw new NotHandedOver('the runner did not hand over what it offered');
   }
 
   async #takeLines(mirror: Mirror, bytes: Buffer): Promise<void> {
@@ -151,9 +157,7 @@ export class RecordIntake {
   async #append(mirror: Mirror, continuation: Continuation): Promise<void> {
     for (;;) {
       try {
-        await mirror.append(continuation);
-        this.#trouble = null;
-        return;
+        return await mirror.append(continuation);
       } catch (error) {
         this.#trouble = `the mirror of the stream ${mirror.stream} cannot be written`;
         this.#parts.logger.error({ error: String(error) }, this.#trouble);
@@ -174,7 +178,6 @@ export class RecordIntake {
     try {
       const mirror = await Mirror.open({ folder, stream });
       this.#mirrors.set(stream, mirror);
-      this.#trouble = null;
       return mirror;
     } catch (error) {
       this.#trouble = `the mirror of the stream ${stream} cannot be opened`;
@@ -206,6 +209,17 @@ export class RecordIntake {
       countAs: `audit.gap-found ${gap.stream}`,
       data: { stream: gap.stream, expected: gap.expected, found: gap.found },
     });
+  }
+}
+
+/** The runner says what no runner says, or nothing. */
+class NotHandedOver extends Error {}
+
+function said<T>(parse: (value: unknown) => T, value: unknown): T {
+  try {
+    return parse(value);
+  } catch (error) {
+    throw new NotHandedOver('a word of the runner is none', { cause: error });
   }
 }
 
