@@ -127,9 +127,12 @@ export class Mirror {
     return { seq, hash };
   }
 
-  /** Whether whole lines, each with its newline, continue what is here. Throws MirrorGap. Writes nothing. */
-  check(bytes: Buffer): Continuation {
-    let place = this.head;
+  /**
+   * Whether whole lines, each with its newline, continue what is here, or what `after` says that was checked and is still
+   * to be written. Throws MirrorGap. Writes nothing.
+   */
+  check(bytes: Buffer, after: Place = this.head): Continuation {
+    let place = after;
     const lines: Continuation['lines'][number][] = [];
     const events: AuditEvent[] = [];
     for (const line of this.#split(bytes, place.seq + 1)) {

@@ -35,6 +35,8 @@ export const controlLimits = {
   egressSettleMs: 1_000,
   /** Streams of runners that are mirrored, of all that there ever were: a new one begins where its folder was lost. */
   mirroredStreamsMax: 32,
+  /** Frames of the runner's record that wait for the mirror's disk; each is about a block of a reader. */
+  mirrorWritesMax: 8,
   /** What one run may reach, in compiled rules. The runner takes no more. */
   egressRulesMax: 2_000,
   /** What one simulation reads and tells apart at most, and how long it works, in turns. */

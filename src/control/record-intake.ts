@@ -3,12 +3,14 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { type ToldFlows, toldFlows } from '../audit/egress-events.ts';
 import type { AuditEvent } from '../audit/event.ts';
 import { type Continuation, Mirror, MirrorGap } from '../audit/mirror.ts';
+import type { Place } from '../audit/tail.ts';
 import type { Channel } from '../base/channel.ts';
 import type { AuditReceipt, AuditWish, CheckpointClaim, StreamPlace } from '../contract/runner.ts';
 import type { FlowTable } from './flow-table.ts';
 import type { Gate } from './gate.ts';
 import { controlLimits } from './limits.ts';
 import type { Logger } from './logger.ts';
+import { MirrorWrites } from './mirror-writes.ts';
 import { parseNote, parseOffer } from './runner-frames.ts';
 import type { RunnerLink } from './runner-link.ts';
 
@@ -40,6 +42,8 @@ export class RecordIntake {
   /** What is in the store of the stream that is followed. */
   #stored: StreamPlace = { stream: '', seq: 0 };
   #gap: MirrorGap | null = null;
+  /** Whether the runner kept back what it offered. */
+  #isWithheld = false;
   #trouble: string | null = null;
   #loop: Promise<void> = Promise.resolve();
 
@@ -53,6 +57,7 @@ export class RecordIntake {
 
   health(): Check {
     if (this.#gap !== null) return { ok: false, detail: this.#gap.message };
+    if (this.#isWithheld) return { ok: false, detail: 'the runner does not hand over its record' };
     return this.#trouble === null ? { ok: true } : { ok: false, detail: this.#trouble };
   }
 
@@ -102,7 +107,7 @@ export class RecordIntake {
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof MirrorGap) this.#refuse(error);
-        if (error instanceof NotHandedOver) this.#trouble = 'the runner does not hand over its record';
+        if (error instanceof NotHandedOver) this.#isWithheld = true;
         logger.warn({ error: String(error) }, 'the record of the runner could not be followed');
       }
       await pause(pauseMs, undefined, { signal }).catch(() => undefined);
@@ -133,31 +138,43 @@ export class RecordIntake {
     if (seq < head.seq) throw new MirrorGap(stream, `event ${head.seq} or a later one`, `event ${seq}`);
     await channel.sendJson({ after: head.seq } satisfies AuditWish);
     if (this.#gap === null) this.#reached({ stream, seq: head.seq });
-    if (seq === head.seq) this.#trouble = null;
-    let isHandedOver = seq === head.seq;
-    for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
-      if (frame.kind === 'json') await mirror.keep(said(parseNote, frame.value).checkpoint);
-      else await this.#takeLines(mirror, frame.bytes);
-      this.#gap = null;
-      this.#trouble = null;
-      isHandedOver = true;
-      await channel.sendJson({ acknowledged: mirror.head.seq } satisfies AuditReceipt);
+    if (seq === head.seq) this.#isWithheld = false;
+    const writes = new MirrorWrites(async (continuation) => {
+      await this.#append(mirror, continuation);
+      await channel.sendJson({ acknowledged: mirror.head.seq } satisfies AuditReceipt).catch(() => undefined);
+    });
+    let place: Place = head;
+    try {
+      for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
+        if (frame.kind === 'data') place = await this.#takeLines(mirror, writes, frame.bytes, place);
+        else await writes.written().then(() => mirror.keep(said(parseNote, frame.value).checkpoint));
+        this.#gap = null;
+        this.#isWithheld = false;
+      }
+    } finally {
+      // The next connection goes on from where the mirror ends.
+      await writes.written().catch(() => undefined);
     }
-    if (!isHandedOver) throw new NotHandedOver('the runner did not hand over what it offered');
+    if (place.seq < seq) throw new NotHandedOver('the runner did not hand over what it offered');
   }
 
-  async #takeLines(mirror: Mirror, bytes: Buffer): Promise<void> {
+  /** Into the store, and then on the way into the mirror. Gives where the stream stands by then. */
+  async #takeLines(mirror: Mirror, writes: MirrorWrites, bytes: Buffer, after: Place): Promise<Place> {
     const { stream } = mirror;
-    const continuation = mirror.check(bytes);
+    const continuation = mirror.check(bytes, after);
     await this.#parts.flows.keep(toldBy(stream, continuation.events), this.#stopped.signal);
-    this.#reached({ stream, seq: continuation.lines.at(-1)?.place.seq ?? mirror.head.seq });
-    await this.#append(mirror, continuation);
+    const { place } = continuation.lines.at(-1) ?? { place: after };
+    this.#reached({ stream, seq: place.seq });
+    await writes.add(continuation);
+    return place;
   }
 
   async #append(mirror: Mirror, continuation: Continuation): Promise<void> {
     for (;;) {
       try {
-        return await mirror.append(continuation);
+        await mirror.append(continuation);
+        this.#trouble = null;
+        return;
       } catch (error) {
         this.#trouble = `the mirror of the stream ${mirror.stream} cannot be written`;
         this.#parts.logger.error({ error: String(error) }, this.#trouble);
@@ -177,6 +194,7 @@ export class RecordIntake {
       throw new MirrorGap(stream, `one of ${mirroredStreamsMax} streams of runners`, 'another one');
     try {
       const mirror = await Mirror.open({ folder, stream });
+      this.#trouble = null;
       this.#mirrors.set(stream, mirror);
       return mirror;
     } catch (error) {
