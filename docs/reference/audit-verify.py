@@ -73,6 +73,7 @@ def verify(path, name, segments, is_folder, trusted, others):  # others: kept ch
     signed, tomb, (link, torn, after, unread, notes) = parsed(checkpoint, note), parsed(tombstone, dropped), ({1: ZEROS, 2: ZEROS}, 0, None, None, [])
     signed, alone, version = None if signed and signed['more'] else signed, not is_folder and name, 1  # with more lines it is a tombstone
     start, peaks, keys = (tomb['size'], tomb['peaks'], [(0, tomb['key'])]) if tomb else (0, [], [])
+    segments = [(first, file) for first, file in segments if not 1 <= first <= start or first % SEGMENT != 1]  # what a crash left of those
     roots, seq = {**{one['size']: None for one in [*others, signed] if one}, start: root(peaks)}, start
     for index, (first, file) in enumerate(segments):
         due = start + index * SEGMENT + 1 if is_folder else first

@@ -218,6 +218,7 @@ function gapProblem(
   const next = segments[present.length];
   if (next === undefined) return null;
   const due = (dropped?.size ?? 0) + present.length * segmentEvents + 1;
+  if (next.first < due) return { seq: next.first, what: 'a segment stands where none belongs' };
   return { seq: due, what: `events ${due} to ${next.first - 1} are missing: their segments are not there` };
 }
 
