@@ -32,19 +32,26 @@ export type NoteSignature = { readonly name: string; readonly id: string; readon
 /** What a file or an answer may hold at most. */
 export const noteBytesMax = 64 * 1024;
 const signaturesMax = 16;
-const ed25519 = 0x01;
+/** What a key is for, as its first byte says: notes, or cosignatures of checkpoints (`cosignature.ts`). */
+export const keyTypes = { note: 0x01, cosignature: 0x04 } as const;
+export type KeyType = (typeof keyTypes)[keyof typeof keyTypes];
 const namePattern = /^[^\s+]{1,255}$/u;
 
 /** Throws where `name` is no name of a key. */
 export function noteSigner(name: string, privateKey: KeyObject): NoteSigner {
-  const { x } = createPublicKey(privateKey).export({ format: 'jwk' });
-  const key = verifierKey(name, Buffer.from(x!, 'base64url'));
+  const key = publicPart(name, privateKey, keyTypes.note);
   return { name, key, sign: (text) => sign(null, Buffer.from(text), privateKey) };
 }
 
-function verifierKey(name: string, raw: Buffer): VerifierKey {
+/** Throws where `name` is no name of a key. */
+export function publicPart(name: string, privateKey: KeyObject, type: KeyType): VerifierKey {
+  const { x } = createPublicKey(privateKey).export({ format: 'jwk' });
+  return verifierKey(name, Buffer.from(x!, 'base64url'), type);
+}
+
+function verifierKey(name: string, raw: Buffer, type: KeyType): VerifierKey {
   if (!namePattern.test(name)) throw new Error('that is no name of a key');
-  const typed = Buffer.concat([Buffer.from([ed25519]), raw]);
+  const typed = Buffer.concat([Buffer.from([type]), raw]);
   const id = hash('sha256', Buffer.concat([Buffer.from(`${name}\n`), typed]), 'hex').slice(0, 8);
   return {
     name,
@@ -58,11 +65,11 @@ function verifierKey(name: string, raw: Buffer): VerifierKey {
 }
 
 /** The key of its text; null where it is none, also where its id is not that of its name and bytes. */
-export function parseVerifierKey(text: string): VerifierKey | null {
+export function parseVerifierKey(text: string, type: KeyType = keyTypes.note): VerifierKey | null {
   const [name = '', id = '', ...rest] = text.split('+');
   const bytes = exactBase64(rest.join('+'));
-  if (bytes?.length !== 33 || bytes[0] !== ed25519 || !namePattern.test(name)) return null;
-  const key = verifierKey(name, bytes.subarray(1));
+  if (bytes?.length !== 33 || bytes[0] !== type || !namePattern.test(name)) return null;
+  const key = verifierKey(name, bytes.subarray(1), type);
   return key.id === id ? key : null;
 }
 

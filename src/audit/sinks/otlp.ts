@@ -1,5 +1,6 @@
 import type { JsonObject, JsonValue } from '../../base/canonical-json.ts';
-import { type Answer, authorizationOf, openPost } from './http-post.ts';
+import type { Answer } from '../http-client.ts';
+import { authorizationOf, openPost } from './http-post.ts';
 import { shownReason } from './reason.ts';
 import { severityOf } from './severity.ts';
 import type { Outgoing, SendResult, Sink, SinkParts } from './sink.ts';
