@@ -34,7 +34,7 @@ export function sinkSchemeOf(url: string): SinkScheme | null {
 }
 
 /** Whether a host is this machine by its name alone, without a look-up. */
-function isLoopback(hostname: string): boolean {
+export function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
 }
 

@@ -131,7 +131,7 @@ export async function openHttpReceiver(
   return receiver;
 }
 
-function misbehave(behaviour: Behaviour, request: IncomingMessage, response: ServerResponse): void {
+export function misbehave(behaviour: Behaviour, request: IncomingMessage, response: ServerResponse): void {
   switch (behaviour) {
     case 'die':
       request.socket.destroy();
@@ -165,7 +165,7 @@ function sendForEver(response: ServerResponse): void {
   response.once('drain', () => sendForEver(response));
 }
 
-async function textOf(request: IncomingMessage): Promise<string> {
+export async function textOf(request: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks).toString('utf8');
@@ -253,7 +253,7 @@ export function openFileReceiver(path: string): Receiver {
   };
 }
 
-async function listen(server: Server): Promise<number> {
+export async function listen(server: Server): Promise<number> {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return (server.address() as AddressInfo).port;
