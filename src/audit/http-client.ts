@@ -40,6 +40,7 @@ export type HttpClient = {
   close(): void;
 };
 
+/** Opens no connection yet. */
 export function openHttpClient(options: HttpClientOptions): HttpClient {
   const isPlain = options.protocol === 'http:';
   const { authorities, identity } = options;

@@ -39,7 +39,7 @@ export function shelfWitness(shelf: Shelf): Witness {
     const base = agreed.get(stream);
     if (base === undefined || base.size >= checkpoint.size || base.origin !== checkpoint.origin) return false;
     if ((await shelf.firstAfter(stream, base.size, signal)) !== null) return false;
-    return (await tree.rootAt(base.size)).equals(base.root);
+    return (await rootAt(tree, base.size))?.equals(base.root) ?? false;
   }
 
   async function push(pushed: Pushed, signal: AbortSignal): Promise<PushResult> {
@@ -114,12 +114,17 @@ async function compare(
     );
   if (kept.origin !== checkpoint.origin)
     return conflict(`it has ${size} events of ${stream} from another log, ${shown(kept.origin)}`);
-  const root = await tree.rootAt(size).catch((error: unknown) => {
+  const root = await rootAt(tree, size);
+  if (root === null || root.equals(kept.root)) return null;
+  return conflict(`its ${size} events of ${stream} are not those of this log`);
+}
+
+/** Null where it can no longer be told: the events were dropped. */
+async function rootAt(tree: Pushed['tree'], size: number): Promise<Buffer | null> {
+  return await tree.rootAt(size).catch((error: unknown) => {
     if (error instanceof DroppedError) return null;
     throw error;
   });
-  if (root === null || root.equals(kept.root)) return null;
-  return conflict(`its ${size} events of ${stream} are not those of this log`);
 }
 
 /** Whose checkpoint is older than what a witness has. */
@@ -127,6 +132,7 @@ export function ours({ checkpoint }: Pushed): string {
   return `and this log only ${checkpoint.size}: it was cut, rolled back or restored`;
 }
 
+/** As a witness says it; `reason` is bounded and printable. */
 export function conflict(reason: string): PushResult {
   return { kind: 'conflict', reason };
 }

@@ -1,6 +1,6 @@
 import { cosignatureBy, mergedNote, withSignatures } from '../cosignature.ts';
-import { type Answer, openHttpClient } from '../http-client.ts';
-import { keyTypes, parseVerifierKey } from '../signed-note.ts';
+import { type Answer, type HttpClient, openHttpClient } from '../http-client.ts';
+import { keyTypes, parseVerifierKey, type VerifierKey } from '../signed-note.ts';
 import { retryAfterOf } from '../sinks/http-post.ts';
 import { failureCode, shownReason } from '../sinks/reason.ts';
 import { DroppedError } from '../stream-tree.ts';
@@ -8,80 +8,102 @@ import { witnessLimits } from './limits.ts';
 import { conflict, ours } from './shelf.ts';
 import type { Pushed, PushResult, Witness, WitnessParts } from './witness.ts';
 
-/**
- * A witness that speaks https://c2sp.org/tlog-witness: it checks itself that the log only grew, and says so with its
- * signature. What it knows of a log is asked for at the first push, and remembered.
- */
+/** What a witness says with its signature: it speaks https://c2sp.org/tlog-witness. */
 export function openTlogWitness(parts: WitnessParts): Witness {
-  const { settings, version, sendMs, now } = parts;
-  const key = parseVerifierKey(settings.key ?? '', keyTypes.cosignature);
-  if (key === null) throw new Error('a tlog witness has a key');
-  const url = new URL(settings.url.slice(settings.url.indexOf('+') + 1));
-  url.pathname = `${url.pathname.replace(/\/$/, '')}/add-checkpoint`;
-  const protocol = url.protocol === 'http:' ? 'http:' : 'https:';
-  const client = openHttpClient({ ...settings, ...witnessLimits, protocol, version, sendMs });
-  const headers = { 'content-type': 'text/plain; charset=utf-8' };
+  return new TlogWitness(parts);
+}
+
+const headers = { 'content-type': 'text/plain; charset=utf-8' };
+
+/**
+ * The witness checks itself that the log only grew. What it knows of a log is asked for at the first push, and remembered.
+ */
+class TlogWitness implements Witness {
+  readonly #key: VerifierKey;
+  readonly #url: URL;
+  readonly #client: HttpClient;
+  readonly #now: () => number;
   /** Sizes that it has cosigned, by origin. */
-  const known = new Map<string, number>();
+  readonly #known = new Map<string, number>();
 
-  async function add(pushed: Pushed, old: number, signal: AbortSignal): Promise<Answer> {
-    const { checkpoint, tree } = pushed;
-    const proof = await tree.consistency(old, checkpoint.size);
-    const lines = [`old ${old}`, ...proof.map((node) => node.toString('base64')), '', checkpoint.note];
-    return await client.exchange({ method: 'POST', url, headers, body: lines.join('\n') }, signal);
+  constructor({ settings, version, sendMs, now }: WitnessParts) {
+    const key = parseVerifierKey(settings.key ?? '', keyTypes.cosignature);
+    if (key === null) throw new Error('a tlog witness has a key');
+    this.#key = key;
+    this.#url = new URL(settings.url.slice(settings.url.indexOf('+') + 1));
+    this.#url.pathname = `${this.#url.pathname.replace(/\/$/, '')}/add-checkpoint`;
+    const protocol = this.#url.protocol === 'http:' ? 'http:' : 'https:';
+    this.#client = openHttpClient({ ...settings, ...witnessLimits, protocol, version, sendMs });
+    this.#now = now;
   }
 
-  function cosigned({ checkpoint }: Pushed, { body }: Answer): PushResult {
-    const note = withSignatures(checkpoint.note, body ?? '');
-    const cosignature = note === null ? null : cosignatureBy(note, key!);
-    if (cosignature === null) return later('its answer has no cosignature by its key');
-    known.set(checkpoint.origin, checkpoint.size);
-    return { kind: 'kept', cosigned: mergedNote(checkpoint.note, [cosignature.line]) };
+  async push(pushed: Pushed, signal: AbortSignal): Promise<PushResult> {
+    try {
+      return await this.#push(pushed, signal);
+    } catch (error) {
+      if (error instanceof DroppedError)
+        return later('it asks for a proof from events on that were dropped from the log');
+      return later(failureCode(error));
+    }
   }
 
-  function refused(pushed: Pushed, old: number, answer: Answer): PushResult {
-    const { stream } = pushed;
-    if (answer.status === 422 && old > 0)
-      return conflict(`the ${old} events of ${stream} that it cosigned are not those of this log`);
-    const said = shownReason(answer.body ?? '', []);
-    const reason = `it answered ${answer.status}${hintOf(answer.status)}${said === null ? '' : `: ${said}`}`;
-    const retryAfterMs = retryAfterOf(answer.headers['retry-after'] ?? null, now());
-    return { ...later(reason), ...(retryAfterMs === null ? {} : { retryAfterMs }) };
+  close(): void {
+    this.#client.close();
   }
 
   /** Twice at most: the first answer may say from which size on it wants a proof. */
-  async function push(pushed: Pushed, signal: AbortSignal): Promise<PushResult> {
-    const { stream, checkpoint } = pushed;
-    const { origin, size } = checkpoint;
-    let old = Math.min(known.get(origin) ?? 0, size);
-    for (const isLast of [false, true]) {
-      const answer = await add(pushed, old, signal);
-      if (answer.status === 200) return cosigned(pushed, answer);
-      if (answer.status !== 409) return refused(pushed, old, answer);
-      const has = sizeIn(answer);
-      if (has !== null && has > size) return conflict(`it has ${has} events of ${stream}, ${ours(pushed)}`);
-      if (old === size && (has === null || has === size))
-        return conflict(`its ${size} events of ${stream} are not those of this log`);
-      if (has === null || has === old || isLast)
-        return later('it would not say from which size on it wants a proof');
-      known.set(origin, has);
-      old = has;
-    }
-    return later('it did not come to an end');
+  async #push(pushed: Pushed, signal: AbortSignal): Promise<PushResult> {
+    const { origin, size } = pushed.checkpoint;
+    const old = Math.min(this.#known.get(origin) ?? 0, size);
+    const first = await this.#add(pushed, old, signal);
+    if (first.status !== 409) return this.#judge(pushed, old, first);
+    const has = sizeIn(first);
+    const against = contradiction(pushed, old, has);
+    if (against !== null) return against;
+    if (has === null || has === old) return unwilling;
+    this.#known.set(origin, has);
+    const second = await this.#add(pushed, has, signal);
+    if (second.status !== 409) return this.#judge(pushed, has, second);
+    return contradiction(pushed, has, sizeIn(second)) ?? unwilling;
   }
 
-  return {
-    async push(pushed, signal) {
-      try {
-        return await push(pushed, signal);
-      } catch (error) {
-        if (error instanceof DroppedError)
-          return later('it asks for a proof from events on that were dropped from the log');
-        return later(failureCode(error));
-      }
-    },
-    close: () => client.close(),
-  };
+  async #add({ checkpoint, tree }: Pushed, old: number, signal: AbortSignal): Promise<Answer> {
+    const proof = await tree.consistency(old, checkpoint.size);
+    const lines = [`old ${old}`, ...proof.map((node) => node.toString('base64')), '', checkpoint.note];
+    const request = { method: 'POST', url: this.#url, headers, body: lines.join('\n') } as const;
+    return await this.#client.exchange(request, signal);
+  }
+
+  /** Any answer but 409. */
+  #judge({ stream, checkpoint }: Pushed, old: number, answer: Answer): PushResult {
+    const { status, body } = answer;
+    if (status === 200) return this.#cosigned(checkpoint, body ?? '');
+    if (status === 422 && old > 0)
+      return conflict(`the ${old} events of ${stream} that it cosigned are not those of this log`);
+    const said = shownReason(body ?? '', []);
+    const reason = `it answered ${status}${hintOf(status)}${said === null ? '' : `: ${said}`}`;
+    const retryAfterMs = retryAfterOf(answer.headers['retry-after'] ?? null, this.#now());
+    return { ...later(reason), ...(retryAfterMs === null ? {} : { retryAfterMs }) };
+  }
+
+  #cosigned({ origin, size, note }: Pushed['checkpoint'], lines: string): PushResult {
+    const all = withSignatures(note, lines);
+    const cosignature = all === null ? null : cosignatureBy(all, this.#key);
+    if (cosignature === null) return later('its answer has no cosignature by its key');
+    this.#known.set(origin, size);
+    return { kind: 'kept', cosigned: mergedNote(note, [cosignature.line]) };
+  }
+}
+
+const unwilling = later('it would not say from which size on it wants a proof');
+
+/** What an answer of 409 says against the log: `old` was sent, and it says that it has `has`; null where that is nothing. */
+function contradiction(pushed: Pushed, old: number, has: number | null): PushResult | null {
+  const { stream, checkpoint } = pushed;
+  const { size } = checkpoint;
+  if (has !== null && has > size) return conflict(`it has ${has} events of ${stream}, ${ours(pushed)}`);
+  const isSame = old === size && (has === null || has === size);
+  return isSame ? conflict(`its ${size} events of ${stream} are not those of this log`) : null;
 }
 
 /** Of an answer of 409; null where it says none. */
