@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import type { Problem } from './chain-check.ts';
-import { parseNewest, type UnverifiedCheckpoint } from './checkpoint.ts';
+import { parseCheckpoint, parseNewest, type UnverifiedCheckpoint } from './checkpoint.ts';
 import { type KeyChain, keyChainOf, keyInForce } from './key-chain.ts';
 import { auditLimits } from './limits.ts';
 import type { Beat, Claim, LogNotes } from './log-notes.ts';
@@ -85,7 +85,8 @@ export async function verifyStream(source: StreamSource, asked: Asked): Promise<
   const dropped = tombstone?.tombstone ?? null;
   const present = withoutGap(source.segments, dropped?.size ?? 0);
   const keys = keyChainOf(source.notes.keys, dropped?.key ?? null);
-  const signed = source.checkpoint === null ? null : parseNewest(source.checkpoint);
+  const parse = source.form === 'archive' ? parseCheckpoint : parseNewest;
+  const signed = source.checkpoint === null ? null : parse(source.checkpoint);
   const sizes = sizesOf(source, asked, signed);
   const read = await readSegments(source, present, sizes, dropped, asked);
   const known: Known = { source, dropped, keys: keys !== null && 'keys' in keys ? keys : null, signed, read };
