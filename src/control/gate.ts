@@ -64,7 +64,7 @@ export type Denial = { readonly rule: string; readonly detail: string; readonly 
 
 export type SystemNote = {
   readonly action: string;
-  readonly actor: Pick<Actor, 'id'>;
+  readonly actor: Pick<Actor, 'id' | 'credential' | 'onBehalfOf'>;
   readonly resource: Resource;
   readonly outcome: EventOutcome;
   readonly rule: string;
@@ -252,7 +252,7 @@ class AuditGate implements Gate {
 function noteOf(event: SystemNote): NewEvent {
   return {
     action: event.action,
-    actor: { id: event.actor.id, kind: actorKind(event.actor.id) },
+    actor: eventActor(event.actor),
     resource: eventResource(event.resource),
     decision: { allow: event.outcome !== 'denied', rule: event.rule },
     phase: 'note',
@@ -280,7 +280,11 @@ function eventOf(caller: Caller, act: Act, stage: Stage, rule: string): NewEvent
 }
 
 /** Who acted, by which credential and for whom. */
-export function eventActor({ id, credential, onBehalfOf }: Actor): NewEvent['actor'] {
+function eventActor({
+  id,
+  credential,
+  onBehalfOf,
+}: Pick<Actor, 'id' | 'credential' | 'onBehalfOf'>): NewEvent['actor'] {
   return {
     id,
     kind: actorKind(id),

@@ -40,7 +40,7 @@ export const walls: readonly Wall[] = [
   {
     folder: 'src/identity',
     mayImport: [...foundation, 'src/store'],
-    why: 'who a caller is comes from tokens in the store; what a caller may do is for the model and control',
+    why: 'who a caller is comes from tokens in the store; what a caller may do is for access and control',
   },
   {
     folder: 'src/access',

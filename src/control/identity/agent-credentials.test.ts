@@ -218,6 +218,7 @@ describe('a certificate', () => {
     const event = (await test.events()).find(({ action }) => action === 'agent.certificate.renew');
     const { credential, with: held } = (event?.data ?? {}) as Record<string, string>;
     assert.deepEqual([event?.actor.id, credential, held], [id, next.id, made.id]);
+    assert.equal(event?.actor.token, made.id, 'a note says by which credential');
     test.auditFails = true;
     await assert.rejects(
       agentCredentials.renewCertificate(caller, { request: csr }),
