@@ -61,6 +61,13 @@ export const readLimits = {
   streamsMax: 64,
 } as const;
 
+/** Bounds of an evidence bundle, which may come from anybody. */
+export const evidenceLimits = {
+  /** An event's line escaped once more, with its proof, or a checkpoint and a tombstone. */
+  lineBytesMax: 256 * 1024,
+  artifactsMax: 10_000,
+} as const;
+
 export const verifyLimits = { blockBytes: 1024 * 1024 } as const;
 
 /** A control character is one code unit and six bytes (`\u0000`): nothing takes more. */
@@ -89,3 +96,7 @@ assert(auditLimits.batchEventsMax <= auditLimits.pendingEventsMax);
 assert(owedLimits.retryMinMs <= owedLimits.retryMaxMs);
 assert(readLimits.blockBytes > auditLimits.lineBytesMax, 'a block of the reader holds a whole line');
 assert(verifyLimits.blockBytes > auditLimits.lineBytesMax, 'a block of the verifier holds a whole line');
+assert(
+  evidenceLimits.lineBytesMax > 6 * auditLimits.lineBytesMax,
+  'a line of a bundle holds an event of control characters alone',
+);

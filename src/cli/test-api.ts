@@ -269,6 +269,10 @@ export class TestServer {
         this.calls.push(`audit.export ${JSON.stringify(query)}`);
         return { mediaType: 'application/jsonl', bytes: null, body: this.#exported() };
       },
+      evidence: async (query) => {
+        this.calls.push(`audit.evidence ${JSON.stringify(query)}`);
+        return { mediaType: 'application/jsonl', bytes: null, body: this.#exported() };
+      },
       tail: async function* (this: void) {
         yield '{"at":"now","action":"\\u001b[2J\u202e"}';
       },

@@ -11,6 +11,8 @@ export type AuditCalls = {
   all(query?: Query): AsyncGenerator<Record<string, unknown>, void, undefined>;
   /** All that match, as CSV or as the lines of the log; a body that breaks off is not whole. */
   export(query: Query & { readonly format: 'csv' | 'jsonl' }): Promise<Download>;
+  /** A bundle of evidence; a body that breaks off does not verify. */
+  evidence(query: Query): Promise<Download>;
   /** The lines of events that match as they are recorded, without an end, each once. Resumes what is cut off. */
   tail(query?: Query, options?: { readonly signal?: AbortSignal }): AsyncGenerator<string, void, undefined>;
   /** Resolves when the index is made. */
@@ -24,6 +26,7 @@ export function auditCalls(connection: Connection): AuditCalls {
     list: (query) => connection.json('GET', `${path}${queryText(query)}`),
     all: (query) => allOf(connection, path, query),
     export: (query) => download(connection, `${path}/export${queryText(query)}`),
+    evidence: (query) => download(connection, `/api/v1/audit/evidence${queryText(query)}`),
     tail: (query = {}, { signal } = {}) => tail(connection, query, signal),
     reindex: () => connection.json('POST', '/api/v1/audit/reindex'),
   };

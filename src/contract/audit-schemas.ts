@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { page, pageQuery, time } from './schemas.ts';
+import { page, pageQuery, runId, sessionId, time } from './schemas.ts';
 
 const value = z.string().min(1).max(128);
 
@@ -36,6 +36,16 @@ export const auditExportQuery = auditFilter.extend({
   order: auditOrder.optional(),
 });
 
+/** What a bundle of evidence is made of: a run, a session, or everything of a time; at least one. */
+export const evidenceQuery = z.strictObject({
+  run: runId.optional(),
+  session: sessionId.optional(),
+  /** Inclusive. */
+  since: time.optional(),
+  /** Exclusive. */
+  until: time.optional(),
+});
+
 export const auditTailQuery = auditFilter.extend({
   /** Where to go on: the id of the last event seen. `Last-Event-ID` says the same. */
   after: z.string().min(1).max(512).optional(),
@@ -49,6 +59,7 @@ export const auditIndexView = z.object({ events: z.int(), unreadable: z.int() })
 export type AuditFilterQuery = z.infer<typeof auditFilter>;
 export type AuditQuery = z.infer<typeof auditQuery>;
 export type AuditExportQuery = z.infer<typeof auditExportQuery>;
+export type EvidenceQuery = z.infer<typeof evidenceQuery>;
 export type AuditTailQuery = z.infer<typeof auditTailQuery>;
 export type AuditPageView = z.infer<typeof auditPage>;
 export type AuditIndexView = z.infer<typeof auditIndexView>;

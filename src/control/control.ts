@@ -23,6 +23,7 @@ import type {
 } from '../contract/schemas.ts';
 import type { Actor } from '../model/actor.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
+import type { AuditEvidenceUseCases } from './audit/evidence.ts';
 import type { AuditProofUseCases } from './audit/proofs.ts';
 import type { AuditUseCases } from './audit/use-cases.ts';
 import type { AuditSinkUseCases } from './audit-sinks.ts';
@@ -251,6 +252,7 @@ export type Control = {
   readonly auditSinks: AuditSinkUseCases;
   readonly audit: AuditUseCases;
   readonly auditProofs: AuditProofUseCases;
+  readonly auditEvidence: AuditEvidenceUseCases;
   /** The actor that a credential proves, or null. Records a failed attempt. */
   authenticate(presented: Presented, request: Caller['request']): Promise<Actor | null>;
   /** The same caller as it is now, with no more rights than it had; null where its credential has ended. */

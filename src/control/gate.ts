@@ -1,6 +1,6 @@
 import { Denials } from '../audit/denials.ts';
 import type { EventId, EventOutcome, NewEvent } from '../audit/event.ts';
-import type { AuditLog } from '../audit/log.ts';
+import type { AuditLog, Recorded } from '../audit/log.ts';
 import { OwedEvents } from '../audit/owed-events.ts';
 import type { JsonObject } from '../base/canonical-json.ts';
 import type { Clock } from '../base/clock.ts';
@@ -33,7 +33,7 @@ export type Gate = {
   /** An ordinary read: decided, not recorded unless it is denied. */
   read(caller: Caller, act: Act): Promise<void>;
   /** A read worth a line: recorded durably before it happens. Throws Fault `audit.unavailable`. */
-  privileged(caller: Caller, act: Act): Promise<void>;
+  privileged(caller: Caller, act: Act): Promise<Recorded>;
   /**
    * The effect happens only after its attempt is on the disk; else Fault `audit.unavailable` and nothing
    * happens. The outcome is a second event that the answer does not wait for: the attempt already proves who
@@ -116,9 +116,9 @@ class AuditGate implements Gate {
     await this.#admit(caller, act);
   }
 
-  async privileged(caller: Caller, act: Act): Promise<void> {
+  async privileged(caller: Caller, act: Act): Promise<Recorded> {
     const { rule } = await this.#admit(caller, act);
-    await this.#audit.append(eventOf(caller, act, { phase: 'note', outcome: 'succeeded' }, rule));
+    return await this.#audit.append(eventOf(caller, act, { phase: 'note', outcome: 'succeeded' }, rule));
   }
 
   async act<T>(caller: Caller, act: Act, effect: () => Promise<T>): Promise<T> {

@@ -24,6 +24,7 @@ import type { RunLimits } from '../model/limits.ts';
 import { RunSecrets } from '../redaction/run-secrets.ts';
 import type { SecretValues } from '../redaction/secret-values.ts';
 import type { Store } from '../store/store.ts';
+import { auditEvidenceUseCases } from './audit/evidence.ts';
 import { auditProofUseCases, type KnownStream } from './audit/proofs.ts';
 import { AuditRetention, type AuditRetentionConfig } from './audit/retention.ts';
 import type { AuditSearch } from './audit/search-types.ts';
@@ -164,6 +165,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     auditSinks: auditSinkUseCases({ gate, sinks: options.sinks }),
     audit: auditUseCases({ gate, search: options.search }),
     auditProofs: auditProofUseCases({ ...parts, audit: options.audit, keyFile: options.auditKey }),
+    auditEvidence: auditEvidenceUseCases({ ...parts, audit: options.audit, search: options.search }),
     authenticate: (presented, request) => authenticate({ identity, gate }, presented, request),
     renew: async ({ actor, request }) => {
       const now = await identity.renew(actor);

@@ -12,6 +12,7 @@ import { ownTokenRoutes } from './account/tokens.ts';
 import { whoamiRoute } from './account/whoami.ts';
 import { type Admission, hasBody } from './admission.ts';
 import { agentRoutes } from './agents/routes.ts';
+import { auditEvidenceRoutes } from './audit/evidence-routes.ts';
 import { auditProofRoutes } from './audit/proof-routes.ts';
 import { auditRoutes } from './audit/routes.ts';
 import { auditSinkRoutes } from './audit/sink-routes.ts';
@@ -164,6 +165,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   auditRoutes(app, context);
   auditSinkRoutes(app, context);
   auditProofRoutes(app, context);
+  auditEvidenceRoutes(app, context);
   signInRoutes(app, context);
   await providerRoutes(app, context);
   stepUpRoutes(app, context);

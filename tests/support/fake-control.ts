@@ -619,6 +619,7 @@ function elsewhere() {
     agentCredentials: notFaked<Control['agentCredentials']>(),
     authority: notFaked<Control['authority']>(),
     auditProofs: notFaked<Control['auditProofs']>(),
+    auditEvidence: notFaked<Control['auditEvidence']>(),
   };
 }
 

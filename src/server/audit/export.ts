@@ -11,6 +11,8 @@ type Export = {
   readonly lines: AsyncIterable<Buffer>;
   readonly caller: Caller;
   readonly format: ExportFormat;
+  /** What a browser calls the file. */
+  readonly filename?: string;
 };
 
 /** What is written at once, about; no more of an export than this and one page waits in memory. */
@@ -19,7 +21,7 @@ const chunkBytes = 64 * 1024;
 /** Streams at the reader's pace. One that breaks off costs the connection, so that none takes it for all. */
 export function sendExport(
   reply: FastifyReply,
-  { lines, caller, format }: Export,
+  { lines, caller, format, filename = `audit-events.${format}` }: Export,
   { streams, control, logger }: ServerContext,
 ): void {
   const { raw: response } = reply;
@@ -28,7 +30,7 @@ export function sendExport(
   response.writeHead(200, {
     ...(reply.getHeaders() as Record<string, string>),
     'content-type': exportTypes[format],
-    'content-disposition': `attachment; filename="audit-events.${format}"`,
+    'content-disposition': `attachment; filename="${filename}"`,
   });
   response.on('error', () => undefined);
   streams.add({
