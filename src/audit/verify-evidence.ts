@@ -55,6 +55,9 @@ export type EvidenceStream = {
   readonly dropped?: number;
 };
 
+/** An event of a bundle, for whoever shows it; its strings may be hostile. */
+export type EvidenceEvent = AuditEvent;
+
 export type EvidenceOptions = {
   /** Keys that are trusted, from elsewhere than the bundle: every stream must be signed by one, or by one that they lead to. */
   readonly keys?: readonly VerifierKey[];

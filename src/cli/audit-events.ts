@@ -158,7 +158,7 @@ async function exportEvents(context: Context, { format, file, ...flags }: Export
 }
 
 /** The file is there under its name only once all of it is. */
-async function writeWhole(path: string, body: AsyncIterable<Uint8Array>): Promise<void> {
+export async function writeWhole(path: string, body: AsyncIterable<Uint8Array>): Promise<void> {
   const partial = `${path}.partial`;
   const flags = constants.O_CREAT | constants.O_TRUNC | constants.O_WRONLY | constants.O_NOFOLLOW;
   const handle = await open(partial, flags, 0o600);

@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import type { UnverifiedCheckpoint } from '../audit/checkpoint.ts';
 import type { VerifierKey } from '../audit/signed-note.ts';
 import type { StreamVerdict, Verdict } from '../audit/verify.ts';
+import { verifiedBundles } from './audit-bundles.ts';
 import { type Context, print } from './context.ts';
 import { escapeLine } from './escape.ts';
 import { UsageFailure } from './failure.ts';
@@ -22,7 +23,7 @@ export function defineAuditVerify(audit: Command, context: Context): void {
     )
     .argument(
       '[path...]',
-      'folders of logs or streams, or single segments (default: audit/ in the data folder)',
+      'folders of logs or streams, single segments, or bundles of evidence (default: audit/ in the data folder)',
     )
     .option(
       '--key <key>',
@@ -44,6 +45,7 @@ async function verify(context: Context, paths: readonly string[], flags: VerifyF
   const chosen = paths.length === 0 ? [join(await context.dataFolder(), 'audit')] : paths;
   const keys = flags.key === undefined ? undefined : await readKeys(context, flags.key);
   const kept = await readCheckpoints(context, flags.sinceCheckpoint ?? []);
+  if (await verifiedBundles(context, chosen, { keys, kept, json: flags.json === true })) return;
   const progress = createProgress(environment, context.verbose);
   const verdict = await verifyStreams(
     chosen.map((path) => resolve(environment.cwd, path)),
@@ -64,7 +66,7 @@ async function verify(context: Context, paths: readonly string[], flags: VerifyF
 }
 
 /** Keys as they are handed out, or files of them, a line each. */
-async function readKeys(context: Context, given: readonly string[]): Promise<VerifierKey[]> {
+export async function readKeys(context: Context, given: readonly string[]): Promise<VerifierKey[]> {
   const { parseVerifierKey } = await import('../audit/signed-note.ts');
   const keys: VerifierKey[] = [];
   for (const text of given) {

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { defineAuditEvents } from './audit-events.ts';
+import { defineAuditEvidence } from './audit-evidence.ts';
 import { defineAuditProofs } from './audit-proofs.ts';
 import { defineAuditSinks } from './audit-sinks.ts';
 import { defineAuditVerify } from './audit-verify.ts';
@@ -12,6 +13,7 @@ export function defineAudit(program: Command, context: Context): void {
     .description('The audit log: who did what, and proof that nothing was removed.');
   defineAuditEvents(audit, context);
   defineAuditVerify(audit, context);
+  defineAuditEvidence(audit, context);
   defineAuditProofs(audit, context);
   defineAuditSinks(audit, context);
 }

@@ -13,6 +13,8 @@ export const cliLimits = {
   profileBytesMax: 64 * 1024,
   /** A file of keys, or of checkpoints that were kept. */
   auditFileBytesMax: 16 * 1024 * 1024,
+  /** Events that a report shows; the bundle holds the rest. */
+  reportEventsMax: 20_000,
   policyBytesMax: 1024 * 1024,
   policyAliasesMax: 1_000,
   /** Flows that one suggestion is made from. */

@@ -271,7 +271,14 @@ export class TestServer {
       },
       evidence: async (query) => {
         this.calls.push(`audit.evidence ${JSON.stringify(query)}`);
-        return { mediaType: 'application/jsonl', bytes: null, body: this.#exported() };
+        const { evidence } = this;
+        return {
+          mediaType: 'application/jsonl',
+          bytes: null,
+          body: (async function* () {
+            yield evidence;
+          })(),
+        };
       },
       tail: async function* (this: void) {
         yield '{"at":"now","action":"\\u001b[2J\u202e"}';
@@ -291,6 +298,9 @@ export class TestServer {
     health: async () => ({ status: 'ok', version: '9.9.9' }),
     readiness: async () => ({ ready: true, checks: { store: { ok: true } } }),
   };
+
+  /** The bundle that the server gives. */
+  evidence: Uint8Array = Buffer.alloc(0);
 
   async *#exported(): AsyncGenerator<Uint8Array> {
     yield Buffer.from('{"a":1}\n{"\u009b":2}');

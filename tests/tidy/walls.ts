@@ -91,6 +91,7 @@ export const walls: readonly Wall[] = [
       ...foundation,
       'src/client',
       'src/audit/verify',
+      'src/audit/verify-evidence',
       'src/audit/checkpoint',
       'src/audit/signed-note',
       'src/audit/merkle-verify',
