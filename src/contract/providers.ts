@@ -92,6 +92,8 @@ const shared = {
   /** A file with authorities in PEM that are believed besides those of the system. */
   caFile: z.string().min(1).max(4096).optional(),
   mapping,
+  /** `provider`: only `auth_time` says when a person signed in there; `round`: coming back from there does. */
+  authTime: z.enum(['provider', 'round']).default('provider'),
   syncOnSignIn: yesNo.default(true),
   allowSignUp: yesNo,
 };
@@ -126,8 +128,6 @@ const oidc = z.strictObject({
   clientAuth: z.enum(['basic', 'post']).optional(),
   /** Whether claims are also read from the userinfo endpoint. */
   userinfo: yesNo.default(false),
-  /** `provider`: only `auth_time` says when a person signed in there; `round`: coming back from there does. */
-  authTime: z.enum(['provider', 'round']).default('provider'),
   /** Whether logout tokens without the type `logout+jwt` are taken. */
   untypedLogoutTokens: yesNo.default(false),
   mfa: z

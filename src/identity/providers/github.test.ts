@@ -28,6 +28,7 @@ describe('GitHub as a provider', () => {
     const settings: GithubSettings = {
       id: 'hub',
       kind: 'github',
+      authTime: 'provider',
       baseUrl: github.baseUrl,
       clientId: github.clientId,
       clientSecret: github.clientSecret,
@@ -68,7 +69,7 @@ describe('GitHub as a provider', () => {
 
   it('tells who signed in there, with organisations and teams', async () => {
     const { authAt, ...profile } = await signIn();
-    assert(authAt >= round.startedAt);
+    assert.equal(authAt, 0, 'it says nothing of when');
     assert.deepEqual(profile, {
       provider: 'hub',
       subject: '42',
@@ -81,6 +82,13 @@ describe('GitHub as a provider', () => {
       mfa: false,
       providerSession: null,
     });
+  });
+
+  it('proves nothing anew, unless coming back from it is taken for that', async () => {
+    const fresh = { ...round, fresh: true };
+    await assert.rejects(signIn(provider, fresh), refused('not-fresh', /auth_time/));
+    const taken = open({ authTime: 'round' });
+    assert((await signIn(taken, fresh)).authAt >= round.startedAt);
   });
 
   it('counts a second factor only where the configuration says so', async () => {

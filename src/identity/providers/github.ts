@@ -106,10 +106,19 @@ class GithubProvider implements Provider {
       subject: String(user.id),
       methods: [],
       mfa: this.#settings.mfa.twoFactor && user.two_factor_authentication === true,
-      // GitHub says nothing of when somebody proved who it is.
-      authAt: this.#clock.now(),
+      authAt: this.#authAt(round),
       providerSession: null,
     };
+  }
+
+  /**
+   * GitHub says nothing of when somebody proved who it is, and a browser that is signed in there comes back by itself: so it
+   * proves nothing anew, unless the configuration takes coming back for that.
+   */
+  #authAt({ fresh }: Round): number {
+    if (this.#settings.authTime === 'round') return this.#clock.now();
+    if (fresh) throw new ProviderRefusal('not-fresh', 'auth_time');
+    return 0;
   }
 
   async logoutOf(): Promise<LogoutNotice> {
