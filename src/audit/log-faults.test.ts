@@ -99,6 +99,30 @@ for (const [what, call, verdict] of faults) {
     }));
 }
 
+test('a log that is closed while it is broken takes back what it refused, and says so', async () => {
+  using folder = temporaryFolder();
+  const disk = faultyDisk();
+  const open = () =>
+    openAuditLog({
+      folder: folder.path,
+      stream: 'control',
+      clock: manualClock(),
+      newId: eventId,
+      disk,
+      signingKeys: testSigningKeys,
+    });
+  const log = await open();
+  disk.judge = (call) => (call === 'datasync' || call === 'truncate' ? { code: 'EIO' } : 'pass');
+  await refuses(log, 'refused');
+  assert.deepEqual(await intactActions(segmentOf(folder.path)), ['audit.opened', 'refused'], 'control');
+  disk.judge = () => 'pass';
+  await log.close();
+  assert.deepEqual(await intactActions(segmentOf(folder.path)), ['audit.opened', 'audit.gap']);
+  const again = await open();
+  assert.equal(again.checkpoint().size, 2);
+  await again.close();
+});
+
 describe('while the disk stays broken', () => {
   test('recovery is tried once in recoveryEveryMs, and everything else is refused at once', () =>
     withLog(async ({ path, disk, clock, log }) => {

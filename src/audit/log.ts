@@ -303,10 +303,17 @@ class Writer implements SignedAuditLog {
     await this.#probing;
     await this.#checkpoints.stop();
     // Where it cannot be written now, the next start does it.
-    if (!this.#file.broken) await this.#checkpoints.write().catch(() => undefined);
+    await this.#settle().catch(() => undefined);
     await this.#file.close();
     await this.tree.settled();
     this.#options.lock.release();
+  }
+
+  /** Takes back what was refused, says so, and signs the end. */
+  async #settle(): Promise<void> {
+    if (this.#file.broken) await this.#file.recover();
+    if (this.#gap !== null) await this.#commit([]);
+    await this.#checkpoints.write();
   }
 
   /** Why an append cannot be taken now, or null. A broken file is no obstacle to the append that may recover it. */
