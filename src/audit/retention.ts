@@ -78,7 +78,8 @@ async function goingOf(
   return going;
 }
 
-async function timeOf(folder: string, seq: number): Promise<number | null> {
+/** When an event was recorded, by its writer's clock; null where it is not there. */
+export async function timeOf(folder: string, seq: number): Promise<number | null> {
   const reader = new StreamReader(folder, seq - 1);
   try {
     const [line] = await reader.read(1);

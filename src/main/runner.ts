@@ -54,7 +54,7 @@ async function main(): Promise<void> {
   const sandboxFolder = join(folder, 'sandbox');
   mkdirSync(sandboxFolder, { recursive: true });
   chmodSync(sandboxFolder, 0o755);
-  const record = await openRecord(configuration, redactor);
+  const record = await openRecord(configuration, redactor, log);
   const egress = new EgressRelay({ record, clock: systemClock, log });
   const gateway = await GatewayProcess.start({
     words: gatewayWords(mode),
@@ -103,13 +103,18 @@ async function main(): Promise<void> {
 }
 
 /** In a folder that nobody else enters; without it nothing may be let through, so there is no runner without it. */
-async function openRecord({ folder, mode }: RunnerConfiguration, redactor: Redactor): Promise<RunnerRecord> {
+async function openRecord(
+  { folder, mode }: RunnerConfiguration,
+  redactor: Redactor,
+  log: ReturnType<typeof openProcessLog>,
+): Promise<RunnerRecord> {
   return await RunnerRecord.open(
     {
       folder: join(folder, 'audit'),
       clock: systemClock,
       newId: () => newId('event', systemClock.now()),
       redactor,
+      onError: (error) => log.warn({ error: String(error) }, 'old events could not be dropped'),
       signingKey: createPrivateKey(readFileSync(join(folder, 'audit-ed25519.pem'))),
     },
     { mode },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
@@ -14,10 +14,12 @@ import {
 import type { AuditDisk } from '../audit/disk.ts';
 import type { AuditEvent } from '../audit/event.ts';
 import { auditLimits } from '../audit/limits.ts';
+import { segmentEvents } from '../audit/segments.ts';
 import { verifyStreams } from '../audit/verify.ts';
 import type { EgressFlow } from '../model/egress.ts';
 import { newId } from '../model/ids.ts';
 import { EgressRelay } from './egress-relay.ts';
+import { runnerLimits } from './limits.ts';
 import { RunnerRecord } from './record.ts';
 
 const signingKey = generateKeyPairSync('ed25519').privateKey;
@@ -132,4 +134,36 @@ test('who waits hears of what became durable, and of a checkpoint', async () => 
   left.abort();
   await waits;
   await record.close();
+});
+
+test('what control has goes from here but for the newest segments, and the stream goes on', async () => {
+  using folder = temporaryFolder();
+  const clock = manualClock();
+  const record = await opened(folder, { clock });
+  const segments = runnerLimits.recordSegmentsKept + 2;
+  for (let left = segments * segmentEvents; left > 0; left -= 1_024)
+    await Promise.all(Array.from({ length: 1_024 }, () => record.append(attempt('egress.connect'))));
+  const first = segmentOf(join(record.folder, '..'), record.stream);
+  record.received(segments * segmentEvents - 1);
+  await record.settled();
+  assert(existsSync(first), 'young events stay, whatever control says');
+  clock.advance(runnerLimits.recordKeptMs);
+  record.received(segments * segmentEvents - 1);
+  await record.settled();
+  assert(!existsSync(first), 'one more than is kept had been received whole');
+  const second = segmentOf(join(record.folder, '..'), record.stream, segmentEvents + 1);
+  assert(existsSync(second));
+  await record.close();
+  const again = await opened(folder, { clock });
+  again.received(again.place.seq);
+  await again.settled();
+  assert(!existsSync(second));
+  await again.append(attempt('egress.connect'));
+  await again.close();
+  const [verdict] = (await verifyStreams([again.folder])).streams;
+  assert.deepEqual(
+    [verdict?.status, verdict?.dropped],
+    ['intact', 2 * segmentEvents],
+    JSON.stringify(verdict),
+  );
 });

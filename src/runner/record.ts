@@ -3,12 +3,16 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SignedCheckpoint } from '../audit/checkpoint.ts';
 import type { AuditDisk } from '../audit/disk.ts';
+import { dropSegments, makeTombstone, readTombstone } from '../audit/drop.ts';
 import type { EventId, NewEvent } from '../audit/event.ts';
 import { openAuditLog, type Recorded, type SignedAuditLog } from '../audit/log.ts';
+import { timeOf } from '../audit/retention.ts';
+import { segmentEvents } from '../audit/segments.ts';
 import type { JsonObject } from '../base/canonical-json.ts';
 import type { Clock } from '../base/clock.ts';
 import type { StreamPlace } from '../contract/runner.ts';
 import type { Redactor } from '../redaction/redactor.ts';
+import { runnerLimits } from './limits.ts';
 
 export type RunnerRecordOptions = {
   /** Holds the stream's own folder, and nothing else. */
@@ -20,6 +24,7 @@ export type RunnerRecordOptions = {
   /** What takes secrets out of every event; by shape and name alone where absent. */
   readonly redactor?: Redactor;
   readonly disk?: AuditDisk;
+  readonly onError?: (error: unknown) => void;
 };
 
 const streamPattern = /^runner-[a-z2-7]{6}$/;
@@ -31,11 +36,17 @@ export class RunnerRecord {
   readonly folder: string;
   readonly #log: SignedAuditLog;
   readonly #waiting = new Set<() => void>();
+  readonly #clock: Clock;
+  readonly #onError: (error: unknown) => void;
   #handedOver = 0;
+  #dropped = 0;
+  #dropping: Promise<void> | null = null;
 
-  private constructor(folder: string, stream: string, log: SignedAuditLog) {
+  private constructor(options: RunnerRecordOptions, stream: string, log: SignedAuditLog) {
     this.stream = stream;
-    this.folder = join(folder, stream);
+    this.folder = join(options.folder, stream);
+    this.#clock = options.clock;
+    this.#onError = options.onError ?? (() => undefined);
     this.#log = log;
     log.onAppended(() => this.#changed());
     log.onCheckpoint(() => this.#changed());
@@ -51,7 +62,7 @@ export class RunnerRecord {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const stream = (await streamIn(folder)) ?? `runner-${randomName()}`;
     const log = await openAuditLog({ ...options, stream, signingKeys: [signingKey] });
-    const record = new RunnerRecord(folder, stream, log);
+    const record = new RunnerRecord(options, stream, log);
     await record.append({
       action: 'runner.started',
       phase: 'note',
@@ -74,9 +85,40 @@ export class RunnerRecord {
     return { stream: this.stream, seq: this.#log.head().seq };
   }
 
-  /** Control has the events up to `seq` on its disk. */
+  /**
+   * Control has the events up to `seq` on its disk. Segments of them that are old need not be here any longer; young ones stay
+   * whatever control says, who may have been taken over.
+   */
   received(seq: number): void {
     this.#handedOver = Math.max(this.#handedOver, Math.min(seq, this.place.seq));
+    const whole = Math.floor(this.#handedOver / segmentEvents) - runnerLimits.recordSegmentsKept;
+    const through = whole * segmentEvents;
+    if (through <= this.#dropped || this.#dropping !== null) return;
+    this.#dropping = this.#drop(through)
+      .catch(this.#onError)
+      .finally(() => {
+        this.#dropping = null;
+      });
+  }
+
+  /** Resolves once what control has is dropped, as far as it is to be. */
+  async settled(): Promise<void> {
+    await this.#dropping;
+  }
+
+  async #drop(through: number): Promise<void> {
+    const { folder } = this;
+    const { tree } = this.#log;
+    const at = this.#clock.now();
+    const recordedAt = await timeOf(folder, through);
+    if (recordedAt !== null && at - recordedAt < runnerLimits.recordKeptMs) return;
+    if (through > ((await readTombstone(folder))?.size ?? 0))
+      await dropSegments(
+        folder,
+        tree,
+        await makeTombstone({ folder, tree, through, signer: this.#log.signer(), at }),
+      );
+    this.#dropped = through;
   }
 
   /** Events that are here alone. */
@@ -108,6 +150,7 @@ export class RunnerRecord {
   }
 
   async close(): Promise<void> {
+    await this.#dropping;
     await this.#log.close();
   }
 
