@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { appendFileSync, cpSync, readFileSync, statSync, truncateSync } from 'node:fs';
+import { appendFileSync, cpSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import {
@@ -12,9 +12,11 @@ import {
   temporaryFolder,
 } from '../../tests/support/audit.ts';
 import { newId } from '../model/ids.ts';
+import { signCheckpoint } from './checkpoint.ts';
 import { openAuditLog, type SignedAuditLog } from './log.ts';
 import { Mirror, MirrorGap } from './mirror.ts';
 import { segmentEvents } from './segments.ts';
+import { noteSigner } from './signed-note.ts';
 import { verifyStreams } from './verify.ts';
 
 const stream = 'runner-aaaaaa';
@@ -229,6 +231,22 @@ describe('a checkpoint of the writer', () => {
         await assert.rejects(mirror.keep(wrong), MirrorGap, wrong);
       assert.equal(mirror.claim, null);
       await mirror.keep(note);
+    }));
+
+  test('with further lines is refused, and one that its writer did not sign opens nothing', () =>
+    withWriter(async (log, mirror, hand, folder) => {
+      await log.append(attempt('a'));
+      const { origin, size, root, note } = await log.sign();
+      await hand();
+      const more = signCheckpoint({ origin, size, root, extensions: ['more'] }, log.signer());
+      await assert.rejects(mirror.keep(more.note), MirrorGap);
+      await mirror.keep(note);
+      using copy = temporaryFolder();
+      cpSync(folder, copy.path, { recursive: true });
+      await (await Mirror.open({ folder: copy.path, stream })).close();
+      const forged = signCheckpoint({ origin, size, root, extensions: [] }, noteSigner(origin, key()));
+      writeFileSync(join(copy.path, stream, 'checkpoint'), forged.note);
+      await assert.rejects(Mirror.open({ folder: copy.path, stream }), /not signed by its writer/);
     }));
 
   test('says of a mirror that was cut that it was', () =>

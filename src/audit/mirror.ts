@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CheckpointClaim } from '../contract/runner.ts';
-import { checkpointFile, parseCheckpoint, type SignedCheckpoint } from './checkpoint.ts';
+import { checkpointFile, parseNewest, type SignedCheckpoint } from './checkpoint.ts';
 import { type AuditDisk, nodeDisk } from './disk.ts';
+import { readTombstone } from './drop.ts';
 import { type AuditEvent, streamPattern } from './event.ts';
 import { makeFolder, quietly, replaceFile } from './folders.ts';
 import { readLine } from './line.ts';
@@ -161,7 +162,7 @@ export class Mirror {
    * signed by a key that the stream names: its writer then signed what it did not hand over.
    */
   async keep(note: string): Promise<void> {
-    const found = parseCheckpoint(note);
+    const found = parseNewest(note);
     const expected = `a signed checkpoint of ${this.head.seq} events`;
     if (found === null || signedBy(found.note, this.#keys) === null)
       throw new MirrorGap(this.stream, expected, 'a note that its key did not sign');
@@ -207,24 +208,29 @@ async function takeUp(disk: AuditDisk, folder: string, stream: string): Promise<
   const { file } = await StreamFile.open({ disk, folder, stream, before });
   try {
     const text = await readFile(join(folder, checkpointFile), 'utf8').catch(absent);
-    const newest = text === null ? null : parseCheckpoint(text);
+    const newest = text === null ? null : parseNewest(text);
     if (text !== null && newest === null) throw new Error('the checkpoint of the mirror is damaged');
+    const keys = await keysIn(folder);
+    if (newest !== null && signedBy(newest.note, keys) === null)
+      throw new Error('the checkpoint of the mirror was not signed by its writer');
     const { seq } = file.head;
     const tree =
       newest === null
         ? await StreamTree.load(folder, seq, { trustStored: false })
         : await treeOf(folder, seq, newest);
-    const { keys } = await readLogNotes(await listSegments(folder));
-    return {
-      file,
-      tree,
-      keys: keys.flatMap(({ key }) => parseVerifierKey(key) ?? []),
-      newest: newest === null ? null : { ...newest, note: text! },
-    };
+    return { file, tree, keys, newest: newest === null ? null : { ...newest, note: text! } };
   } catch (error) {
     await file.close();
     throw error;
   }
+}
+
+/** Those that the lines name, behind the one that was in force when earlier lines were dropped. */
+async function keysIn(folder: string): Promise<VerifierKey[]> {
+  const tombstone = await readTombstone(folder);
+  const { keys } = await readLogNotes(await listSegments(folder));
+  const named = keys.flatMap(({ key }) => parseVerifierKey(key) ?? []);
+  return tombstone === null ? named : [tombstone.key, ...named];
 }
 
 function absent(error: NodeJS.ErrnoException): null {

@@ -44,7 +44,7 @@ export async function verifyStreams(paths: readonly string[], options: VerifyOpt
   const sources: Source[] = [];
   for (const path of paths) sources.push(...(await sourcesAt(path)));
   const claims = sources.flatMap(claimsOf);
-  const others = sources.flatMap(({ notes }) => notes.keys.flatMap(({ key }) => parseVerifierKey(key) ?? []));
+  const others = sources.flatMap(keysOf);
   const progress = await progressOf(sources, onProgress);
   const streams: StreamVerdict[] = [];
   for (const source of sources)
@@ -150,6 +150,13 @@ type FoundClaim = Claim & { readonly by: string; readonly from: string; readonly
 
 function claimsOf({ path, notes, amongAll }: Source): FoundClaim[] {
   return notes.claims.map((claim) => ({ ...claim, by: basename(path), from: path, amongAll }));
+}
+
+/** Those that a stream names, and the one that was in force when earlier events were dropped, its name among them. */
+function keysOf({ notes, tombstone }: Source): VerifierKey[] {
+  const named = notes.keys.flatMap(({ key }) => parseVerifierKey(key) ?? []);
+  const before = tombstone === null ? null : parseTombstone(tombstone);
+  return before === null ? named : [before.tombstone.key, ...named];
 }
 
 async function progressOf(
