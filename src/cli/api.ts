@@ -25,6 +25,7 @@ export type Api = {
   readonly accessPolicies: Client['accessPolicies'];
   readonly elevations: Client['elevations'];
   readonly auditSinks: Client['auditSinks'];
+  readonly auditWitnesses: Client['auditWitnesses'];
   readonly audit: Omit<Client['audit'], 'all'>;
   readonly auditProofs: Client['auditProofs'];
   readonly health: Client['health'];

@@ -4,6 +4,7 @@ import { defineAuditEvidence } from './audit-evidence.ts';
 import { defineAuditProofs } from './audit-proofs.ts';
 import { defineAuditSinks } from './audit-sinks.ts';
 import { defineAuditVerify } from './audit-verify.ts';
+import { defineAuditWitnesses } from './audit-witnesses.ts';
 import type { Context } from './context.ts';
 
 export function defineAudit(program: Command, context: Context): void {
@@ -16,4 +17,5 @@ export function defineAudit(program: Command, context: Context): void {
   defineAuditEvidence(audit, context);
   defineAuditProofs(audit, context);
   defineAuditSinks(audit, context);
+  defineAuditWitnesses(audit, context);
 }

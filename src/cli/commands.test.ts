@@ -464,6 +464,16 @@ describe('other commands', () => {
     assert.equal(await attempt({ token: true, isHere: false }, '--local'), 0);
   });
 
+  it('audit witnesses show how old each is, and fail where one contradicts the log', async () => {
+    const { out, status } = await sealwright('audit', 'witnesses');
+    assert.match(out, /^WITNESS +REQUIRED +STREAM +STATE +EVENTS +AGE SECONDS/);
+    assert.match(out, /vault +yes +control +conflict +41 +61 +.*two histories/);
+    assert(!out.includes('\x1b'));
+    assert.equal(status, 1);
+    const [witness] = JSON.parse((await sealwright('audit', 'witnesses', '--json')).out);
+    assert.equal(witness.streams[0].state, 'conflict');
+  });
+
   it('audit sinks show how far behind each is, and dead letters are sent again by name', async () => {
     const { out } = await sealwright('audit', 'sinks');
     assert.match(out, /^SINK +STATE +STREAM +SENT +LAG/);

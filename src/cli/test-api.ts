@@ -13,6 +13,7 @@ import type {
   TokenView,
 } from '../contract/schemas.ts';
 import type { SinkStatusView } from '../contract/sinks.ts';
+import type { WitnessStatusView } from '../contract/witnesses.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import type { Api, LogEvent, LogOptions } from './api.ts';
@@ -253,6 +254,7 @@ export class TestServer {
     agents: fakeAgents(this.calls),
     authority: fakeAuthority(this.calls),
     ...testAccessApi(this.calls),
+    auditWitnesses: { list: async () => ({ items: [testWitness] }) },
     auditSinks: {
       list: async () => ({ items: [testSink] }),
       redeliver: async (name) => {
@@ -419,6 +421,19 @@ function createdToken(id: string): CreatedToken {
     ...{ expiresAt: null, lastUsedAt: null, token: 'sw_secret' },
   };
 }
+
+const testWitness: WitnessStatusView = {
+  name: 'vault',
+  url: 'file:///mnt/vault/',
+  required: true,
+  streams: [
+    {
+      ...{ stream: 'control', state: 'conflict', size: 41, lastKeptAt: null, ageSeconds: 61.2 },
+      lastError: { at: '2026-01-01T00:00:00.000Z', reason: 'two histories \x1b[2J' },
+      cosigned: null,
+    },
+  ],
+};
 
 const testSink: SinkStatusView = {
   name: 'loki',

@@ -46,6 +46,7 @@ import type {
   UploadView,
 } from '../contract/schemas.ts';
 import type { RedeliveredView, SinkStatusList } from '../contract/sinks.ts';
+import type { WitnessStatusList } from '../contract/witnesses.ts';
 import { type AccessCalls, accessCalls } from './access-calls.ts';
 import { type AuditCalls, auditCalls } from './audit-calls.ts';
 import { Connection, type TokenSource, textOf } from './connection.ts';
@@ -167,6 +168,7 @@ export type Client = AccessCalls & {
     list(): Promise<SinkStatusList>;
     redeliver(name: string): Promise<RedeliveredView>;
   };
+  readonly auditWitnesses: { list(): Promise<WitnessStatusList> };
   readonly audit: AuditCalls;
   readonly auditProofs: AuditProofCalls;
   health(): Promise<{ readonly status: string; readonly version: string }>;
@@ -254,6 +256,7 @@ export function createClient(options: ClientOptions): Client {
       rotate: (request = {}) => connection.json('POST', '/api/v1/authority/rotate', { body: request }),
     },
     ...accessCalls(connection),
+    auditWitnesses: { list: () => connection.json('GET', '/api/v1/audit/witnesses') },
     auditSinks: {
       list: () => connection.json('GET', '/api/v1/audit/sinks'),
       redeliver: (name) => connection.json('POST', `/api/v1/audit/sinks/${part(name)}/redeliver`),

@@ -27,6 +27,7 @@ import type { AuditEvidenceUseCases } from './audit/evidence.ts';
 import type { AuditProofUseCases } from './audit/proofs.ts';
 import type { AuditUseCases } from './audit/use-cases.ts';
 import type { AuditSinkUseCases } from './audit-sinks.ts';
+import type { AuditWitnessUseCases } from './audit-witnesses.ts';
 
 import type { AccessPolicyUseCases } from './identity/access-policies.ts';
 import type { AccountUseCases } from './identity/account.ts';
@@ -250,6 +251,7 @@ export type Control = {
   readonly agentCredentials: AgentCredentialUseCases;
   readonly authority: AuthorityUseCases;
   readonly auditSinks: AuditSinkUseCases;
+  readonly auditWitnesses: AuditWitnessUseCases;
   readonly audit: AuditUseCases;
   readonly auditProofs: AuditProofUseCases;
   readonly auditEvidence: AuditEvidenceUseCases;

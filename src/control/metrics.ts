@@ -1,5 +1,6 @@
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { Sinks } from '../audit/sinks/sinks.ts';
+import type { Witnesses } from '../audit/witnesses/pusher.ts';
 import { runPhases } from '../model/run.ts';
 import { sessionPhases } from '../model/session.ts';
 import type { Store } from '../store/store.ts';
@@ -15,6 +16,7 @@ export type MetricsParts = {
   readonly scheduler: Scheduler;
   readonly readings: Readings;
   readonly sinks: Sinks;
+  readonly witnesses: Witnesses;
 };
 
 /** Gauges that are read when they are asked for, as Prometheus text. Those of the process are the server's. */
@@ -48,9 +50,11 @@ export function openMetrics(parts: MetricsParts): { text(): Promise<string> } {
   phases(registry, 'runs', runPhases, () => parts.store.runs.countByPhase());
   phases(registry, 'sessions', sessionPhases, () => parts.store.sessions.countByPhase());
   const readSinks = sinkMetrics(registry, parts.sinks);
+  const readWitnesses = witnessMetrics(registry, parts.witnesses);
   return {
     text: async () => {
       await readSinks();
+      readWitnesses();
       return await registry.metrics();
     },
   };
@@ -102,6 +106,26 @@ function sinkMetrics(registry: Registry, sinks: Sinks): () => Promise<void> {
         lagSeconds.set({ sink, stream }, lag.lagSeconds);
       }
     }
+  };
+}
+
+/** Of each witness and stream: how old what it knows is, and whether it contradicts the log. Gives what reads them anew. */
+function witnessMetrics(registry: Registry, witnesses: Witnesses): () => void {
+  const gauge = (name: string, help: string) =>
+    new Gauge({
+      name: `sealwright_audit_witness_${name}`,
+      help,
+      labelNames: ['witness', 'stream'],
+      registers: [registry],
+    });
+  const age = gauge('age_seconds', 'Since a witness last had the newest checkpoint of a stream');
+  const conflict = gauge('conflict', 'Whether a witness holds another history of a stream than this server');
+  return () => {
+    for (const { name: witness, streams } of witnesses.status())
+      for (const { stream, ageSeconds, state } of streams) {
+        age.set({ witness, stream }, ageSeconds);
+        conflict.set({ witness, stream }, Number(state === 'conflict'));
+      }
   };
 }
 

@@ -4,6 +4,7 @@ import type { KeyFile } from '../audit/key-file.ts';
 import type { SignedAuditLog } from '../audit/log.ts';
 import type { Mirror } from '../audit/mirror.ts';
 import type { Sinks } from '../audit/sinks/sinks.ts';
+import type { Witnesses } from '../audit/witnesses/pusher.ts';
 import type { Clock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { Flags } from '../flags/flags.ts';
@@ -30,6 +31,7 @@ import { AuditRetention, type AuditRetentionConfig } from './audit/retention.ts'
 import type { AuditSearch } from './audit/search-types.ts';
 import { auditUseCases } from './audit/use-cases.ts';
 import { auditSinkUseCases } from './audit-sinks.ts';
+import { auditWitnessUseCases, startWitnessing } from './audit-witnesses.ts';
 import { CheckpointExchange } from './checkpoint-exchange.ts';
 import type { Caller, Control, Presented } from './control.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -93,6 +95,8 @@ export type ControlOptions = PeopleOptions & {
   readonly auditKey: Pick<KeyFile, 'rotate'>;
   /** Where events go besides. */
   readonly sinks: Sinks;
+  /** Where checkpoints are kept besides. */
+  readonly witnesses: Witnesses;
   /** Finds what `audit` and its like have written. */
   readonly search: AuditSearch;
   readonly tokens: Tokens;
@@ -130,6 +134,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   parts.intake.start();
   parts.exchange.start();
   parts.retention?.start();
+  startWitnessing({ ...parts, ...options });
   sweeper.start();
   parts.identities.start();
   return {
@@ -163,6 +168,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     ...rightsUseCases({ ...options, gate, elevationApproval: config.elevationApproval }),
     ...machineUseCases({ ...parts, ...options }),
     auditSinks: auditSinkUseCases({ gate, sinks: options.sinks }),
+    auditWitnesses: auditWitnessUseCases({ ...parts, ...options }),
     audit: auditUseCases({ gate, search: options.search }),
     auditProofs: auditProofUseCases({ ...parts, audit: options.audit, keyFile: options.auditKey }),
     auditEvidence: auditEvidenceUseCases({ ...parts, audit: options.audit, search: options.search }),
@@ -190,7 +196,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
 async function closeParts(parts: ReturnType<typeof assemble>): Promise<void> {
   const { sweeper, closer, link, dispatcher, egressOrders, intake } = parts;
   // At once: a sweep may wait for an answer of the runner, and a closing session for the end of a run.
-  await Promise.all([sweeper.close(), closer.close(), link.close()]);
+  await Promise.all([sweeper.close(), closer.close(), link.close(), parts.witnesses.stop()]);
   await Promise.all([dispatcher.close(), egressOrders.close(), intake.close()]);
   await parts.identities.close();
   parts.exchange.close();
@@ -251,7 +257,7 @@ function runSecrets({ secretValues, logger }: ControlOptions): RunSecrets {
 }
 
 function assemble(options: ControlOptions) {
-  const { store, audit, access, flags, runIdentity, runner, clock, config, logger } = options;
+  const { store, audit, access, flags, runIdentity, runner, clock, config, logger, witnesses } = options;
   const gate = openGate({ audit, access: access.engine, clock, logger });
   const live = new LiveRuns();
   const secrets = runSecrets(options);
@@ -294,8 +300,8 @@ function assemble(options: ControlOptions) {
   });
   const closer = new SessionCloser({ store, link, live, clock, logger });
   const sweeper: Sweeper = new Sweeper({ store, link, closer, gate, clock, logger, arriving }, config);
-  const readings = new Readings({ store, audit, access, gate, link, intake, flags, clock });
-  const metrics = openMetrics({ store, gate, link, scheduler, readings, sinks: options.sinks });
+  const readings = new Readings({ store, audit, access, gate, link, intake, flags, clock, witnesses });
+  const metrics = openMetrics({ store, gate, link, scheduler, readings, sinks: options.sinks, witnesses });
   return {
     store,
     clock,
@@ -314,6 +320,7 @@ function assemble(options: ControlOptions) {
     sweeper,
     readings,
     metrics,
+    witnesses,
     arriving,
   };
 }

@@ -1,4 +1,5 @@
 import type { AuditLog } from '../audit/log.ts';
+import type { Witnesses } from '../audit/witnesses/pusher.ts';
 import type { Clock } from '../base/clock.ts';
 import type { RunnerStatus } from '../contract/runner.ts';
 import type { Flags } from '../flags/flags.ts';
@@ -21,6 +22,7 @@ type Parts = {
   readonly link: RunnerLink;
   readonly intake: Pick<RecordIntake, 'health'>;
   readonly flags: Pick<Flags, 'problems'>;
+  readonly witnesses: Pick<Witnesses, 'health'>;
   readonly clock: Clock;
 };
 
@@ -79,11 +81,12 @@ export class Readings {
   }
 
   async #audit(): Promise<Check> {
-    const { audit, gate, intake } = this.#parts;
+    const { audit, gate, intake, witnesses } = this.#parts;
     const health = await audit.probe();
     if (!health.ok) return { ok: false, detail: 'the audit log cannot be written' };
     const own = gate.health();
-    return own.ok ? intake.health() : own;
+    const taken = own.ok ? intake.health() : own;
+    return taken.ok ? witnesses.health() : taken;
   }
 
   async #runner(): Promise<Check> {

@@ -5,11 +5,13 @@ import { openAccessEngine } from '../access/engine.ts';
 import { KeyFile } from '../audit/key-file.ts';
 import { openAuditLog, type SignedAuditLog } from '../audit/log.ts';
 import { openSinks } from '../audit/sinks/sinks.ts';
+import { Witnesses } from '../audit/witnesses/pusher.ts';
 
 import { systemClock } from '../base/clock.ts';
 import { apiLimits } from '../contract/limits.ts';
 import type { ProviderSettings } from '../contract/providers.ts';
 import type { SinkSettings } from '../contract/sinks.ts';
+import type { WitnessSettings } from '../contract/witnesses.ts';
 import { openSearchThread } from '../control/audit/search-thread.ts';
 import { openAccessSet } from '../control/identity/access-set.ts';
 import type { Logger } from '../control/logger.ts';
@@ -49,6 +51,8 @@ export type ControlConfiguration = {
   readonly providers: readonly ProviderSettings[];
   /** Where events go besides the log, with the secrets for it. */
   readonly sinks: readonly SinkSettings[];
+  /** Where checkpoints are kept besides, with the secrets for it. */
+  readonly witnesses: readonly WitnessSettings[];
   readonly settings: Settings;
   /** What `listen` speaks TLS with; null for plain HTTP. Updated by `{ tls }`. */
   readonly tls: TlsPair | null;
@@ -70,11 +74,13 @@ async function main(): Promise<void> {
   const listen = await withFreePort(settings.listen);
   const kept = await openKept(configuration, { listen, logger, redactor });
   const sinks = await openAuditSinks(configuration, kept.audit, logger);
+  const witnesses = await openAuditWitnesses(configuration);
   const control = await openControl({
     ...kept.directory,
     ...kept,
     secretValues,
     sinks,
+    witnesses,
     auditFolder: configuration.auditFolder,
     signIn: signInConfig(settings, publicUrlOf(settings, listen.port)),
     providers: openProviders(configuration.providers, systemClock),
@@ -100,6 +106,7 @@ async function main(): Promise<void> {
     await server.close();
     await control.close();
     await sinks.close();
+    await witnesses.close();
     await kept.close();
   };
   logger.info({ address: server.address }, 'control is ready');
@@ -191,13 +198,14 @@ async function configured(
 }
 
 /** What this process holds from its start on and must never write down. */
-function ownSecrets({ folder, bootstrapToken, providers, sinks }: ControlConfiguration): SecretValues {
+function ownSecrets({ folder, bootstrapToken, providers, ...rest }: ControlConfiguration): SecretValues {
   const values = new SecretValues();
   const holder = 'control';
   if (bootstrapToken !== null) values.hold(holder, 'bootstrap-token', bootstrapToken);
   for (const { clientSecret } of providers)
     if (clientSecret !== null) values.hold(holder, 'client-secret', clientSecret);
-  for (const { secret } of sinks) if (secret !== null) values.hold(holder, 'sink-secret', secret);
+  for (const { secret } of rest.sinks) if (secret !== null) values.hold(holder, 'sink-secret', secret);
+  for (const { secret } of rest.witnesses) if (secret !== null) values.hold(holder, 'witness-secret', secret);
   for (const name of ['identity', 'channel'])
     values.hold(holder, `${name}-key`, readFileSync(join(folder, `${name}.key`)));
   return values;
@@ -237,6 +245,10 @@ async function openAuditSinks(
     random: Math.random,
     onProblem: (facts, message) => logger.warn(facts, message),
   });
+}
+
+async function openAuditWitnesses({ witnesses: settings, version }: ControlConfiguration) {
+  return await Witnesses.open({ settings, version, clock: systemClock, random: Math.random });
 }
 
 /** Where machines may look for the listener that is theirs. */

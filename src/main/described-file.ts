@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
@@ -97,6 +97,18 @@ export function readCertificates(path: string, file: string): string[] {
     // Falls through: one of them cannot be parsed.
   }
   throw new SettingError(`${path}: ${file} does not hold certificates of authorities in PEM`);
+}
+
+/** A certificate and the key that it is for. */
+export function readIdentity(path: string, certFile: string, keyFile: string): { cert: string; key: string } {
+  checkPrivate(path, keyFile, 'a private key');
+  const [cert, key] = [readNamed(path, certFile), readNamed(path, keyFile)];
+  try {
+    if (new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) return { cert, key };
+  } catch {
+    // Falls through: one of them cannot be parsed.
+  }
+  throw new SettingError(`${path}: ${certFile} and ${keyFile} are not a certificate and its key in PEM`);
 }
 
 /** The text of a file that `path` names. */

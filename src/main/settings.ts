@@ -161,6 +161,13 @@ export const settingTable = {
       'Where events are sent besides the audit log, see audit-sinks.md; sinks.yaml in the data folder where absent. Read at the start.',
     read: readPath,
   } satisfies Setting<string | null>,
+  witnessesFile: {
+    fallback: null as string | null,
+    shape: 'the absolute path of a file',
+    about:
+      'Where signed checkpoints of the audit log are kept besides, see audit-witnesses.md; witnesses.yaml in the data folder where absent. Read at the start.',
+    read: readPath,
+  } satisfies Setting<string | null>,
   signInNetworks: clientNetworks(
     'The networks that people sign in from; everywhere where absent, and nowhere for whom no entry is for.',
   ),

@@ -1,8 +1,7 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { dirname, resolve } from 'node:path';
 import { webhookKey } from '../audit/sinks/webhook.ts';
 import { type DescribedSink, type SinkSettings, sinksFile } from '../contract/sinks.ts';
-import { checkPrivate, readCertificates, readDescribed, readNamed, readSecret } from './described-file.ts';
+import { readCertificates, readDescribed, readIdentity, readSecret } from './described-file.ts';
 import { SettingError } from './settings.ts';
 
 /**
@@ -29,16 +28,4 @@ function load(path: string, { secretFile, caFile, certFile, keyFile, ...rest }: 
     authorities: caFile === undefined ? [] : readCertificates(path, beside(caFile)),
     identity: paired ? readIdentity(path, beside(certFile), beside(keyFile)) : null,
   };
-}
-
-/** A certificate and the key that it is for. */
-function readIdentity(path: string, certFile: string, keyFile: string): SinkSettings['identity'] {
-  checkPrivate(path, keyFile, 'a private key');
-  const [cert, key] = [readNamed(path, certFile), readNamed(path, keyFile)];
-  try {
-    if (new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) return { cert, key };
-  } catch {
-    // Falls through: one of them cannot be parsed.
-  }
-  throw new SettingError(`${path}: ${certFile} and ${keyFile} are not a certificate and its key in PEM`);
 }

@@ -36,6 +36,7 @@ import { readSinks } from './sinks-file.ts';
 import { stageProgram } from './stage.ts';
 import { followTlsFiles, readTlsPair, tlsPathsOf } from './tls-files.ts';
 import { version } from './version.ts';
+import { readWitnesses } from './witnesses-file.ts';
 
 /**
  * `sealwright up`: prepares the data folder, starts control and runner, keeps them running and ends them in
@@ -181,6 +182,9 @@ function describeParts(context: {
     }),
     sinks: readSinks(settings.sinksFile ?? join(home.path, 'sinks.yaml'), {
       optional: settings.sinksFile === null,
+    }),
+    witnesses: readWitnesses(settings.witnessesFile ?? join(home.path, 'witnesses.yaml'), {
+      optional: settings.witnessesFile === null,
     }),
     settings,
     tls: tlsPaths === null ? null : readTlsPair(tlsPaths, systemClock.now()),

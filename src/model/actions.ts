@@ -61,6 +61,7 @@ export const actions = {
   'policy.remove': { needs: 'policy:write', on: 'policy' },
   'audit.read': { needs: 'audit:read', on: 'audit' },
   'audit.sinks': { needs: 'audit:read', on: 'audit' },
+  'audit.witnesses': { needs: 'audit:read', on: 'audit' },
   /** Sends to a receiver again what it refused. */
   'audit.redeliver': { needs: 'incident:write', on: 'audit' },
   'audit.export': { needs: 'audit:read', on: 'audit' },

@@ -16,6 +16,7 @@ import { auditEvidenceRoutes } from './audit/evidence-routes.ts';
 import { auditProofRoutes } from './audit/proof-routes.ts';
 import { auditRoutes } from './audit/routes.ts';
 import { auditSinkRoutes } from './audit/sink-routes.ts';
+import { auditWitnessRoutes } from './audit/witness-routes.ts';
 import type { App, ServerContext } from './context.ts';
 import { elevationRoutes } from './elevations/routes.ts';
 import { flagRoutes } from './flags/routes.ts';
@@ -164,6 +165,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   elevationRoutes(app, context);
   auditRoutes(app, context);
   auditSinkRoutes(app, context);
+  auditWitnessRoutes(app, context);
   auditProofRoutes(app, context);
   auditEvidenceRoutes(app, context);
   signInRoutes(app, context);

@@ -206,6 +206,12 @@ export function openFakeControl(): FakeControl {
     }),
     ...elsewhere(),
     auditSinks: fakeSinks(state),
+    auditWitnesses: {
+      list: async (caller) => {
+        state.gate(caller, 'audit:read', { kind: 'audit' });
+        return { items: [] };
+      },
+    },
     audit: fakeAudit(state),
     async authenticate(presented) {
       const secret = Object.values(presented)[0] ?? '';

@@ -8,6 +8,7 @@ import type { AuditEvent } from '../../src/audit/event.ts';
 import { openAuditLog, type SignedAuditLog } from '../../src/audit/log.ts';
 import { openSinks, type Sinks, type SinksOptions } from '../../src/audit/sinks/sinks.ts';
 import { StreamReader } from '../../src/audit/stream-reader.ts';
+import { Witnesses, type WitnessesOptions } from '../../src/audit/witnesses/pusher.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { Fault } from '../../src/contract/faults.ts';
 import type { CreateRun, CreateSession, RunView } from '../../src/contract/schemas.ts';
@@ -110,6 +111,7 @@ export class TestControl {
   readonly #storeFile: string;
   readonly #publicUrl: string;
   readonly #sinkOptions: Partial<SinksOptions>;
+  readonly #witnessOptions: Partial<WitnessesOptions>;
   /** Stands in front of the audit log; a test makes it fail by setting `auditFails`. */
   auditFails = false;
   access!: AccessEngine;
@@ -120,6 +122,7 @@ export class TestControl {
   secretValues!: SecretValues;
   audit!: SignedAuditLog;
   sinks!: Sinks;
+  witnesses!: Witnesses;
   search!: AuditSearch;
   flags!: Flags;
 
@@ -127,6 +130,7 @@ export class TestControl {
     this.folder = folder;
     this.#key = randomBytes(32);
     this.#sinkOptions = options.sinks ?? {};
+    this.#witnessOptions = options.witnesses ?? {};
     this.#publicUrl = options.publicUrl ?? testOrigin;
     this.#storeFile = options.storeFile ?? join(folder, 'store.db');
     this.clock = options.clock ?? systemClock;
@@ -194,6 +198,8 @@ export class TestControl {
       onProblem: () => undefined,
       ...this.#sinkOptions,
     });
+    const witnessing = { settings: [], version: '0.0.0-test', clock, random: () => 0.5 };
+    this.witnesses = await Witnesses.open({ ...witnessing, ...this.#witnessOptions });
     this.control = await openControl({
       store: this.store,
       audit: this.audit,
@@ -201,6 +207,7 @@ export class TestControl {
       search: this.search,
       auditKey: { rotate: (log) => log.rotateKey(generateKeyPairSync('ed25519').privateKey) },
       sinks: this.sinks,
+      witnesses: this.witnesses,
       ...this.directory,
       sealing: testSealing,
       signIn: this.signIn,
@@ -268,6 +275,7 @@ export class TestControl {
   async stop(): Promise<void> {
     await this.control.close();
     await this.sinks.close();
+    await this.witnesses.close();
     this.accessSet.close();
     await this.flags.close();
     await this.directory.close();
@@ -293,6 +301,7 @@ export type TestControlOptions = {
   readonly signIn?: Partial<SignInConfig>;
   readonly clock?: Clock;
   readonly sinks?: Partial<SinksOptions>;
+  readonly witnesses?: Partial<WitnessesOptions>;
   readonly endsAtOnce?: boolean;
   readonly withRunner?: boolean;
   /** A store that several share; one in the folder where absent. */

@@ -145,6 +145,7 @@ const verbs: Readonly<Record<string, number>> = {
     prove: 2,
     simulate: 2,
     sinks: 2,
+    witnesses: 2,
   },
   ...{ put: 3, reindex: 3, rename: 3, rotate: 3, rotated: 3, update: 3 },
   ...{ remove: 4, revoke: 4, close: 4, stop: 4 },

@@ -8,6 +8,7 @@ const alarms: ReadonlySet<string> = new Set([
   'audit.gap-found',
   'audit.lost',
   'audit.recovered',
+  'audit.witness-conflict',
   'sign-in.lockout',
   'sign-in.reuse',
 ]);

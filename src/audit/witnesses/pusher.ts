@@ -97,10 +97,14 @@ export class Witnesses {
   }
 
   /** What is on its way is interrupted, and pushed again by the next process. */
-  async close(): Promise<void> {
+  async stop(): Promise<void> {
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#closing.abort();
     await this.settled();
+  }
+
+  async close(): Promise<void> {
+    await this.stop();
     for (const { witness } of this.#opened) witness.close();
   }
 
