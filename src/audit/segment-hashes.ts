@@ -20,9 +20,14 @@ export function hashesPath(segment: string): string {
   return segment.replace(/jsonl$/, 'hashes');
 }
 
-/** Leaves of the segment that is being written, in memory: at most 2 MiB. */
+/**
+ * Leaves of the segment that is being written, in memory: at most 2 MiB. Their nodes of `storedHeight` are made as leaves
+ * come, so that none costs more than about `2 ** storedHeight` hashes when it is asked for, and the last leaf no more than
+ * another one.
+ */
 export class SegmentHashes {
   #leaves = Buffer.alloc(firstBytes);
+  readonly #nodes = Buffer.alloc(nodesBytes);
   #count = 0;
 
   get count(): number {
@@ -37,22 +42,25 @@ export class SegmentHashes {
     }
     leaf.copy(this.#leaves, this.#count * hashBytes);
     this.#count += 1;
+    const node = this.#count / 2 ** storedHeight - 1;
+    if (Number.isInteger(node))
+      rootOver(this.#leaves, node * 2 ** storedHeight, storedHeight).copy(this.#nodes, node * hashBytes);
   }
 
+  /** Of leaves that are all there. */
   node(height: number, index: number): Buffer {
-    return rootOver(this.#leaves, index * 2 ** height, height);
+    if (height < storedHeight) return rootOver(this.#leaves, index * 2 ** height, height);
+    const above = height - storedHeight;
+    return rootOver(this.#nodes, index * 2 ** above, above);
   }
 
   /** Of a whole segment. Durable under its name once this resolves. */
   async write(segment: string): Promise<void> {
-    const nodes = Array.from({ length: 2 ** (segmentHeight - storedHeight) }, (_, index) =>
-      this.node(storedHeight, index),
-    );
-    const root = rootOver(Buffer.concat(nodes), 0, segmentHeight - storedHeight);
+    const root = this.node(segmentHeight, 0);
     const path = hashesPath(segment);
     const file = await open(`${path}.new`, 'w', 0o600);
     try {
-      await file.writeFile(Buffer.concat([this.#leaves.subarray(0, leavesBytes), ...nodes, root]));
+      await file.writeFile(Buffer.concat([this.#leaves.subarray(0, leavesBytes), this.#nodes, root]));
       await file.datasync();
     } finally {
       await file.close();
