@@ -40,13 +40,47 @@ const faults: Record<string, { harm: string; heal: string }> = {
   },
 };
 
-describe('a log that cannot be written', { skip: needsRoot }, () => {
-  const folder = mkdtempSync(join(tmpdir(), 'sealwright-closed-'));
-  const home = join(folder, 'home');
-  const token = `sw_test_${randomBytes(24).toString('hex')}`;
-  let disk: SmallDisk;
-  let instance: Instance;
+const folder = mkdtempSync(join(tmpdir(), 'sealwright-closed-'));
+const home = join(folder, 'home');
+const token = `sw_test_${randomBytes(24).toString('hex')}`;
+let disk: SmallDisk;
+let instance: Instance;
 
+function onLogs(command: string): void {
+  disk.run(`set -- "$0/audit"; sh -euc '${command}' "$1"`);
+}
+
+async function created(): Promise<Response> {
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+  return await fetch(`${instance.url}/api/v1/sessions`, { method: 'POST', headers, body: '{}' });
+}
+
+/** How long it takes until every act is refused; those before it are on record. */
+async function untilRefused(): Promise<Response> {
+  const since = performance.now();
+  let answer = await created();
+  while (answer.status === 201 && performance.now() - since < refusedWithinMs) answer = await created();
+  assert(performance.now() - since < refusedWithinMs, 'refused within a second');
+  return answer;
+}
+
+async function untilReady(): Promise<void> {
+  const since = performance.now();
+  while ((await fetch(`${instance.url}/readyz`)).status !== 200) {
+    assert(performance.now() - since < recoveredWithinMs, 'ready again');
+    await pause(50);
+  }
+}
+
+async function recorded(action: string, id?: string): Promise<number> {
+  let count = 0;
+  for await (const event of instance.client.audit.all({}))
+    if (event.action === action && (id === undefined || (event.resource as { id?: string }).id === id))
+      count += 1;
+  return count;
+}
+
+describe('a log that cannot be written', { skip: needsRoot }, () => {
   before(async () => {
     mkdirSync(home);
     writeFileSync(join(home, 'bootstrap-token'), `${token}\n`);
@@ -61,40 +95,6 @@ describe('a log that cannot be written', { skip: needsRoot }, () => {
     await disk?.close();
     rmSync(folder, { recursive: true, force: true });
   });
-
-  function onLogs(command: string): void {
-    disk.run(`set -- "$0/audit"; sh -euc '${command}' "$1"`);
-  }
-
-  async function created(): Promise<Response> {
-    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
-    return await fetch(`${instance.url}/api/v1/sessions`, { method: 'POST', headers, body: '{}' });
-  }
-
-  /** How long it takes until every act is refused; those before it are on record. */
-  async function untilRefused(): Promise<Response> {
-    const since = performance.now();
-    let answer = await created();
-    while (answer.status === 201 && performance.now() - since < refusedWithinMs) answer = await created();
-    assert(performance.now() - since < refusedWithinMs, 'refused within a second');
-    return answer;
-  }
-
-  async function untilReady(): Promise<void> {
-    const since = performance.now();
-    while ((await fetch(`${instance.url}/readyz`)).status !== 200) {
-      assert(performance.now() - since < recoveredWithinMs, 'ready again');
-      await pause(50);
-    }
-  }
-
-  async function recorded(action: string, id?: string): Promise<number> {
-    let count = 0;
-    for await (const event of instance.client.audit.all({}))
-      if (event.action === action && (id === undefined || (event.resource as { id?: string }).id === id))
-        count += 1;
-    return count;
-  }
 
   for (const [what, { harm, heal }] of Object.entries(faults))
     test(`${what}: acts are refused, containment works, and it recovers by itself`, async () => {
