@@ -7,10 +7,14 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
+  rmdirSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { tryLock } from '../base/libc.ts';
 
 /** The host uid that control becomes when started as root: nobody else's by convention, and in no /etc/passwd. */
@@ -50,8 +54,11 @@ export function homeAt(path: string): Home {
 
 export class HomeError extends Error {}
 
-/** Makes what is missing. Throws HomeError with the fix where the folder cannot be used. */
-export function prepareHome(home: Home, asRoot: boolean): void {
+/**
+ * Makes what is missing. Throws HomeError with the fix where the folder cannot be used. `auditFolder` is where the log lies if
+ * not in the data folder.
+ */
+export function prepareHome(home: Home, asRoot: boolean, auditFolder: string | null = null): void {
   try {
     makeFolder(home.path, 0o711, null);
     makeFolder(home.runner, 0o711, null);
@@ -59,7 +66,8 @@ export function prepareHome(home: Home, asRoot: boolean): void {
     makeFolder(home.app, 0o755, null);
     const owner = asRoot ? controlUid : null;
     makeFolder(home.control, 0o700, owner);
-    makeFolder(home.audit, 0o700, owner);
+    if (auditFolder === null) makeOwnAudit(home, owner);
+    else prepareAudit(home, auditFolder, owner);
     makeKey(join(home.control, 'audit-ed25519.pem'), owner, newSigningKey);
     makeKey(join(home.control, 'identity.key'), owner, () => randomBytes(32));
     makeKey(join(home.runner, 'audit-ed25519.pem'), null, newSigningKey);
@@ -73,12 +81,47 @@ export function prepareHome(home: Home, asRoot: boolean): void {
 
 /** A folder outside that control writes, and nobody else. Throws HomeError where it cannot be had. */
 export function prepareArchive(path: string, asRoot: boolean): void {
+  makeNamed('auditArchive', path, asRoot ? controlUid : null);
+}
+
+/** A log is never begun anew because the one that was there is no longer named. */
+function makeOwnAudit({ audit }: Home, owner: number | null): void {
+  if (isLink(audit))
+    throw new HomeError(
+      `The audit log lies in ${readlinkSync(audit)}: name it in auditFolder (SEALWRIGHT_AUDIT_FOLDER), or move it to ${audit} in place of the link.`,
+    );
+  makeFolder(audit, 0o700, owner);
+}
+
+/** The folder of the log, and a link to it where everybody looks for it. */
+function prepareAudit({ audit }: Home, folder: string, owner: number | null): void {
+  if (resolve(folder) === audit)
+    throw new HomeError(`auditFolder: ${folder} is where the log lies without it.`);
+  if (isLink(audit)) {
+    if (readlinkSync(audit) !== folder)
+      throw new HomeError(
+        `The audit log lies in ${readlinkSync(audit)}, and auditFolder names ${folder}: move it there and remove ${audit}, or name where it is.`,
+      );
+  } else if (existsSync(audit) && readdirSync(audit).length > 0) {
+    throw new HomeError(`auditFolder: the log lies in ${audit}: move what is in it to ${folder} first.`);
+  }
+  makeNamed('auditFolder', folder, owner);
+  if (isLink(audit)) return;
+  if (existsSync(audit)) rmdirSync(audit);
+  symlinkSync(folder, audit);
+}
+
+function isLink(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+}
+
+function makeNamed(setting: string, path: string, owner: number | null): void {
   try {
-    makeFolder(path, 0o700, asRoot ? controlUid : null);
+    makeFolder(path, 0o700, owner);
   } catch (error) {
     if (error instanceof HomeError) throw error;
     const { code } = error as NodeJS.ErrnoException;
-    throw new HomeError(`auditArchive: ${path} cannot be made (${code}). Name a folder that you may write.`);
+    throw new HomeError(`${setting}: ${path} cannot be made (${code}). Name a folder that you may write.`);
   }
 }
 

@@ -23,6 +23,10 @@ test('flags go before the environment, that before the file, that before the def
 
 test('the names of the documents the product grew from mean the same', () => {
   assert.equal(readSettings({ ...none, environment: { CP_ENV: 'prod' } }).env, 'prod');
+  assert.equal(
+    readSettings({ ...none, environment: { CP_AUDIT_PATH: '/srv/audit' } }).auditFolder,
+    '/srv/audit',
+  );
   const token = 'x'.repeat(32);
   assert.equal(readSettings({ ...none, environment: { CP_BOOTSTRAP_TOKEN: token } }).bootstrapToken, token);
 });

@@ -190,6 +190,14 @@ export const settingTable = {
     24 * 7,
     'How long logs, artifacts and egress flows of finished runs are kept, and idle sessions without a name.',
   ),
+  auditFolder: {
+    fallback: null as string | null,
+    shape: 'the absolute path of a folder of its own',
+    about:
+      'Where the audit log lies, also on another disk; audit/ in the data folder, which becomes a link to it, where absent. A backup of the data folder does not hold it then: back it up too.',
+    alias: 'CP_AUDIT_PATH',
+    read: readPath,
+  } satisfies Setting<string | null>,
   auditKeptDays: {
     fallback: null as number | null,
     shape: 'a whole number of days from 1 to 36500',

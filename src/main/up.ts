@@ -87,7 +87,7 @@ type Prepared = {
 
 /** Makes what the parts need of the data folder. Throws HomeError with the fix where it cannot be had. */
 async function prepare(home: Home, settings: Settings): Promise<Prepared> {
-  prepareHome(home, asRoot);
+  prepareHome(home, asRoot, settings.auditFolder);
   if (settings.auditArchive !== null) prepareArchive(settings.auditArchive, asRoot);
   const lockFd = await takeLock(home);
   const view = asRoot ? makeView(home) : home.path;
@@ -173,7 +173,7 @@ function describeParts(context: {
   const tlsPaths = tlsPathsOf(settings);
   const control: ControlConfiguration = {
     folder: seen.control,
-    auditFolder: seen.audit,
+    auditFolder: settings.auditFolder ?? seen.audit,
     homeFolder: seen.path,
     runnerSocket: join(seen.runner, 'runner.sock'),
     bootstrapToken: token,
