@@ -32,7 +32,7 @@ test('every stream that control knows is witnessed, and who may read of the reco
     [['vault', 'control', 'kept']],
   );
   await assert.rejects(at.control.auditWitnesses.list(developer), withCode('access.denied'));
-  assert.equal((await at.control.readiness()).checks.audit.ok, true);
+  assert.equal((await at.control.readiness()).checks.witnesses.ok, true);
   const text = await at.control.metrics(operator);
   assert.match(text, /^sealwright_audit_witness_age_seconds\{witness="vault",stream="control"\} \d/m);
   assert.match(text, /^sealwright_audit_witness_conflict\{witness="vault",stream="control"\} 0$/m);
@@ -56,8 +56,8 @@ test('a witness of another history is on record, is shown, and the server is not
   assert.match(String(noted?.data?.reason), /^it has 20\d events of control, and this log only \d+: /);
   const { ready, checks } = await at.control.readiness();
   assert.deepEqual(
-    [ready, checks.audit.detail],
-    [false, 'the witness vault holds another history of control'],
+    [ready, checks.audit.ok, checks.witnesses.detail],
+    [false, true, 'a witness holds another history of the log: see sealwright audit witnesses'],
   );
   assert.match(await at.control.metrics(operator), /^sealwright_audit_witness_conflict\{.*\} 1$/m);
   await at.session(developer);

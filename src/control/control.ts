@@ -99,7 +99,7 @@ export type Readiness = {
   readonly ready: boolean;
   readonly checks: Readonly<
     Record<
-      'store' | 'audit' | 'access' | 'runner' | 'flags',
+      'store' | 'audit' | 'access' | 'runner' | 'flags' | 'witnesses',
       { readonly ok: boolean; readonly detail?: string }
     >
   >;

@@ -46,8 +46,9 @@ export class Readings {
     // Flags that are not understood are off: that is worth a word, and no reason to take requests elsewhere.
     const flags = this.#flags();
     const access = this.#parts.access.health();
-    const ready = store.ok && audit.ok && access.ok && runner.ok;
-    return { ready, checks: { store, audit, access, runner, flags } };
+    const witnesses = this.#parts.witnesses.health();
+    const ready = store.ok && audit.ok && access.ok && runner.ok && witnesses.ok;
+    return { ready, checks: { store, audit, access, runner, flags, witnesses } };
   }
 
   /** What the runner last said about itself; null where it did not answer. */
@@ -81,12 +82,11 @@ export class Readings {
   }
 
   async #audit(): Promise<Check> {
-    const { audit, gate, intake, witnesses } = this.#parts;
+    const { audit, gate, intake } = this.#parts;
     const health = await audit.probe();
     if (!health.ok) return { ok: false, detail: 'the audit log cannot be written' };
     const own = gate.health();
-    const taken = own.ok ? intake.health() : own;
-    return taken.ok ? witnesses.health() : taken;
+    return own.ok ? intake.health() : own;
   }
 
   async #runner(): Promise<Check> {

@@ -13,6 +13,9 @@ const readiness = z.object({
     flags: check.describe(
       'Says what is wrong with feature flags; they are off then, and the server is ready',
     ),
+    witnesses: check.describe(
+      'Whether what witnesses keep of the audit log agrees with it; the server works where it does not',
+    ),
   }),
 });
 

@@ -193,6 +193,7 @@ test('readiness tells which check fails, health does not ask', async (t) => {
       access: { ok: true },
       runner: { ok: true },
       flags: { ok: true },
+      witnesses: { ok: true },
     },
   };
   const answer = await server.call('GET', '/readyz', { token: null });

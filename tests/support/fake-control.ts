@@ -173,7 +173,7 @@ export const ownerActor: Actor = { id: 'user:owner', scopes: new Set(['*']), rea
 const ok = { ok: true } as const;
 const allReady: Readiness = {
   ready: true,
-  checks: { store: ok, audit: ok, access: ok, runner: ok, flags: ok },
+  checks: { store: ok, audit: ok, access: ok, runner: ok, flags: ok, witnesses: ok },
 };
 
 export function openFakeControl(): FakeControl {

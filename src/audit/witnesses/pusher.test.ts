@@ -73,7 +73,7 @@ test('a log that is rolled back under a server is found at its next start, and s
   assert.deepEqual(told.sort(), ['tlog control', 'vault control']);
   assert.deepEqual(at.witnesses.health(), {
     ok: false,
-    detail: 'the witness vault holds another history of control',
+    detail: 'a witness holds another history of the log: see sealwright audit witnesses',
   });
   await world.grow(restored, 30, 'run.remove');
   await at.next();
@@ -104,7 +104,7 @@ test('only a witness that is required makes the server not ready while it is awa
     if (required)
       assert.deepEqual(witnesses.health(), {
         ok: false,
-        detail: 'the witness away has had no checkpoint of control for too long',
+        detail: 'a witness has had no checkpoint for too long: see sealwright audit witnesses',
       });
   }
 });

@@ -30,6 +30,8 @@ type Opened = {
 };
 type Health = { readonly ok: true } | { readonly ok: false; readonly detail: string };
 
+const hint = 'see sealwright audit witnesses';
+
 /**
  * Pushes the newest checkpoint of each stream to each witness. Nobody waits for it, and no failure of a witness stops
  * anything: a witness is somebody else's machine. What it finds is told: `health`, `status`, `onConflict`.
@@ -83,15 +85,14 @@ export class Witnesses {
     }));
   }
 
-  /** Not well while a witness contradicts the log, or one that is required has had nothing for `staleMs`. */
+  /** Not well while a witness contradicts the log, or one that is required has had nothing for `staleMs`. Names no witness: anybody may ask. */
   health(): Health {
     for (const { settings, lanes } of this.#opened)
-      for (const [stream, lane] of lanes) {
-        const { name, required } = settings;
+      for (const lane of lanes.values()) {
         if (lane.isConflict)
-          return { ok: false, detail: `the witness ${name} holds another history of ${stream}` };
-        if (required && lane.isStale)
-          return { ok: false, detail: `the witness ${name} has had no checkpoint of ${stream} for too long` };
+          return { ok: false, detail: `a witness holds another history of the log: ${hint}` };
+        if (settings.required && lane.isStale)
+          return { ok: false, detail: `a witness has had no checkpoint for too long: ${hint}` };
       }
     return { ok: true };
   }
