@@ -27,6 +27,8 @@ export class Checkpointer {
   readonly #listeners = new Set<(checkpoint: SignedCheckpoint) => void>();
   #signer: NoteSigner;
   #newest: SignedCheckpoint | null;
+  /** Who signed the newest; null where another run of the writer did. */
+  #newestBy: NoteSigner | null = null;
   /** When the last that was asked for is done, however it ends: they are written one after the other. */
   #written: Promise<void> = Promise.resolve();
   /** One was begun by itself. */
@@ -125,10 +127,11 @@ export class Checkpointer {
     const { disk, folder, tree } = this.#options;
     const signer = this.#signer;
     const { size, root } = tree;
-    if (this.#newest?.size === size && this.#newest.note.includes(signer.key.id)) return;
+    if (this.#newest?.size === size && this.#newestBy === signer) return;
     const checkpoint = signCheckpoint({ origin: signer.name, size, root, extensions: [] }, signer);
     await replaceFile(disk, join(folder, checkpointFile), Buffer.from(checkpoint.note));
     this.#newest = checkpoint;
+    this.#newestBy = signer;
     for (const listener of this.#listeners) listener(checkpoint);
   }
 }

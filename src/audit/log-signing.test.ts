@@ -123,6 +123,23 @@ describe('checkpoints', () => {
     assert.equal((await verdictOf(folder.path)).status, 'intact');
   });
 
+  test('of what was signed already are not written again, but by another key', async () => {
+    using folder = temporaryFolder();
+    const log = await openIn(folder.path);
+    await log.append(attempt('run.create'));
+    const signed = await log.sign();
+    let written = 0;
+    log.onCheckpoint(() => {
+      written += 1;
+    });
+    assert.equal((await log.sign()).note, signed.note);
+    assert.equal(written, 0);
+    await log.rotateKey(generateKeyPairSync('ed25519').privateKey);
+    assert.equal(written, 1);
+    await log.close();
+    assert.equal((await verdictOf(folder.path)).status, 'intact');
+  });
+
   test('that are asked for while others are written come one after the other', async () => {
     using folder = temporaryFolder();
     const log = await openIn(folder.path);
@@ -356,6 +373,28 @@ describe('a stream from before there were segments', () => {
     assert.equal(verdict.events, old.length + 3);
     replaceIn(segmentOf(folder.path), '"old"', '"Old"');
     assert.equal((await verdictOf(folder.path)).status, 'tampered');
+  });
+
+  test('goes on where its writer died before it signed the first checkpoint, and only there', async () => {
+    using folder = temporaryFolder();
+    const old = chainOf(
+      'control',
+      Array.from({ length: 5 }, () => attempt('old')),
+      1,
+    );
+    writeFileSync(join(folder.path, 'control.jsonl'), `${old.map((line) => `${line}\n`).join('')}{"torn`);
+    await (await openIn(folder.path)).close();
+    rmSync(join(folder.path, 'control', 'checkpoint'));
+    const again = await openIn(folder.path);
+    assert.deepEqual(
+      eventsIn(segmentOf(folder.path)).map(({ action }) => action),
+      [...old.map(() => 'old'), 'audit.key.introduced', 'audit.recovered'],
+    );
+    await again.append(attempt('new'));
+    await again.close();
+    assert.equal((await verdictOf(folder.path)).status, 'intact');
+    rmSync(join(folder.path, 'control', 'checkpoint'));
+    await assert.rejects(openIn(folder.path), isUnavailable(/is missing/));
   });
 });
 

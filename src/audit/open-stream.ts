@@ -96,21 +96,25 @@ async function signerInForce(
  */
 async function openUnsigned(folder: string, size: number, keys: readonly KeyObject[]): Promise<StreamState> {
   const tree = await StreamTree.load(folder, size, { trustStored: false });
-  let last: { version: JsonValue; action: string } = { version: 1, action: '' };
+  const last: LineNote[] = [];
   let signer: NoteSigner | null = null;
-  for await (const { version, action, origin, key } of notes(folder, Math.max(0, size - 2))) {
-    last = { version, action };
+  for await (const note of notes(folder, Math.max(0, size - 2))) {
+    last.push(note);
+    const { origin, key } = note;
     if (key === null || origin === null) continue;
     signer = keys.map((one) => noteSigner(origin, one)).find((one) => one.key.text === key) ?? null;
     if (signer === null) throw new Error('the log is signed by a key that this server does not have');
   }
-  const isBeginning = last.version === 1 || (signer !== null && size <= 2) || isIntroduction(last.action);
+  const isBeginning = last.at(-1)?.version === 1 || (signer !== null && size <= 2) || isIntroduced(last);
   if (size > 0 && !isBeginning) throw new Error('the checkpoint of the log is missing');
   return { tree, signer, newest: null };
 }
 
-function isIntroduction(action: string): boolean {
-  return action === keyActions.introduced || action === keyActions.opened;
+/** The notes that a stream begins to be signed with are its last: that of its key, and perhaps that of a line that was cut off. */
+function isIntroduced(last: readonly LineNote[]): boolean {
+  const actions = last.map(({ action }) => action);
+  const named = actions.at(-1) === 'audit.recovered' ? actions.at(-2) : actions.at(-1);
+  return named === keyActions.introduced || named === keyActions.opened;
 }
 
 type LineNote = {

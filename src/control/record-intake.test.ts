@@ -171,6 +171,7 @@ describe('a stream that does not continue', () => {
 
   it('a runner that begins stream after stream is not followed for ever', async () => {
     await using test = await TestControl.open();
+    await test.runner.until(() => test.runner.handedOver);
     const name = (at: number) =>
       `runner-${String.fromCharCode(97 + (at % 26), 97 + Math.floor(at / 26))}aaaa`;
     for (let at = 0; at < controlLimits.mirroredStreamsMax; at += 1)
