@@ -10,6 +10,7 @@ import type { AuditEvent } from '../../audit/event.ts';
 import { noteSigner, parseVerifierKey } from '../../audit/signed-note.ts';
 import { type EvidenceOptions, isEvidence, verifyEvidence } from '../../audit/verify-evidence.ts';
 import type { EvidenceQuery } from '../../contract/audit-schemas.ts';
+import type { RunId } from '../../model/ids.ts';
 import type { Caller } from '../control.ts';
 
 const ann = callerOf(actorOf('ann'));
@@ -111,6 +112,30 @@ describe('a bundle of evidence', () => {
       linesOf(test, auditor, { since: '2000-01-01T00:00:00.000Z' }),
       withCode('audit.unavailable'),
     );
+  });
+
+  it('of a run has the hashes of its files, which the log vouches for, and the events of every stream', async () => {
+    await using test = await TestControl.open();
+    const run = (await test.run(ann, await test.session(ann))).id as RunId;
+    await test.runner.until(() => test.runner.live.has(run));
+    const info = { name: 'diff', mediaType: 'text/x-diff', bytes: 5, sha256: 'a'.repeat(64) };
+    test.runner.artifacts.set(run, [{ info, bytes: Buffer.from('12345') }]);
+    test.runner.running(run);
+    test.runner.finish(run);
+    await test.finished(ann, run);
+    const lines = await linesOf(test, auditor, { run });
+    const verdict = await judge(test, lines);
+    assert.equal(verdict.status, 'intact', JSON.stringify(verdict.problem));
+    assert.deepEqual(verdict.artifacts, [{ run, ...info }]);
+    const forged = lines.map((line) => line.replace('a'.repeat(64), 'b'.repeat(64)));
+    assert.match((await judge(test, forged)).problem!.what, /not those that the log says/);
+    const all = await judge(test, await linesOf(test, auditor, { since: '2000-01-01T00:00:00.000Z' }));
+    assert.equal(all.status, 'intact', JSON.stringify(all.problem));
+    assert.deepEqual(
+      all.streams.map(({ stream }) => stream).sort(),
+      ['control', test.runner.record.stream].sort(),
+    );
+    assert(all.streams.every(({ isWhole }) => isWhole));
   });
 
   it('needs its scope and a question, and shows small reach only its own acts', async () => {
