@@ -132,7 +132,7 @@ function rowsOf(event: EvidenceEvent): string {
     `<tr${hasData ? ' class="has-data"' : ''}><td class="narrow">${shown(at)}</td>` +
     `<td class="narrow">${shown(`${stream} ${seq}`)}</td>${cells}` +
     `<td class="${outcome === 'denied' || outcome === 'failed' ? outcome : 'narrow'}">${shown(outcome)}</td>` +
-    `<td>${shown(on)}</td><td>${shown(decision.rule)}</td><td>${shown(request?.address ?? '')}</td></tr>`;
+    `<td>${shown(on)}</td><td>${shown(decision.rule)}</td><td class="narrow">${shown(request?.address ?? '')}</td></tr>`;
   const detail = hasData
     ? `<tr class="data"><td></td><td colspan="${columns.length - 1}"><code>${shown(canonicalJson(data))}</code></td></tr>`
     : '';

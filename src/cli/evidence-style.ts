@@ -20,7 +20,7 @@ tbody { break-inside: avoid }
 tr.data td { border-bottom: 1px solid #e4e8ec; color: #57606a; padding-top: 0; font-size: .78rem }
 tr.has-data td { border-bottom: 0 }
 .denied, .failed { color: #a40e26; font-weight: 600 }
-.counts { display: flex; flex-wrap: wrap; gap: 0 3rem }
+.counts { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0 3rem }
 .counts table { width: auto; min-width: 14rem }
 code, pre { font: .9em/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace }
 pre { background: #f6f8fa; padding: .75rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; margin: 0 0 1rem }
