@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { appendFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
@@ -12,6 +12,9 @@ import {
   testSigningKeys,
 } from '../../tests/support/audit.ts';
 import type { JsonObject } from '../base/canonical-json.ts';
+import { parseCheckpoint } from './checkpoint.ts';
+import { makeTombstone } from './drop.ts';
+import { eventParts, lineOf } from './event.ts';
 import { openAuditLog, type SignedAuditLog } from './log.ts';
 import { Mirror } from './mirror.ts';
 import { dropOldEvents } from './retention.ts';
@@ -106,4 +109,36 @@ test('streams that record each other verify together once old events of both wer
   await handOver(there!, far, mirror);
   assert.equal((await verifyStreams([audit!], { keys })).status, 'intact');
   for (const one of [mirror, far, control]) await one.close();
+});
+
+test('nobody drops events by a key of their own that a line behind the newest checkpoint records', async () => {
+  using folder = temporaryFolder();
+  const options = { clock: manualClock(), newId: eventId, folder: folder.path };
+  const control = await openAuditLog({ ...options, stream: 'control', signingKeys: testSigningKeys });
+  await append(control, segmentEvents + 10);
+  const kept = [parseCheckpoint((await control.sign()).note)!];
+  const { privateKey } = generateKeyPairSync('ed25519');
+  const foreign = await openAuditLog({ ...options, stream: runner, signingKeys: [privateKey] });
+  await append(foreign, 1);
+  await foreign.sign();
+  assert.equal((await verifyStreams([folder.path], { kept })).status, 'intact');
+  const own = join(folder.path, 'control');
+  const parts = { folder: own, tree: control.tree, through: segmentEvents, at: 0 };
+  const { seq, hash } = control.head();
+  const claim = attempt('audit.heartbeat', { data: { checkpoints: [claimOf(foreign)] } });
+  const line = lineOf(eventParts(claim, 'control', eventId(), 0), hash, seq + 1);
+  const notes = [await makeTombstone({ ...parts, signer: foreign.signer() })];
+  notes.push(await makeTombstone({ ...parts, signer: control.signer() }));
+  const verdicts: string[] = [];
+  for (const note of notes) {
+    using copy = temporaryFolder();
+    cpSync(folder.path, copy.path, { recursive: true });
+    appendFileSync(segmentOf(copy.path, 'control', segmentEvents + 1), `${line}\n`);
+    writeFileSync(join(copy.path, 'control', 'dropped'), note);
+    rmSync(segmentOf(copy.path));
+    verdicts.push((await verifyStreams([copy.path], { kept })).status);
+  }
+  assert.deepEqual(verdicts, ['tampered', 'intact']);
+  await foreign.close();
+  await control.close();
 });

@@ -226,7 +226,7 @@ function gapProblem(
 type Parsed = ReturnType<typeof parseTombstone>;
 
 function tombstoneProblem(
-  { source, read, keys }: Known,
+  { source, read, keys, signed }: Known,
   parsed: Parsed,
   { others }: Asked,
 ): StreamProblem | null {
@@ -234,7 +234,7 @@ function tombstoneProblem(
   const { tombstone, note } = parsed;
   const first = read.reports[0];
   if (keys === null) return null;
-  const signers = signersOfNotes(source, keys, others);
+  const signers = signersOfNotes(source, keys, others, signed);
   if (tombstone.origin !== keys.origin || signedBy(note, signers) === null)
     return { what: 'the tombstone of dropped events is not signed by the log’s key' };
   if (first?.follows != null && first.follows.prev !== tombstone.before)
@@ -263,17 +263,22 @@ function checkpointProblem(
   if (signed === null) return { what: 'the checkpoint is damaged' };
   if (keys === null) return { what: 'the stream does not say which key signs it' };
   if (source.form === 'folder') return heldAgainst(signed, keys, read, dropped, 'the checkpoint');
-  const signers = signersOfNotes(source, keys, others);
+  const signers = signersOfNotes(source, keys, others, signed);
   return heldAgainst(signed, keys, read, dropped, 'the note of the archive', signers);
 }
 
-/** A stream is cut short by its own writer, or by the writer of a stream that it records. */
+/**
+ * A stream is cut short by its own writer, or by the writer of a stream that it records in what it has signed: behind that
+ * anybody can add a line that records a stream of their own.
+ */
 function signersOfNotes(
   { notes }: StreamSource,
   { keys }: KeyChain,
   others: readonly VerifierKey[],
+  signed: UnverifiedCheckpoint | null,
 ): readonly VerifierKey[] {
-  const recorded = new Set(notes.claims.map(({ origin }) => origin));
+  const claims = notes.claims.filter(({ seq }) => seq <= (signed?.size ?? 0));
+  const recorded = new Set(claims.map(({ origin }) => origin));
   return [...keys.map(({ key }) => key), ...others.filter(({ name }) => recorded.has(name))];
 }
 
