@@ -18,10 +18,11 @@ export const runnerLimits = {
   /** What is still read of an upload after it was refused. */
   drainBytesMax: 64 * 1024 ** 2,
   readBytes: 256 * 1024,
-  /** Lines of the record that one frame to control holds; a reader's block bounds their bytes. */
   /** Newest segments of 65,536 events that stay with the runner after control has them, and how long older ones do. */
   recordSegmentsKept: 4,
   recordKeptMs: 30 * 24 * 3600 * 1000,
+  recordDropRetryMs: 60_000,
+  /** Lines of the record that one frame to control holds; a reader's block bounds their bytes. */
   recordLinesPerFrame: 1_024,
   /** How long the end of a run waits at most for its verdicts to be recorded. */
   recordSettleMs: 1_000,

@@ -15,6 +15,7 @@ import type { AuditDisk } from '../audit/disk.ts';
 import type { AuditEvent } from '../audit/event.ts';
 import { auditLimits } from '../audit/limits.ts';
 import { segmentEvents } from '../audit/segments.ts';
+import { StreamReader } from '../audit/stream-reader.ts';
 import { verifyStreams } from '../audit/verify.ts';
 import type { EgressFlow } from '../model/egress.ts';
 import { newId } from '../model/ids.ts';
@@ -136,28 +137,40 @@ test('who waits hears of what became durable, and of a checkpoint', async () => 
   await record.close();
 });
 
-test('what control has goes from here but for the newest segments, and the stream goes on', async () => {
+test('what control has goes from here but for the newest segments, and the stream goes on', async (t) => {
   using folder = temporaryFolder();
   const clock = manualClock();
   const record = await opened(folder, { clock });
   const segments = runnerLimits.recordSegmentsKept + 2;
-  for (let left = segments * segmentEvents; left > 0; left -= 1_024)
-    await Promise.all(Array.from({ length: 1_024 }, () => record.append(attempt('egress.connect'))));
-  const first = segmentOf(join(record.folder, '..'), record.stream);
-  record.received(segments * segmentEvents - 1);
+  const append = async (count: number) => {
+    for (let left = count; left > 0; left -= 1_024)
+      await Promise.all(Array.from({ length: 1_024 }, () => record.append(attempt('egress.connect'))));
+  };
+  await append(segmentEvents);
+  clock.advance(1);
+  await append((segments - 1) * segmentEvents);
+  const [first, second, third] = [0, 1, 2].map((at) =>
+    segmentOf(join(record.folder, '..'), record.stream, at * segmentEvents + 1),
+  );
+  const reads = t.mock.method(StreamReader.prototype, 'read');
+  for (let times = 0; times < 3; times += 1) {
+    record.received(record.place.seq);
+    await record.settled();
+  }
+  assert(existsSync(first!), 'young events stay, whatever control says');
+  assert.equal(reads.mock.callCount(), 1, 'and are not looked at with every receipt');
+  clock.advance(runnerLimits.recordKeptMs - 1);
+  record.received(record.place.seq);
   await record.settled();
-  assert(existsSync(first), 'young events stay, whatever control says');
-  clock.advance(runnerLimits.recordKeptMs);
-  record.received(segments * segmentEvents - 1);
-  await record.settled();
-  assert(!existsSync(first), 'one more than is kept had been received whole');
-  const second = segmentOf(join(record.folder, '..'), record.stream, segmentEvents + 1);
-  assert(existsSync(second));
+  assert(!existsSync(first!));
+  assert(existsSync(second!), 'younger than the first');
   await record.close();
+  clock.advance(1);
   const again = await opened(folder, { clock });
   again.received(again.place.seq);
   await again.settled();
-  assert(!existsSync(second));
+  assert(!existsSync(second!));
+  assert(existsSync(third!), 'the newest stay however old they are');
   await again.append(attempt('egress.connect'));
   await again.close();
   const [verdict] = (await verifyStreams([again.folder])).streams;

@@ -40,6 +40,8 @@ export class RunnerRecord {
   readonly #onError: (error: unknown) => void;
   #handedOver = 0;
   #dropped = 0;
+  /** Until then nothing more is dropped; ms of the epoch. */
+  #dropsAtMs = 0;
   #dropping: Promise<void> | null = null;
 
   private constructor(options: RunnerRecordOptions, stream: string, log: SignedAuditLog) {
@@ -93,9 +95,12 @@ export class RunnerRecord {
     this.#handedOver = Math.max(this.#handedOver, Math.min(seq, this.place.seq));
     const whole = Math.floor(this.#handedOver / segmentEvents) - runnerLimits.recordSegmentsKept;
     const through = whole * segmentEvents;
-    if (through <= this.#dropped || this.#dropping !== null) return;
+    if (through <= this.#dropped || this.#dropping !== null || this.#clock.now() < this.#dropsAtMs) return;
     this.#dropping = this.#drop(through)
-      .catch(this.#onError)
+      .catch((error: unknown) => {
+        this.#dropsAtMs = this.#clock.now() + runnerLimits.recordDropRetryMs;
+        this.#onError(error);
+      })
       .finally(() => {
         this.#dropping = null;
       });
@@ -106,19 +111,25 @@ export class RunnerRecord {
     await this.#dropping;
   }
 
+  /** The oldest segments up to `through` that are old enough. Looking at one again waits until it is, for that reads it. */
   async #drop(through: number): Promise<void> {
     const { folder } = this;
     const { tree } = this.#log;
     const at = this.#clock.now();
-    const recordedAt = await timeOf(folder, through);
-    if (recordedAt !== null && at - recordedAt < runnerLimits.recordKeptMs) return;
-    if (through > ((await readTombstone(folder))?.size ?? 0))
+    const before = (await readTombstone(folder))?.size ?? 0;
+    let old = before;
+    for (let end = before + segmentEvents; end <= through; end += segmentEvents) {
+      this.#dropsAtMs = ((await timeOf(folder, end)) ?? 0) + runnerLimits.recordKeptMs;
+      if (at < this.#dropsAtMs) break;
+      old = end;
+    }
+    if (old > before)
       await dropSegments(
         folder,
         tree,
-        await makeTombstone({ folder, tree, through, signer: this.#log.signer(), at }),
+        await makeTombstone({ folder, tree, through: old, signer: this.#log.signer(), at }),
       );
-    this.#dropped = through;
+    this.#dropped = old;
   }
 
   /** Events that are here alone. */
