@@ -7,7 +7,7 @@ import { witnessLimits } from './limits.ts';
 import type { Pushed, PushResult } from './witness.ts';
 
 /** A lane to a witness that answers what it is told to, when it is told to. */
-function laneOf() {
+function laneOf({ everySeconds = 60 } = {}) {
   const clock = manualClock();
   const pushed: number[] = [];
   const problems: string[] = [];
@@ -28,7 +28,7 @@ function laneOf() {
   };
   const lane = new Lane(
     {
-      settings: { name: 'vault', everySeconds: 60 },
+      settings: { name: 'vault', everySeconds },
       witness,
       clock,
       random: () => 1,
@@ -174,4 +174,16 @@ test('what a witness signed is handed on, and what ends with the process is no f
   at.closing.abort();
   await at.ends(later);
   assert.deepEqual([at.problems, at.lane.status().state], [[], 'kept']);
+});
+
+test('a witness that is asked once an hour is not too old in between', async () => {
+  const at = laneOf({ everySeconds: 3_600 });
+  at.sign(1);
+  at.tick();
+  await at.ends({ kind: 'kept' });
+  at.clock.advance(3_599_000);
+  at.tick();
+  assert(!at.lane.isStale);
+  at.clock.advance(2 * 3_600_000 + 2_000);
+  assert(at.lane.isStale);
 });

@@ -31,6 +31,9 @@ export type LaneParts = {
   readonly onCosigned: (folder: string, note: string) => Promise<void>;
 };
 
+/** A witness that is asked seldom may miss so many pushes before that is told. */
+const missedPushes = 3;
+
 /**
  * One stream's way to one witness: the newest checkpoint every `everySeconds`, also where it is the same, so that the age
  * says when the witness last had everything; after a failure sooner, for ever. At most one push is on its way.
@@ -78,7 +81,8 @@ export class Lane {
   }
 
   get isStale(): boolean {
-    return this.#ageMs() > this.#parts.times.staleMs;
+    const { settings, times } = this.#parts;
+    return this.#ageMs() > Math.max(times.staleMs, missedPushes * settings.everySeconds * 1000);
   }
 
   status(): WitnessedStreamView {

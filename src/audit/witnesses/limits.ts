@@ -14,7 +14,7 @@ export const witnessLimits = {
   tickMs: 1_000,
   firstRetryMs: 1_000,
   mostRetryMs: 60_000,
-  /** A witness that has had nothing for longer is told of. */
+  /** A witness that has had nothing for longer is told of, unless it is asked more seldom. */
   staleMs: 300_000,
   /** Lines of a consistency proof (C2SP tlog-witness). */
   proofLinesMax: 63,
