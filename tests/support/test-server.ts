@@ -20,6 +20,8 @@ export type CallOptions = {
   readonly headers?: Record<string, string>;
   /** Null for none; the owner's where absent. */
   readonly token?: string | null;
+  /** Nothing is read behind the headers: for streams that do not end. */
+  readonly headersAlone?: true;
 };
 export type Answer = {
   readonly status: number;
@@ -70,7 +72,8 @@ async function callServer(url: string, method: string, how: CallOptions): Promis
   if (body !== undefined) headers['content-type'] ??= 'application/json';
   const text = body === undefined ? null : typeof body === 'string' ? body : JSON.stringify(body);
   const response = await fetch(url, { method, headers, body: text });
-  const answer = await response.text();
+  if (how.headersAlone === true) await response.body?.cancel();
+  const answer = how.headersAlone === true ? '' : await response.text();
   const isJson = response.headers.get('content-type')?.includes('json') ?? false;
   return {
     status: response.status,
