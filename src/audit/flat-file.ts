@@ -1,15 +1,17 @@
+import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { access, open, rename, rm, unlink } from 'node:fs/promises';
+import { access, open, rename, rm, stat, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { nodeDisk } from './disk.ts';
 import { fileMode, makeFolder, syncFolder } from './folders.ts';
-import { segmentEvents, segmentPath } from './segments.ts';
+import { listSegments, segmentEvents, segmentPath } from './segments.ts';
 
 const newline = 0x0a;
 
 /**
  * A stream from before there were segments was one file, `<folder>.jsonl`. Its lines become segments, byte for byte. A crash
- * in the middle loses nothing: the file goes once the folder is whole.
+ * in the middle loses nothing: the file goes once the folder is whole. Throws Error where the folder does not begin with what
+ * is in the file: then it is another log's, or a server of before wrote it since, and nobody else has those lines.
  */
 export async function takeOverFlatFile(folder: string): Promise<void> {
   const flat = `${folder}.jsonl`;
@@ -22,6 +24,8 @@ export async function takeOverFlatFile(folder: string): Promise<void> {
     await syncFolder(nodeDisk, making);
     await rename(making, folder);
     await syncFolder(nodeDisk, dirname(folder));
+  } else if (!(await beginsWith(folder, flat))) {
+    throw new Error('the file of the log beside its folder holds other events: move it away');
   }
   await unlink(flat);
 }
@@ -31,6 +35,22 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+async function beginsWith(folder: string, flat: string): Promise<boolean> {
+  const { size } = await stat(flat);
+  const inFolder = createHash('sha256');
+  let left = size;
+  for (const { path } of await listSegments(folder)) {
+    if (left === 0) break;
+    for await (const block of createReadStream(path, { end: left - 1 }) as AsyncIterable<Buffer>) {
+      inFolder.update(block);
+      left -= block.length;
+    }
+  }
+  const inFile = createHash('sha256');
+  for await (const block of createReadStream(flat) as AsyncIterable<Buffer>) inFile.update(block);
+  return left === 0 && inFolder.digest('hex') === inFile.digest('hex');
 }
 
 async function split(flat: string, folder: string): Promise<void> {

@@ -375,6 +375,22 @@ describe('a stream from before there were segments', () => {
     assert.equal((await verdictOf(folder.path)).status, 'tampered');
   });
 
+  test('of which the file was taken over loses it where it is that, and is refused where it is another', async () => {
+    using folder = temporaryFolder();
+    const flat = join(folder.path, 'control.jsonl');
+    const old = chainOf('control', [attempt('old'), attempt('old')], 1).map((line) => `${line}\n`);
+    writeFileSync(flat, old.join(''));
+    await (await openIn(folder.path)).close();
+    writeFileSync(flat, old.join(''));
+    await (await openIn(folder.path)).close();
+    assert(!existsSync(flat), 'a crash had left it');
+    for (const other of [`${old.join('')}more\n`, old[0]!.replace('"old"', '"odd"')]) {
+      writeFileSync(flat, other);
+      await assert.rejects(openIn(folder.path), isUnavailable(/holds other events/));
+      assert.equal(readFileSync(flat, 'utf8'), other);
+    }
+  });
+
   test('goes on where its writer died before it signed the first checkpoint, and only there', async () => {
     using folder = temporaryFolder();
     const old = chainOf(
