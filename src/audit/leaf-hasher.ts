@@ -13,6 +13,8 @@ export class LeafHasher {
   readonly #levels = Array.from({ length: tileHeight }, (_, level) => pairsOf(tileLeaves >> (level + 1)));
   readonly #tiles = new TreeEdge();
   #count = 0;
+  /** The edge as it was asked for last in the tile that is being filled; null where it was not. */
+  #asked: TreeEdge | null = null;
 
   get size(): number {
     return this.#tiles.size + this.#count;
@@ -25,15 +27,15 @@ export class LeafHasher {
     if (this.#count === tileLeaves) this.#endTile();
   }
 
-  /** The edge of the tree over what was appended so far. */
+  /** The edge of the tree over what was appended so far. Asked for at every leaf it costs about one more hash for each. */
   peaks(): readonly Peak[] {
-    const edge = this.#tiles.copy();
+    this.#asked ??= this.#tiles.copy();
     const leaves = this.#levels[0]!.bytes;
-    for (let index = 0; index < this.#count; index += 1) {
+    for (let index = this.#asked.size - this.#tiles.size; index < this.#count; index += 1) {
       const offset = offsetOf(index);
-      edge.append(Buffer.from(leaves.subarray(offset, offset + hashBytes)));
+      this.#asked.append(Buffer.from(leaves.subarray(offset, offset + hashBytes)));
     }
-    return edge.peaks;
+    return [...this.#asked.peaks];
   }
 
   #endTile(): void {
@@ -45,6 +47,7 @@ export class LeafHasher {
     }
     this.#tiles.append(hash('sha256', this.#levels[tileHeight - 1]!.pairs[0]!, 'buffer'), tileHeight);
     this.#count = 0;
+    this.#asked = null;
   }
 }
 
