@@ -30,6 +30,8 @@ export class StreamTree {
   #edge: TreeEdge;
   #hashes = new SegmentHashes();
   #stored: Promise<void> = Promise.resolve();
+  /** Segments whose file of hashes is being made anew: once, however many ask. */
+  readonly #rehashing = new Map<number, Promise<SegmentHashes>>();
 
   private constructor(folder: string, dropped: Dropped) {
     this.#folder = folder;
@@ -172,6 +174,14 @@ export class StreamTree {
   }
 
   async #rehashed(segment: number): Promise<SegmentHashes> {
+    const going = this.#rehashing.get(segment);
+    if (going !== undefined) return await going;
+    const rehashed = this.#rehash(segment).finally(() => this.#rehashing.delete(segment));
+    this.#rehashing.set(segment, rehashed);
+    return await rehashed;
+  }
+
+  async #rehash(segment: number): Promise<SegmentHashes> {
     const hashes = new SegmentHashes();
     const first = segment * segmentEvents + 1;
     for await (const leaf of leavesOf(this.#folder, first, first + segmentEvents - 1)) hashes.append(leaf);
