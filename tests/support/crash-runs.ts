@@ -13,21 +13,23 @@ import { temporaryFolder } from './audit.ts';
 const root = join(import.meta.dirname, '..', '..');
 
 /** One file, which starts in a fraction of the time. */
-export function bundledWriter(): { readonly path: string } & Disposable {
+export function bundledWriter(
+  name: 'crash-writer' | 'writer-server' = 'crash-writer',
+): { readonly path: string } & Disposable {
   const folder = temporaryFolder();
-  const path = join(folder.path, 'crash-writer.mjs');
+  const path = join(folder.path, `${name}.mjs`);
   // Its native part is beside its own files.
   const koffi = createRequire(import.meta.url).resolve('koffi');
   const options = ['--bundle', '--format=esm', '--platform=node', '--target=node24', '--log-level=warning'];
   const paths = [`--outfile=${path}`, `--alias:koffi=${koffi}`, `--external:${koffi}`];
-  const source = join(import.meta.dirname, 'crash-writer.ts');
+  const source = join(import.meta.dirname, `${name}.ts`);
   execFileSync(join(root, 'node_modules/.bin/esbuild'), [source, ...options, ...paths]);
   return { path, [Symbol.dispose]: () => folder[Symbol.dispose]() };
 }
 
-export function makeKey(folder: string): void {
+export function makeKey(folder: string, name = 'key'): void {
   const { privateKey } = generateKeyPairSync('ed25519');
-  writeFileSync(join(folder, 'key.pem'), privateKey.export({ type: 'pkcs8', format: 'pem' }), {
+  writeFileSync(join(folder, `${name}.pem`), privateKey.export({ type: 'pkcs8', format: 'pem' }), {
     mode: 0o600,
   });
 }
@@ -81,11 +83,15 @@ export function toldIn(output: string): Told {
  * What a log must be after whatever befell its writers: intact, with every act that was acknowledged where it was said to
  * be, none twice, and none that was refused.
  */
-export async function keepsItsWord(folder: string, told: readonly Told[]): Promise<AuditEvent[]> {
-  const { status, streams } = await verifyStreams([join(folder, 'control')]);
+export async function keepsItsWord(
+  folder: string,
+  told: readonly Told[],
+  stream = 'control',
+): Promise<AuditEvent[]> {
+  const { status, streams } = await verifyStreams([join(folder, stream)]);
   assert.equal(status, 'intact', JSON.stringify(streams));
   const lines: string[] = [];
-  for (const { path } of await listSegments(join(folder, 'control')))
+  for (const { path } of await listSegments(join(folder, stream)))
     lines.push(...readFileSync(path, 'utf8').split('\n').slice(0, -1));
   const events = lines.map((line) => JSON.parse(line) as AuditEvent);
   for (const { id, seq, hash: said, action } of told.flatMap(({ acknowledged }) => acknowledged)) {
