@@ -3,11 +3,17 @@ import { appendFileSync, cpSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { KeyFile } from '../../src/audit/key-file.ts';
-import { openAuditLog } from '../../src/audit/log.ts';
 import { segmentEvents } from '../../src/audit/segments.ts';
-import { attempt, eventId, manualClock, temporaryFolder } from '../support/audit.ts';
-import { bundledWriter, ended, keepsItsWord, makeKey, type Told, toldIn } from '../support/crash-runs.ts';
+import { temporaryFolder } from '../support/audit.ts';
+import {
+  bundledWriter,
+  ended,
+  fillTo,
+  keepsItsWord,
+  makeKey,
+  type Told,
+  toldIn,
+} from '../support/crash-runs.ts';
 import { seeded } from '../support/seeded.ts';
 
 /**
@@ -105,16 +111,3 @@ describe(`writers that are killed (seed ${random.seed})`, () => {
     await assert.rejects(keepsItsWord(folder.path, [told]), /tampered/);
   });
 });
-
-async function fillTo(folder: string, size: number): Promise<void> {
-  const { keys } = await KeyFile.open(join(folder, 'key.pem'));
-  const options = { folder, stream: 'control', clock: manualClock(), newId: eventId, signingKeys: keys };
-  const log = await openAuditLog(options);
-  for (let at = log.head().seq; at < size; at = log.head().seq)
-    await Promise.all(
-      Array.from({ length: Math.min(1_000, size - at) }, (_, index) =>
-        log.append(attempt(`fill.${at + index}`)),
-      ),
-    );
-  await log.close();
-}

@@ -6,9 +6,11 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { AuditEvent } from '../../src/audit/event.ts';
+import { KeyFile } from '../../src/audit/key-file.ts';
+import { openAuditLog } from '../../src/audit/log.ts';
 import { listSegments } from '../../src/audit/segments.ts';
 import { verifyStreams } from '../../src/audit/verify.ts';
-import { temporaryFolder } from './audit.ts';
+import { attempt, eventId, manualClock, temporaryFolder } from './audit.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 
@@ -32,6 +34,20 @@ export function makeKey(folder: string, name = 'key'): void {
   writeFileSync(join(folder, `${name}.pem`), privateKey.export({ type: 'pkcs8', format: 'pem' }), {
     mode: 0o600,
   });
+}
+
+/** Writes a stream `control` of so many events, signed by the key that is there. */
+export async function fillTo(folder: string, size: number): Promise<void> {
+  const { keys } = await KeyFile.open(join(folder, 'key.pem'));
+  const options = { folder, stream: 'control', clock: manualClock(), newId: eventId, signingKeys: keys };
+  const log = await openAuditLog(options);
+  for (let at = log.head().seq; at < size; at = log.head().seq)
+    await Promise.all(
+      Array.from({ length: Math.min(1_000, size - at) }, (_, index) =>
+        log.append(attempt(`fill.${at + index}`)),
+      ),
+    );
+  await log.close();
 }
 
 export type Ended = { readonly output: string; readonly code: number | null; readonly signal: string | null };
