@@ -11,6 +11,7 @@ import {
   temporaryFolder,
   testSigningKeys,
 } from '../../tests/support/audit.ts';
+import { verifyWithPython, withoutPython } from '../../tests/support/python-verifier.ts';
 import type { JsonObject } from '../base/canonical-json.ts';
 import { parseCheckpoint } from './checkpoint.ts';
 import { makeTombstone } from './drop.ts';
@@ -108,6 +109,8 @@ test('streams that record each other verify together once old events of both wer
   await append(far, 3);
   await handOver(there!, far, mirror);
   assert.equal((await verifyStreams([audit!], { keys })).status, 'intact');
+  const texts = keys.flatMap(({ text }) => ['--key', text]);
+  if (withoutPython === false) assert.equal(verifyWithPython([...texts, audit!]).code, 0);
   for (const one of [mirror, far, control]) await one.close();
 });
 
