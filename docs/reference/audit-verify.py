@@ -63,6 +63,8 @@ def lines(path):  # each with its newline; the last may be without
     if not os.path.isfile(path): raise OSError('this is not a regular file')
     with open(path, 'rb') as file: yield from iter(lambda: file.readline(LINE_MAX + 1), b'')
 def text_of(path): return open(path, 'rb').read(NOTE_MAX + 1).decode(errors='replace')
+def keys_given(given): return {vkey(text)['text'] for one in given for text in (text_of(one).split() if os.path.isfile(one) else [one])}
+def checkpoints_kept(files): return [checkpoint(note) for file in files for note in re.findall(r'(?:[^\n]+\n)+\n(?:— [^\n]+\n)+|[^\n]', text_of(file)) or ['']]
 def verify(path, name, segments, is_folder, trusted, others, named):  # others: kept checkpoints, what streams say; named: their keys
     note, dropped = (text_of(f'{path}/{file}') if is_folder and file in os.listdir(path) else None for file in ('checkpoint', 'dropped'))
     signed, tomb, link, torn, notes, (after, unread, suspect, version) = parsed(checkpoint, note), parsed(tombstone, dropped), ZERO, 0, [], [None] * 4
@@ -130,9 +132,7 @@ if __name__ == '__main__':
     parser.add_argument('path', nargs='+')
     asked, results = parser.parse_args(), []
     try:
-        keys = {vkey(text)['text'] for given in asked.key for text in (text_of(given).split() if os.path.isfile(given) else [given])}
-        kept = [checkpoint(note) for file in asked.since_checkpoint for note in re.findall(r'(?:[^\n]+\n)+\n(?:— [^\n]+\n)+|[^\n]', text_of(file)) or ['']]
-        sources = [source for path in asked.path for source in find(path)]
+        keys, kept, sources = keys_given(asked.key), checkpoints_kept(asked.since_checkpoint), [source for path in asked.path for source in find(path)]
     except (OSError, ValueError, AttributeError, LookupError) as error: parser.error(f'a key, a checkpoint or a folder cannot be read: {error}')
     said = [note for source in sources for note in notes(*source)]
     others = [*kept, *(claim for note in said for claim in claims(*note))]

@@ -328,24 +328,31 @@ class EvidenceCheck {
     return `it is signed by ${keys[0]!.key.text}, which is not among the keys that were given`;
   }
 
-  #cannotJudge(kept: number, own: number): void {
+  /** Another root is tampering, whatever else cannot be judged. */
+  #holdKept(): void {
+    const kept = this.#options.kept ?? [];
+    for (const checkpoint of kept) this.#holdAgainst(checkpoint);
+    const other = kept.find(({ origin, size }) => this.#ownOf(origin)?.size !== size);
+    if (other === undefined || this.#problem !== null) return;
+    const own = this.#ownOf(other.origin)?.size;
     this.fail({
-      what: `a checkpoint of ${kept} events was kept, and the bundle proves nothing but of ${own}: verify the log`,
+      what: `a checkpoint of ${other.size} events was kept, and the bundle proves nothing but of ${own}: verify the log`,
     });
     this.#isUnjudged = true;
   }
 
-  #holdKept(): void {
-    for (const { origin, size, root } of this.#options.kept ?? []) {
-      const found = this.#streams.find((stream) => stream.origin === origin)?.checkpoint;
-      if (found === undefined)
-        this.fail({ what: `the bundle holds nothing of ${origin}, of which a checkpoint was kept` });
-      else if (found.size !== size) this.#cannotJudge(size, found.size);
-      else if (found.root !== root.toString('base64'))
-        this.fail({
-          what: `the first ${size} events of ${origin} are not those of the checkpoint that was kept`,
-        });
-    }
+  #holdAgainst({ origin, size, root }: UnverifiedCheckpoint): void {
+    const own = this.#ownOf(origin);
+    if (own === undefined)
+      this.fail({ what: `the bundle holds nothing of ${origin}, of which a checkpoint was kept` });
+    else if (own.size === size && own.root !== root.toString('base64'))
+      this.fail({
+        what: `the first ${size} events of ${origin} are not those of the checkpoint that was kept`,
+      });
+  }
+
+  #ownOf(origin: string): EvidenceStream['checkpoint'] | undefined {
+    return this.#streams.find((stream) => stream.origin === origin)?.checkpoint;
   }
 }
 
