@@ -15,6 +15,8 @@ export type CheckpointerOptions = {
   readonly signer: NoteSigner;
   /** The one in the stream's folder; null in a new stream. */
   readonly newest: SignedCheckpoint | null;
+  /** Where a copy goes as well. */
+  readonly keptCheckpoint?: string;
   readonly onFailed: (error: unknown) => void;
 };
 
@@ -124,12 +126,13 @@ export class Checkpointer {
   }
 
   async #write(): Promise<void> {
-    const { disk, folder, tree } = this.#options;
+    const { disk, folder, keptCheckpoint, tree } = this.#options;
     const signer = this.#signer;
     const { size, root } = tree;
     if (this.#newest?.size === size && this.#newestBy === signer) return;
     const checkpoint = signCheckpoint({ origin: signer.name, size, root, extensions: [] }, signer);
     await replaceFile(disk, join(folder, checkpointFile), Buffer.from(checkpoint.note));
+    if (keptCheckpoint !== undefined) await replaceFile(disk, keptCheckpoint, Buffer.from(checkpoint.note));
     this.#newest = checkpoint;
     this.#newestBy = signer;
     for (const listener of this.#listeners) listener(checkpoint);

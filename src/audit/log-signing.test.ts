@@ -218,6 +218,53 @@ describe('a stream that is not what was signed does not open', () => {
   });
 });
 
+describe('a stream that was rolled back with its checkpoint does not open', () => {
+  async function rolledBack(act: (stream: string, older: string) => void, reason: RegExp): Promise<void> {
+    using folder = temporaryFolder();
+    const keptCheckpoint = join(folder.path, 'audit.checkpoint');
+    const [audit, older] = [join(folder.path, 'audit'), join(folder.path, 'older')];
+    const log = await openIn(audit, { keptCheckpoint });
+    await append(log, 3);
+    await log.close();
+    cpSync(join(audit, 'control'), older, { recursive: true });
+    const later = await openIn(audit, { keptCheckpoint });
+    await append(later, 5);
+    await later.close();
+    await (await openIn(audit, { keptCheckpoint })).close();
+    act(join(audit, 'control'), older);
+    await assert.rejects(openIn(audit, { keptCheckpoint }), isUnavailable(reason));
+  }
+  const restore = (stream: string, older: string) => {
+    rmSync(stream, { recursive: true });
+    cpSync(older, stream, { recursive: true });
+  };
+
+  test('because an older copy was put in its place', () => rolledBack(restore, /cut or rolled back/));
+
+  test('because it was cut to its first line and lost its checkpoint', () =>
+    rolledBack((stream) => {
+      rmSync(join(stream, 'checkpoint'));
+      const first = join(stream, '0000000000000001.jsonl');
+      writeFileSync(first, `${readFileSync(first, 'utf8').split('\n')[0]}\n`);
+    }, /not the log that this server signed last|cut or rolled back/));
+
+  test('because it is gone', () =>
+    rolledBack((stream) => rmSync(stream, { recursive: true }), /not the log that this server signed last/));
+
+  test('but one of before a crash between the two copies does', async () => {
+    using folder = temporaryFolder();
+    const keptCheckpoint = join(folder.path, 'audit.checkpoint');
+    const log = await openIn(folder.path, { keptCheckpoint });
+    const kept = readFileSync(keptCheckpoint);
+    await append(log, 3);
+    await log.close();
+    writeFileSync(keptCheckpoint, kept);
+    const again = await openIn(folder.path, { keptCheckpoint });
+    await again.close();
+    assert(!readFileSync(keptCheckpoint).equals(kept), 'and is brought up to date');
+  });
+});
+
 describe('keys', () => {
   const next = generateKeyPairSync('ed25519').privateKey;
 

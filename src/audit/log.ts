@@ -12,6 +12,7 @@ import { type AuditDisk, nodeDisk } from './disk.ts';
 import { type EventId, type EventParts, eventParts, lineOf, type NewEvent, streamPattern } from './event.ts';
 import { takeOverFlatFile } from './flat-file.ts';
 import { makeFolder, tryDisk } from './folders.ts';
+import { holdAgainstKept } from './kept-checkpoint.ts';
 import { introductionData, keyActions, originOf, rotationData } from './key-notes.ts';
 import { auditLimits } from './limits.ts';
 import { type FileLock, lockFile } from './lock.ts';
@@ -33,6 +34,11 @@ export type AuditLogOptions = {
    * in force.
    */
   readonly signingKeys: readonly KeyObject[];
+  /**
+   * Where a copy of the newest checkpoint is kept, apart from the stream's folder: what it says the stream held must be there
+   * at the next start. None is kept where absent.
+   */
+  readonly keptCheckpoint?: string;
   readonly disk?: AuditDisk;
   /** What takes secrets out of every event; by name and shape alone where absent. */
   readonly redactor?: Redactor;
@@ -123,6 +129,8 @@ async function openLocked(options: WriterOptions): Promise<SignedAuditLog> {
   const { file, tornBytes } = await StreamFile.open({ ...options, before });
   try {
     const state = await openStream(folder, file.head.seq, signingKeys);
+    if (options.keptCheckpoint !== undefined)
+      await holdAgainstKept(options.keptCheckpoint, state, signingKeys);
     const writer = new Writer(options, file, state);
     await writer.begin(tornBytes);
     return writer;

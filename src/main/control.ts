@@ -220,6 +220,7 @@ async function openAudit({ auditFolder, folder }: ControlConfiguration, redactor
     newId: () => newId('event', systemClock.now()),
     redactor,
     signingKeys: auditKey.keys,
+    keptCheckpoint: join(folder, 'audit.checkpoint'),
   });
   await auditKey.settle(audit);
   return { audit, auditKey };
