@@ -6,7 +6,7 @@ import { keyChainOf, keyInForce } from './key-chain.ts';
 import { readLogNotes } from './log-notes.ts';
 import { hashesPath } from './segment-hashes.ts';
 import { listSegments, segmentEvents } from './segments.ts';
-import type { NoteSigner } from './signed-note.ts';
+import { type NoteSigner, signedBy } from './signed-note.ts';
 import type { StreamTree } from './stream-tree.ts';
 import { parseTombstone, signTombstone, type Tombstone, tombstoneFile } from './tombstone.ts';
 
@@ -60,6 +60,20 @@ export async function dropSegments(folder: string, tree: StreamTree, note: strin
   await replaceFile(nodeDisk, join(folder, tombstoneFile), Buffer.from(note));
   tree.drop({ size, peaks });
   await removeDropped(folder, size);
+}
+
+/**
+ * Signs the note of a file anew where it is not by this key: that of an earlier one can be verified only as long as the lines
+ * that name it are there.
+ */
+export async function signAgain(path: string, signer: NoteSigner): Promise<void> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null;
+    throw error;
+  });
+  const parsed = text === null ? null : parseTombstone(text);
+  if (parsed === null || signedBy(parsed.note, [signer.key]) !== null) return;
+  await replaceFile(nodeDisk, path, Buffer.from(signTombstone(parsed.tombstone, signer)));
 }
 
 /** Removes what a tombstone stands for. */

@@ -21,6 +21,8 @@ export const auditLimits = {
   /** An event waits at most so long for a checkpoint that holds it. */
   checkpointEveryMs: 60_000,
   checkpointEventsMax: 1_000,
+  /** Keys that a stream which is mirrored may have had; later ones sign nothing. */
+  mirrorKeysMax: 1_000,
   /** A stream that is open says so at least this often. */
   heartbeatMs: 60_000,
   /** What is longer without a sign of life is told by the verifier. */

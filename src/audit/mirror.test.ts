@@ -249,6 +249,25 @@ describe('a checkpoint of the writer', () => {
       await assert.rejects(Mirror.open({ folder: copy.path, stream }), /not signed by its writer/);
     }));
 
+  test('by a key that a line names and the key before does not vouch for is refused, however many are named', () =>
+    withWriter(async (log, mirror, hand) => {
+      const { origin } = log.checkpoint();
+      const stranger = noteSigner(origin, key());
+      const data = { origin, key: stranger.key.text };
+      for (const action of ['audit.key.rotated', 'audit.key.introduced', 'audit.opened', 'audit.read'])
+        await log.append(attempt(action, { data }));
+      const { size, root, note } = await log.sign();
+      await hand();
+      const forged = signCheckpoint({ origin, size, root, extensions: [] }, stranger);
+      await assert.rejects(mirror.keep(forged.note), MirrorGap);
+      assert.equal(mirror.key, log.key());
+      await mirror.keep(note);
+      await log.rotateKey(key());
+      await hand();
+      await mirror.keep(log.checkpoint().note);
+      assert.equal(mirror.key, log.key(), 'the control: one that is vouched for');
+    }));
+
   test('says of a mirror that was cut that it was', () =>
     withWriter(async (log, mirror, hand, folder) => {
       await log.append(attempt('a'));

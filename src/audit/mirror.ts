@@ -6,13 +6,16 @@ import { type AuditDisk, nodeDisk } from './disk.ts';
 import { readTombstone } from './drop.ts';
 import { type AuditEvent, streamPattern } from './event.ts';
 import { makeFolder, quietly, replaceFile } from './folders.ts';
+import { keyChainOf } from './key-chain.ts';
+import { keyActions } from './key-notes.ts';
+import { auditLimits } from './limits.ts';
 import { readLine } from './line.ts';
 import { linkTo } from './line-hash.ts';
 import { lockFile } from './lock.ts';
 import { readLogNotes } from './log-notes.ts';
 import { beforeSegments, treeOf } from './open-stream.ts';
 import { listSegments } from './segments.ts';
-import { parseVerifierKey, signedBy, type VerifierKey } from './signed-note.ts';
+import { signedBy, type VerifierKey } from './signed-note.ts';
 import { StreamFile } from './stream-file.ts';
 import { StreamTree } from './stream-tree.ts';
 import type { Place } from './tail.ts';
@@ -154,7 +157,18 @@ export class Mirror {
       for (const { place } of part) this.tree.append(Buffer.from(place.hash, 'hex'));
       at += part.length;
     }
-    this.#keys.push(...events.flatMap(keysOf));
+    for (const event of events) this.#learn(event);
+  }
+
+  /** A key that the stream names, where the one before vouches for it: what others sign is not taken for the writer's. */
+  #learn({ seq, action, data }: AuditEvent): void {
+    const isNaming = Object.values<string>(keyActions).includes(action);
+    const { origin, key, signature } = (data ?? {}) as Record<string, unknown>;
+    if (!isNaming || typeof origin !== 'string' || typeof key !== 'string') return;
+    const note = { seq, action, origin, key, signature: typeof signature === 'string' ? signature : null };
+    const chain = keyChainOf([note], this.#keys.at(-1) ?? null);
+    const named = chain !== null && 'keys' in chain ? chain.keys.at(-1)!.key : null;
+    if (named !== null && this.#keys.length < auditLimits.mirrorKeysMax) this.#keys.push(named);
   }
 
   /**
@@ -229,17 +243,12 @@ async function takeUp(disk: AuditDisk, folder: string, stream: string): Promise<
 async function keysIn(folder: string): Promise<VerifierKey[]> {
   const tombstone = await readTombstone(folder);
   const { keys } = await readLogNotes(await listSegments(folder));
-  const named = keys.flatMap(({ key }) => parseVerifierKey(key) ?? []);
-  return tombstone === null ? named : [tombstone.key, ...named];
+  const chain = keyChainOf(keys, tombstone?.key ?? null);
+  if (chain !== null && 'flaw' in chain) throw new Error(`event ${chain.seq} of the mirror: ${chain.flaw}`);
+  return chain === null ? [] : chain.keys.map(({ key }) => key);
 }
 
 function absent(error: NodeJS.ErrnoException): null {
   if (error.code === 'ENOENT') return null;
   throw error;
-}
-
-/** A key that an event of the log itself names; whether the key before vouches for it is for `verifyStreams`. */
-function keysOf({ action, data }: AuditEvent): VerifierKey[] {
-  if (!action.startsWith('audit.') || typeof data?.key !== 'string') return [];
-  return [parseVerifierKey(data.key) ?? []].flat();
 }

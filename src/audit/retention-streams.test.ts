@@ -18,7 +18,7 @@ import { makeTombstone } from './drop.ts';
 import { eventParts, lineOf } from './event.ts';
 import { openAuditLog, type SignedAuditLog } from './log.ts';
 import { Mirror } from './mirror.ts';
-import { dropOldEvents } from './retention.ts';
+import { dropOldEvents, type RetentionParts } from './retention.ts';
 import { segmentEvents } from './segments.ts';
 import { verifyStreams } from './verify.ts';
 
@@ -78,7 +78,7 @@ test('streams that record each other verify together once old events of both wer
   await beat(control, mirror.claim as unknown as JsonObject);
   await handOver(there!, far, mirror);
   await control.sign();
-  await dropOldEvents({
+  const parts: RetentionParts = {
     clock,
     archive: archive!,
     keptMs: 30 * dayMs,
@@ -91,7 +91,8 @@ test('streams that record each other verify together once old events of both wer
     record: async ({ stream, from, through }) => {
       await control.append(attempt('audit.dropped', { data: { stream, from, through } }));
     },
-  });
+  };
+  await dropOldEvents(parts);
   const keys = [control.signer().key, far.signer().key];
   for (const asked of [{}, { keys }]) {
     const verdict = await verifyStreams([audit!], asked);
@@ -111,6 +112,12 @@ test('streams that record each other verify together once old events of both wer
   assert.equal((await verifyStreams([audit!], { keys })).status, 'intact');
   const texts = keys.flatMap(({ text }) => ['--key', text]);
   if (withoutPython === false) assert.equal(verifyWithPython([...texts, audit!]).code, 0);
+  const noteOf = () => readFileSync(join(audit!, runner, 'dropped'), 'utf8');
+  const signedFirst = noteOf();
+  await control.rotateKey(generateKeyPairSync('ed25519').privateKey);
+  await dropOldEvents(parts);
+  assert.notEqual(noteOf(), signedFirst, 'signed again by the key in force');
+  assert.equal((await verifyStreams([audit!], { keys })).status, 'intact');
   for (const one of [mirror, far, control]) await one.close();
 });
 

@@ -4,13 +4,13 @@ import { copyFile, open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { nodeDisk } from './disk.ts';
-import { dropSegments, makeTombstone, readTombstone } from './drop.ts';
+import { dropSegments, makeTombstone, readTombstone, signAgain } from './drop.ts';
 import { makeFolder, replaceFile, syncFolder } from './folders.ts';
 import { listSegments, type Segment, segmentEvents, segmentPath } from './segments.ts';
 import type { NoteSigner } from './signed-note.ts';
 import { StreamReader } from './stream-reader.ts';
 import type { StreamTree } from './stream-tree.ts';
-import { archiveFile } from './tombstone.ts';
+import { archiveFile, tombstoneFile } from './tombstone.ts';
 
 /** A stream that old events may be dropped of. */
 export type KeptStream = {
@@ -39,6 +39,11 @@ export type RetentionParts = {
  * in the archive and every sink has them. In the archive lies beside them the note that stands for them in the log.
  */
 export async function dropOldEvents(parts: RetentionParts): Promise<void> {
+  for (const stream of parts.streams()) {
+    const signer = parts.signer();
+    await signAgain(join(stream.folder, tombstoneFile), signer);
+    await signAgain(join(parts.archive, stream.stream, archiveFile), signer);
+  }
   for (const stream of parts.streams()) await dropOf(parts, stream);
 }
 

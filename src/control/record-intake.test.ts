@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { attempt, chainOf } from '../../tests/support/audit.ts';
@@ -8,6 +8,7 @@ import type { NewEvent } from '../audit/event.ts';
 import type { Channel } from '../base/channel.ts';
 import type { EgressFlow } from '../model/egress.ts';
 import { newId, type RunId } from '../model/ids.ts';
+import { roles } from '../model/scopes.ts';
 import { controlLimits } from './limits.ts';
 
 const ann = callerOf(actorOf('ann'));
@@ -203,6 +204,27 @@ describe('the runner', () => {
       [ready, checks.runner],
       [false, { ok: false, detail: 'the runner cannot write its record' }],
     );
+  });
+
+  it('of which a mirror was left is known after a restart, and one that cannot be read is told', async () => {
+    await using test = await TestControl.open();
+    await test.runner.until(() => test.runner.handedOver);
+    const first = test.runner.record.stream;
+    const checkpoint = join(test.folder, 'audit', first, 'checkpoint');
+    while (!existsSync(checkpoint)) await new Promise((resolve) => setTimeout(resolve, 5));
+    await test.runner.stop();
+    await test.runner.beginRecord('elsewhere');
+    await test.stop();
+    await test.start();
+    await test.runner.listen();
+    const auditor = callerOf(actorOf('eve', 'all', roles.auditor));
+    const known = async () => (await test.control.auditProofs.streams(auditor)).map(({ stream }) => stream);
+    while (!(await known()).includes(first)) await new Promise((resolve) => setTimeout(resolve, 5));
+    await test.stop();
+    const path = mirrorOf(test, first);
+    writeFileSync(path, readFileSync(path, 'utf8').replace('"audit.opened"', '"audit.Opened"'));
+    await test.start();
+    assert.match(await detail(test), new RegExp(`mirror of the stream ${first} cannot be opened`));
   });
 
   it('whose folder was lost begins another stream, and both are kept', async () => {

@@ -38,6 +38,9 @@ export class RecordIntake {
   readonly #parts: RecordIntakeParts;
   readonly #stopped = new AbortController();
   readonly #mirrors = new Map<string, Mirror>();
+  readonly #followed = new Set<string>();
+  /** Mirrors that are there and cannot be gone on with. */
+  readonly #unopened = new Set<string>();
   readonly #waiting = new Set<() => void>();
   /** What is in the store of the stream that is followed. */
   #stored: StreamPlace = { stream: '', seq: 0 };
@@ -52,21 +55,24 @@ export class RecordIntake {
   }
 
   start(): void {
-    this.#loop = this.#followForever();
+    this.#loop = this.#openKnown().then(() => this.#followForever());
   }
 
   health(): Check {
     if (this.#gap !== null) return { ok: false, detail: this.#gap.message };
     if (this.#isWithheld) return { ok: false, detail: 'the runner does not hand over its record' };
-    return this.#trouble === null ? { ok: true } : { ok: false, detail: this.#trouble };
+    const [unopened] = this.#unopened;
+    const trouble =
+      unopened === undefined ? this.#trouble : `the mirror of the stream ${unopened} cannot be opened`;
+    return trouble === null ? { ok: true } : { ok: false, detail: trouble };
   }
 
-  /** What the runners' newest checkpoints say that were held against their lines here. */
+  /** What the newest checkpoints of runners say that were followed since the start; of others it is on record already. */
   claims(): CheckpointClaim[] {
-    return [...this.#mirrors.values()].flatMap(({ claim }) => claim ?? []);
+    return [...this.#followed].flatMap((stream) => this.#mirrors.get(stream)?.claim ?? []);
   }
 
-  /** The streams that were taken over here so far. */
+  /** All streams that were taken over, also from runners that are gone. */
   mirrors(): readonly Mirror[] {
     return [...this.#mirrors.values()];
   }
@@ -94,6 +100,19 @@ export class RecordIntake {
     this.#changed();
     await this.#loop;
     for (const mirror of this.#mirrors.values()) await mirror.close();
+  }
+
+  /** The mirrors that are there. One that cannot be opened is told by `health`, and the others go on. */
+  async #openKnown(): Promise<void> {
+    const names = await readdir(this.#parts.folder).catch(() => []);
+    for (const name of names.filter((one) => streamPattern.test(one)).sort())
+      await this.#mirrorOf(name).catch((error: unknown) => {
+        this.#unopened.add(name);
+        this.#parts.logger.error(
+          { error: String(error) },
+          `the mirror of the stream ${name} cannot be opened`,
+        );
+      });
   }
 
   async #followForever(): Promise<void> {
@@ -134,6 +153,7 @@ export class RecordIntake {
     if (first?.kind !== 'json') return;
     const { stream, seq } = said(parseOffer, first.value);
     const mirror = await this.#mirrorOf(stream);
+    this.#followed.add(stream);
     const { head } = mirror;
     if (seq < head.seq) throw new MirrorGap(stream, `event ${head.seq} or a later one`, `event ${seq}`);
     await channel.sendJson({ after: head.seq } satisfies AuditWish);
@@ -195,6 +215,7 @@ export class RecordIntake {
     try {
       const mirror = await Mirror.open({ folder, stream });
       this.#trouble = null;
+      this.#unopened.delete(stream);
       this.#mirrors.set(stream, mirror);
       return mirror;
     } catch (error) {
