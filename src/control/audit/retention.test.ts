@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { attempt, segmentOf } from '../../../tests/support/audit.ts';
+import { verifyEvidenceWithPython, withoutPython } from '../../../tests/support/python-verifier.ts';
 import { until } from '../../../tests/support/sink-world.ts';
 import { actorOf, callerOf, TestControl, testConfig } from '../../../tests/support/test-control.ts';
 import { segmentEvents } from '../../audit/segments.ts';
 import { verifyStreams } from '../../audit/verify.ts';
+import { verifyEvidence } from '../../audit/verify-evidence.ts';
+import { Fault } from '../../contract/faults.ts';
 import { roles } from '../../model/scopes.ts';
 
 const auditor = callerOf(actorOf('eve', 'all', roles.auditor));
@@ -41,4 +44,28 @@ test('events that have had their time are archived, recorded as dropped, and dro
       ],
     ],
   );
+  const left = await refusedSince(at);
+  const lines: string[] = [];
+  for await (const line of await at.control.auditEvidence.export(auditor, { since: left }))
+    lines.push(line.toString());
+  const bundle = join(at.folder, 'evidence.json');
+  writeFileSync(bundle, lines.map((line) => `${line}\n`).join(''));
+  const evidence = await verifyEvidence(bundle);
+  assert.equal(evidence.status, 'intact', JSON.stringify(evidence.problem));
+  assert.equal(evidence.streams[0]?.dropped, segmentEvents);
+  if (withoutPython === false) assert.equal(verifyEvidenceWithPython([bundle]).code, 0);
 });
+
+/** An export of what was dropped is a conflict that says since when there is something. */
+async function refusedSince(at: TestControl): Promise<string> {
+  const asked = at.control.auditEvidence.export(auditor, { since: '2000-01-01T00:00:00.000Z' });
+  const refused = await asked.then(
+    () => null,
+    (error: unknown) => error,
+  );
+  assert(refused instanceof Fault);
+  assert.equal(refused.code, 'state.conflict');
+  const [, date] = /before (\S+) were dropped/.exec(refused.detail ?? '') ?? [];
+  assert(date !== undefined, refused.detail);
+  return date;
+}
