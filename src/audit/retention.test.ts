@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -14,6 +15,7 @@ import {
 import { openAuditLog, type SignedAuditLog } from './log.ts';
 import { dropOldEvents, type RetentionParts } from './retention.ts';
 import { segmentEvents } from './segments.ts';
+import { noteSigner, type VerifierKey } from './signed-note.ts';
 import { DroppedError } from './stream-tree.ts';
 import { verifyStreams } from './verify.ts';
 
@@ -76,6 +78,11 @@ test('old segments go once they are archived and sent, and what remains still ve
   const copy = await verdict(join(archive, 'control'));
   assert.equal(copy.status, 'intact', JSON.stringify(copy));
   assert.equal(copy.lastSeq, segmentEvents);
+  const byKey = async (...keys: VerifierKey[]) =>
+    (await verifyStreams([join(archive, 'control')], { keys })).status;
+  const { privateKey } = generateKeyPairSync('ed25519');
+  assert.equal(await byKey(log.signer().key), 'intact');
+  assert.equal(await byKey(noteSigner(log.checkpoint().origin, privateKey).key), 'tampered');
   assert.deepEqual(await log.tree.rootAt(kept.size), kept.root);
   await assert.rejects(log.tree.inclusion(5, grown.size), DroppedError);
   await log.tree.inclusion(segmentEvents + 5, grown.size);

@@ -313,6 +313,7 @@ function heldAgainst(
  */
 function trustProblem({ source, keys, signed }: Known, { keys: trusted }: Asked): StreamProblem | null {
   if (trusted === null) return null;
+  if (source.form === 'archive') return archiveTrust(keys, signed, trusted);
   if (source.form !== 'folder')
     return { what: 'a single file is signed by nothing: give the folder of the stream' };
   const texts = new Set(trusted.map(({ text }) => text));
@@ -323,6 +324,20 @@ function trustProblem({ source, keys, signed }: Known, { keys: trusted }: Asked)
   return {
     what: `the log is signed by ${keys?.keys[0]?.key.text ?? 'no key'}, which is not among the keys that were given`,
   };
+}
+
+/** An archive is vouched for by whoever signed its note: by a trusted key, or by one of the stream's own that one leads to. */
+function archiveTrust(
+  keys: KeyChain | null,
+  signed: UnverifiedCheckpoint | null,
+  trusted: readonly VerifierKey[],
+): StreamProblem | null {
+  const texts = new Set(trusted.map(({ text }) => text));
+  const own = (keys?.keys ?? []).map(({ key }) => key);
+  const from = own.findIndex(({ text }) => texts.has(text));
+  const vouched = [...trusted, ...(from < 0 ? [] : own.slice(from))];
+  if (signed !== null && signedBy(signed.note, vouched) !== null) return null;
+  return { what: 'the note of the archive is signed by none of the keys that were given' };
 }
 
 function keptProblem({ keys, read, dropped }: Known, { kept, keys: trusted }: Asked): StreamProblem | null {
