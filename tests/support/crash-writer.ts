@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import { KeyFile } from '../../src/audit/key-file.ts';
 import { auditLimits } from '../../src/audit/limits.ts';
 import { openAuditLog, type SignedAuditLog } from '../../src/audit/log.ts';
@@ -49,7 +49,11 @@ async function endless(log: SignedAuditLog): Promise<void> {
     for (let index = 0; ; index += 1) await act(`r${round}.w${writer}.${index}`, index);
   };
   const sign = async () => {
-    for (;;) await log.sign();
+    // What has nothing to sign waits for nothing, and would let nobody else in.
+    for (;;) {
+      await log.sign();
+      await nextTurn();
+    }
   };
   const rotate = async () => {
     for (;;) await keys.rotate(log);
