@@ -54,6 +54,7 @@ const samples: Readonly<Record<string, Sample>> = {
   putFlag: { params: { name: 'sso-tickets' }, object: 'none', body: { rule: 'off' }, taken: [428] },
   removeFlag: { params: { name: 'sso-tickets' }, object: 'none', taken: [404] },
   redeliverAuditSink: { params: { sink: 'none' }, object: 'none', taken: [404] },
+  exportAuditEvidence: { query: '?since=2026-01-01T00:00:00Z' },
   proveAuditEvent: { params: { stream: 'control' }, object: 'none', query: '?seq=1' },
   proveAuditGrowth: { params: { stream: 'control' }, object: 'none', query: '?first=1' },
   tlogCheckpoint: { params: { stream: 'control' }, object: 'none' },
