@@ -79,7 +79,7 @@ describe(`writers that are killed (seed ${random.seed})`, () => {
   test(`${killsAtSegmentEnd} times while one segment ends and the next begins`, async () => {
     using made = temporaryFolder();
     makeKey(made.path);
-    await fillTo(made.path, segmentEvents - 20);
+    await fillTo(made.path, segmentEvents - 14);
     let crossed = 0;
     await inLanes(killsAtSegmentEnd, async (index) => {
       using folder = temporaryFolder();
