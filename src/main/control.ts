@@ -221,6 +221,12 @@ async function openAudit({ auditFolder, folder }: ControlConfiguration, redactor
     redactor,
     signingKeys: auditKey.keys,
     keptCheckpoint: join(folder, 'audit.checkpoint'),
+  }).catch((error: unknown) => {
+    const why = error instanceof Error ? error.message : String(error);
+    const what = `run 'sealwright audit verify', and see "When a start is refused" in docs/reference/audit.md`;
+    throw new Error(`The audit log cannot be gone on with: ${why}. To find out more, ${what}.`, {
+      cause: error,
+    });
   });
   await auditKey.settle(audit);
   return { audit, auditKey };

@@ -98,6 +98,12 @@ test('a data folder that is rolled back while the server is down is found when i
   execFileSync('cp', ['-a', copy, join(home, 'audit')]);
   const offline = await cli(home, ['audit', 'verify', join(home, 'audit'), '--since-checkpoint', kept]);
   assert.equal(offline.status, 1, 'it is found offline by what the bucket kept');
+  await assert.rejects(
+    started(t, home),
+    /cut or rolled back.*audit verify/,
+    'the copy beside the key shows it',
+  );
+  rmSync(join(home, 'control', 'audit.checkpoint'));
   const third = await started(t, home);
   await until(() => stateOf(home, 'conflict'), 'both contradict it', 20_000);
   assert.equal((await witnessesOf(home)).status, 1);
