@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
 import { access, open, rename, rm, stat, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { nodeDisk } from './disk.ts';
+import { nodeDisk, writeFully } from './disk.ts';
 import { fileMode, makeFolder, syncFolder } from './folders.ts';
 import { listSegments, segmentEvents, segmentPath } from './segments.ts';
 
@@ -24,9 +24,9 @@ export async function takeOverFlatFile(folder: string): Promise<void> {
     await syncFolder(nodeDisk, making);
     await rename(making, folder);
     await syncFolder(nodeDisk, dirname(folder));
-  } else if (!(await beginsWith(folder, flat))) {
-    throw new Error('the file of the log beside its folder holds other events: move it away');
   }
+  if (!(await beginsWith(folder, flat)))
+    throw new Error('the file of the log beside its folder holds other events: move it away');
   await unlink(flat);
 }
 
@@ -62,13 +62,13 @@ async function split(flat: string, folder: string): Promise<void> {
     for (let end = block.indexOf(newline); end >= 0; end = block.indexOf(newline, end + 1)) {
       lines += 1;
       if (lines % segmentEvents !== 0) continue;
-      await file.write(block.subarray(start, end + 1));
+      await writeFully(file, block.subarray(start, end + 1));
       await file.sync();
       await file.close();
       file = await segment(lines + 1);
       start = end + 1;
     }
-    await file.write(block.subarray(start));
+    await writeFully(file, block.subarray(start));
   }
   await file.sync();
   await file.close();

@@ -65,6 +65,10 @@ test('old segments go once they are archived and sent, and what remains still ve
   await assert.rejects(dropOldEvents(failing), /cannot be recorded/);
   assert(existsSync(first), 'what cannot be recorded does not happen');
   const content = readFileSync(first);
+  writeFileSync(first, String(content).replace('"run_1"', '"run_2"'));
+  await assert.rejects(dropOldEvents(partsOf(log)), /is not what was recorded, and stays/);
+  assert(existsSync(first), 'what was changed is evidence');
+  writeFileSync(first, content);
   await dropOldEvents(partsOf(log, { sentThrough: async () => 2 * segmentEvents - 1 }));
   assert(!existsSync(first));
   assert(existsSync(segmentOf(audit, 'control', segmentEvents + 1)), 'the second is not all sent');

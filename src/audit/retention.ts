@@ -1,16 +1,15 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { copyFile, open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { nodeDisk } from './disk.ts';
 import { dropSegments, makeTombstone, readTombstone, signAgain } from './drop.ts';
 import { makeFolder, replaceFile, syncFolder } from './folders.ts';
-import { listSegments, type Segment, segmentEvents, segmentPath } from './segments.ts';
+import { listSegments, type Segment, segmentEvents, segmentHeight, segmentPath } from './segments.ts';
 import type { NoteSigner } from './signed-note.ts';
 import { StreamReader } from './stream-reader.ts';
 import type { StreamTree } from './stream-tree.ts';
 import { archiveFile, tombstoneFile } from './tombstone.ts';
+import { verifySegment } from './verify-segment.ts';
 
 /** A stream that old events may be dropped of. */
 export type KeptStream = {
@@ -55,7 +54,7 @@ async function dropOf(parts: RetentionParts, kept: KeptStream): Promise<void> {
   const through = last.first + segmentEvents - 1;
   const archive = join(parts.archive, kept.stream);
   await makeFolder(nodeDisk, archive);
-  for (const segment of going) await archiveSegment(segment, archive);
+  for (const segment of going) await archiveSegment(segment, kept, archive);
   await syncFolder(nodeDisk, archive);
   const { folder, tree } = kept;
   const note = await makeTombstone({ folder, tree, through, signer: parts.signer(), at: parts.clock.now() });
@@ -96,8 +95,12 @@ export async function timeOf(folder: string, seq: number): Promise<number | null
   }
 }
 
-/** A copy that was read again and is the same. */
-async function archiveSegment({ first, path }: Segment, archive: string): Promise<void> {
+/** A copy that was read again and holds what is in the stream's tree: what was changed here is not dropped, it is evidence. */
+async function archiveSegment(
+  { first, path }: Segment,
+  { stream, tree }: KeptStream,
+  archive: string,
+): Promise<void> {
   const copy = segmentPath(archive, first);
   await copyFile(path, `${copy}.new`);
   const handle = await open(`${copy}.new`, 'r+');
@@ -106,13 +109,9 @@ async function archiveSegment({ first, path }: Segment, archive: string): Promis
   } finally {
     await handle.close();
   }
-  if ((await digestOf(path)) !== (await digestOf(`${copy}.new`)))
-    throw new Error('the copy in the archive is not what was copied');
+  const found = await verifySegment({ path: `${copy}.new`, first, stream, positions: [] });
+  const root = await tree.node(segmentHeight, (first - 1) / segmentEvents);
+  if (found.events !== segmentEvents || found.edge[0]?.hash !== root.toString('hex'))
+    throw new Error(`the segment of ${stream} from event ${first} on is not what was recorded, and stays`);
   await rename(`${copy}.new`, copy);
-}
-
-async function digestOf(path: string): Promise<string> {
-  const digest = createHash('sha256');
-  for await (const block of createReadStream(path) as AsyncIterable<Buffer>) digest.update(block);
-  return digest.digest('hex');
 }

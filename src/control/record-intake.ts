@@ -104,7 +104,10 @@ export class RecordIntake {
 
   /** The mirrors that are there. One that cannot be opened is told by `health`, and the others go on. */
   async #openKnown(): Promise<void> {
-    const names = await readdir(this.#parts.folder).catch(() => []);
+    const names = await readdir(this.#parts.folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') this.#unopened.add(`in a folder that cannot be read (${error.code})`);
+      return [];
+    });
     for (const name of names.filter((one) => streamPattern.test(one)).sort())
       await this.#mirrorOf(name).catch((error: unknown) => {
         this.#unopened.add(name);

@@ -55,9 +55,9 @@ export class AuditRetention {
 
   async #drop(): Promise<void> {
     const { config, audit, knownStreams, sinks, gate, clock, logger } = this.#parts;
-    const sent = await sinks.status();
     let dropped = 0;
     try {
+      const sent = await sinks.status();
       await dropOldEvents({
         ...config,
         clock,
