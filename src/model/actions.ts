@@ -50,6 +50,16 @@ export const actions = {
   'run.rename': { needs: 'run:write', on: 'run' },
   'run.remove': { needs: 'run:write', on: 'run' },
   'run.stop': { needs: 'run:write', on: 'run' },
+  'run.terminals': { needs: 'run:read', on: 'run' },
+  'run.recording': { needs: 'run:read', on: 'run' },
+  /** A command beside the run's own, in its sandbox. */
+  'run.exec': { needs: 'control:write', on: 'run' },
+  /** A connection to a port inside. */
+  'run.port': { needs: 'control:write', on: 'run' },
+  /** Switches attaching on or off. */
+  'attach.control': { needs: 'control:write', on: 'session' },
+  'attach.view': { needs: 'run:read', on: 'run' },
+  'attach.drive': { needs: 'control:write', on: 'run' },
   /** Egress `full`, asked for by a session or a run. */
   'egress.full': { needs: 'control:write', on: 'session' },
   'egress.simulate': { needs: 'run:read', on: 'run' },

@@ -16,6 +16,10 @@ const prefixes = {
   elevation: 'elv',
   /** A key that signs access tokens. */
   key: 'key',
+  /** A pseudo-terminal of a run: its own, or that of a command that was started in its sandbox. */
+  terminal: 'trm',
+  /** One client of a terminal, from its upgrade to its end. */
+  connection: 'con',
 } as const;
 
 export type IdKind = keyof typeof prefixes;
@@ -29,6 +33,8 @@ export type InvitationId = Id<'invitation'>;
 export type CredentialId = Id<'credential'>;
 export type ElevationId = Id<'elevation'>;
 export type KeyId = Id<'key'>;
+export type TerminalId = Id<'terminal'>;
+export type ConnectionId = Id<'connection'>;
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
 const bodyLength = 26;

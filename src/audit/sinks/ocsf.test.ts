@@ -100,7 +100,7 @@ test('every activity is one of its class, and only what no verb fits is called o
     return kind.activity === 99;
   });
   const known =
-    /^(account\.recovery-codes|audit\.(gap|gap-found|heartbeat|index-behind|lost|recovered|redeliver|witness-conflict)$|egress\.full|sign-in\.reuse|user\.(link|unlink|update)|agent\.update|run\.|session\.)/;
+    /^(account\.recovery-codes|attach\.(connect|disconnect|input)$|audit\.(gap|gap-found|heartbeat|index-behind|lost|recovered|redeliver|witness-conflict)$|egress\.full|sign-in\.reuse|user\.(link|unlink|update)|agent\.update|run\.|session\.)/;
   assert.deepEqual(
     others.filter((action) => !known.test(action)),
     [],
