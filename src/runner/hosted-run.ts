@@ -306,6 +306,7 @@ export class HostedRun {
       limits,
       strict,
       egress: egress ? { run, policy } : null,
+      terminal: null,
       diskFolders: [
         folders.workspace(session),
         folders.home(session),

@@ -53,12 +53,15 @@ class IdleBackend implements Backend {
     };
     return {
       heldBy,
+      terminal: null,
       stdout: Readable.from([]),
       stderr: Readable.from([]),
       ended,
       stop: kill,
       kill,
       changeEgress: async () => undefined,
+      exec: () => Promise.reject(new Error('it runs nothing')),
+      connect: () => Promise.reject(new Error('nobody listens')),
     };
   }
 

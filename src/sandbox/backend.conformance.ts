@@ -28,6 +28,7 @@ export function requestOf(
     strict: false,
     diskFolders: [bench.workspace],
     egress: null,
+    terminal: null,
     ...more,
   };
 }

@@ -1,7 +1,10 @@
+import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { EgressPolicy } from '../model/egress.ts';
 import type { RunId } from '../model/ids.ts';
 import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
+import type { TerminalSize } from '../model/terminal.ts';
+import type { ExecRequest, PseudoTerminal, SandboxExec } from './terminal.ts';
 
 /** A folder of the host that the sandbox sees. Everything else of the host is read-only system files or absent. */
 export type Mount = { readonly source: string; readonly target: string; readonly writable: boolean };
@@ -21,6 +24,8 @@ export type SandboxRequest = {
   readonly diskFolders: readonly string[];
   /** Whose flows they are and what it may reach; null for no network at all. */
   readonly egress: { readonly run: RunId; readonly policy: EgressPolicy } | null;
+  /** A terminal of this size for the command; null for output by pipes and no input. */
+  readonly terminal: TerminalSize | null;
 };
 
 /** Which limit ended a sandbox, when one did. */
@@ -40,6 +45,8 @@ export type SandboxEnd = {
  */
 export type Sandbox = {
   readonly heldBy: HeldBy;
+  /** The command's, where it was asked for; then `stdout` and `stderr` are empty. */
+  readonly terminal: PseudoTerminal | null;
   readonly stdout: Readable;
   readonly stderr: Readable;
   readonly ended: Promise<SandboxEnd>;
@@ -49,6 +56,15 @@ export type Sandbox = {
   kill(): void;
   /** What it may reach from when this resolves on; what is open and no longer allowed is cut. */
   changeEgress(policy: EgressPolicy): Promise<void>;
+  /**
+   * Starts another command in it, behind the same walls, each confirmed from inside before the promise resolves, and within
+   * the same limits; nothing of the request is added to. Rejects with Fault `sandbox.unavailable` that names what could
+   * not be set up, and with `state.conflict` where the sandbox has ended, has no room for it, or has no folder `cwd`: nothing
+   * of it runs then, nothing is left behind, and the sandbox goes on.
+   */
+  exec(request: ExecRequest): Promise<SandboxExec>;
+  /** A connection to what listens at a TCP port of its loopback. Rejects with `state.conflict` where nobody does. */
+  connect(port: number): Promise<Socket>;
 };
 
 /** Makes sandboxes. One implementation a folder. */

@@ -91,6 +91,7 @@ export class LocalBackend implements Backend {
     let grace: NodeJS.Timeout | null = null;
     return {
       heldBy: this.heldBy,
+      terminal: null,
       stdout,
       stderr,
       kill,
@@ -102,6 +103,12 @@ export class LocalBackend implements Backend {
       changeEgress: async (policy) => {
         if (egress !== null) await network.admit(egress.run, policy);
       },
+      exec: () =>
+        Promise.reject(
+          new Fault('sandbox.unavailable', { detail: 'This backend starts nothing beside the command yet.' }),
+        ),
+      connect: () =>
+        Promise.reject(new Fault('sandbox.unavailable', { detail: 'This backend connects to no port yet.' })),
       ended: exited.then(async (code) => {
         if (grace !== null) clearTimeout(grace);
         return await finish(workload, enforcement, code);

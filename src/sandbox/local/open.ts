@@ -75,6 +75,7 @@ async function tryBackend(backend: Backend, uid: number | null): Promise<void> {
     strict: false,
     diskFolders: [],
     egress: null,
+    terminal: null,
   });
   const [said, complaint] = await Promise.all([text(sandbox.stdout), text(sandbox.stderr)]);
   const end = await sandbox.ended;
