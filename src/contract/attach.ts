@@ -29,6 +29,7 @@ export const attachLimits = {
   /** JSON is small; what is larger is refused. */
   controlBytesMax: 4 * 1024,
   pingMs: 10_000,
+  /** Does not run while a client leaves output of a pipe or port unread: it may not see the ping. */
   pongMs: 30_000,
   /** Frames that wait for one client. With one more it is cut. */
   queueFramesMax: 64,

@@ -17,6 +17,12 @@ export type AttachClient = {
   /** Control frames and data arrive in the order of the calls. */
   send(frame: ServerFrame): void;
   data(stream: AttachStream, bytes: Buffer): void;
+  /**
+   * Resolves once hardly anything waits for the client, or it is gone. Whoever carries a pipe or a port waits for it
+   * between frames: there a slow reader holds the command up, as a pipe does, and is not cut (`cat big | less`, copies
+   * over slow lines). A terminal waits for nobody.
+   */
+  drained(): Promise<void>;
   /** Nothing is sent after it. */
   close(reason: AttachCloseReason, detail: string): void;
 };
