@@ -16,6 +16,7 @@ import type { SinkStatusView } from '../contract/sinks.ts';
 import type { WitnessStatusView } from '../contract/witnesses.ts';
 import { newId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
+import { attachOff } from '../model/terminal.ts';
 import type { Api, LogEvent, LogOptions } from './api.ts';
 import type { Context } from './context.ts';
 import { testAccessApi } from './test-access-api.ts';
@@ -72,6 +73,7 @@ export class TestServer {
       team: null,
       repo: false,
       egress: { names: [], mode: 'restricted' },
+      attach: attachOff,
       remote: null,
       createdAt,
       closedAt: null,
@@ -367,6 +369,7 @@ const emptyRun: Omit<RunView, 'id' | 'session'> = {
   timeoutSeconds,
   priority: 0,
   strict: false,
+  terminal: null,
   egress: { names: [], mode: 'restricted' },
   phase: 'queued',
   cause: null,

@@ -1,34 +1,14 @@
 import { z } from 'zod';
-import { attachModes, attachRoles } from '../model/terminal.ts';
+import { attachRoles } from '../model/terminal.ts';
 import { terminalSizeSchema } from './attach-frames.ts';
+import { attachChoice } from './attach-settings.ts';
 import { command, cwd, environment, id, reason, runId, sessionId, time } from './schemas.ts';
 
 /** Shapes of the requests and answers about attaching; the WebSocket's own frames are in `attach.ts`. */
 
 export const terminalId = id('terminal', 'trm_01kamcq5r8v0x4m2e7hj9n3tzb');
 
-export const attachSettings = z
-  .object({
-    enabled: z.boolean(),
-    mode: z.enum(attachModes),
-    moderated: z.boolean(),
-    recordInput: z.boolean(),
-  })
-  .meta({ description: 'Whether and how people attach to the terminals of its runs' });
-
-export const putAttachSettings = z.strictObject({
-  enabled: z.boolean(),
-  mode: z.enum(attachModes).optional().meta({ description: 'exclusive where absent: one driver at a time' }),
-  moderated: z
-    .boolean()
-    .optional()
-    .meta({ description: 'Whether drivers may type only while somebody else with control:write watches' }),
-  recordInput: z
-    .boolean()
-    .optional()
-    .meta({ description: 'Whether what is typed is recorded too, without secrets' }),
-  reason: reason.optional(),
-});
+export const putAttachSettings = attachChoice.extend({ reason: reason.optional() });
 
 export const createAttachTicket = z.strictObject({
   role: z.enum(attachRoles).optional().meta({ description: 'viewer where absent' }),
@@ -82,7 +62,6 @@ export const terminalMatch = z.object({
   line: z.string().meta({ description: 'Untrusted text of the sandbox, without control characters' }),
 });
 
-export type AttachSettingsView = z.infer<typeof attachSettings>;
 export type PutAttachSettings = z.infer<typeof putAttachSettings>;
 export type CreateAttachTicket = z.infer<typeof createAttachTicket>;
 export type CreateExec = z.infer<typeof createExec>;

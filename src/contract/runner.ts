@@ -4,6 +4,7 @@ import type { EgressPolicy } from '../model/egress.ts';
 import type { RunId, SessionId, UploadId } from '../model/ids.ts';
 import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
 import { type Ending, failureCauses } from '../model/run.ts';
+import type { RunTerminal } from './runner-terminals.ts';
 
 /**
  * What control and runner say to each other over the runner's socket (`base/channel.ts` authenticates both
@@ -41,6 +42,8 @@ export type RunSpec = {
   readonly strict: boolean;
   /** Whether the change against what the workspace was made from is collected when the command ends. */
   readonly diff: boolean;
+  /** The terminal that its command gets; null for pipes. */
+  readonly terminal: RunTerminal | null;
   /** What it may reach. */
   readonly egress: EgressPolicy;
   /** The token by which it proves who it is; secret, and out of date within minutes. */

@@ -7,6 +7,8 @@ import { type LimitMeans, runLimitBounds } from '../model/limits.ts';
 import { failureCauses, runPhases } from '../model/run.ts';
 import { scopes } from '../model/scopes.ts';
 import { sessionPhases } from '../model/session.ts';
+import { terminalSizeSchema } from './attach-frames.ts';
+import { attachChoice, attachSettings } from './attach-settings.ts';
 import { apiLimits } from './limits.ts';
 import { policyDocument } from './policy.ts';
 import { gitRef, repositoryUrl, sshHostKeys } from './repository.ts';
@@ -164,6 +166,9 @@ export const createSession = z.strictObject({
   team: teamName
     .optional()
     .meta({ description: 'A team of yours, whose members then see and use it as you do' }),
+  attach: attachChoice
+    .optional()
+    .meta({ description: 'Switches attaching to its runs on from the beginning; needs control:write' }),
 });
 export const patchSession = z.strictObject({ name });
 
@@ -182,6 +187,7 @@ export const session = z.object({
   closedAt: time.nullable(),
   liveRuns: z.int(),
   egress: egressView.meta({ description: 'What its runs may reach that do not say it themselves' }),
+  attach: attachSettings,
 });
 
 export const createRun = z.strictObject({
@@ -200,6 +206,9 @@ export const createRun = z.strictObject({
   egress: egressNames.optional(),
   /** Due with `full`, and taken with nothing else. */
   egressReason: reason.optional(),
+  terminal: terminalSizeSchema.optional().meta({
+    description: 'Runs it in a terminal of this size, which is recorded; where absent it has pipes',
+  }),
 });
 
 /** `env` is due where the parent had one: its values were dropped when it started. */
@@ -247,6 +256,10 @@ export const run = z.object({
   timeoutSeconds: z.int(),
   priority: z.int(),
   strict: z.boolean(),
+  terminal: z
+    .object({ id: id('terminal', 'trm_01kamcq5r8v0x4m2e7hj9n3tzb'), ...terminalSizeSchema.shape })
+    .nullable()
+    .meta({ description: 'Its terminal, and the size that this began with; null where it has pipes' }),
   egress: egressView.meta({ description: 'What it may reach: presets and policies by name, in their order' }),
   phase: z.enum(runPhases),
   cause: z.enum(failureCauses).nullable(),

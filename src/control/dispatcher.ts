@@ -208,7 +208,7 @@ export class Dispatcher {
 
   /** The ending of a run that cannot be what was asked for any more. */
   async #specOf(live: LiveRun): Promise<RunSpec | Ending> {
-    const { id, session, owner, spec } = live.record;
+    const { id, session, owner, spec, terminal } = live.record;
     const { env, repo } = live.source ?? (await this.#sourceOf(id, session));
     if (spec.envNames.some((name) => !Object.hasOwn(env, name))) return environmentLost;
     const asked = { names: live.record.egress.names, generation: live.egressGeneration };
@@ -217,7 +217,8 @@ export class Dispatcher {
       return { phase: 'failed', cause: 'policy', reason: unenforced[0], exit: neverRan };
     const identity = await this.#parts.identities.first(live);
     const { command, cwd, limits, strict, diff } = spec;
-    return { run: id, session, owner, repo, command, env, cwd, limits, strict, diff, egress, identity };
+    const whose = { run: id, session, owner };
+    return { ...whose, repo, command, env, cwd, limits, strict, diff, terminal, egress, identity };
   }
 
   async #sourceOf(run: RunId, session: SessionId): Promise<StartSource> {

@@ -4,6 +4,7 @@ import type { RunView } from '../contract/schemas.ts';
 import { newId, type RunId } from '../model/ids.ts';
 import type { RunLimits } from '../model/limits.ts';
 import { isTerminal, type RunState } from '../model/run.ts';
+import type { TerminalSize } from '../model/terminal.ts';
 import type { RunSecrets } from '../redaction/run-secrets.ts';
 import type { Claim, RunEgress, RunRecord, SessionRecord, Store, StoredSpec } from '../store/store.ts';
 import { openArtifact } from './artifact-stream.ts';
@@ -87,6 +88,8 @@ type NewRun = {
   readonly spec: StoredSpec;
   readonly env: Readonly<Record<string, string>>;
   readonly egress: RunEgress;
+  /** How large its terminal is; null for none. */
+  readonly terminal: TerminalSize | null;
 };
 
 async function create(
@@ -116,6 +119,7 @@ async function create(
     spec,
     env,
     egress: { ...(own ?? session.egress), generation: 1 },
+    terminal: request.terminal ?? null,
   } as const;
   return await make(parts, caller, session, creation, made);
 }
@@ -167,6 +171,7 @@ async function resume(
     spec,
     env,
     egress: { ...parent.egress, generation: 1 },
+    terminal: parent.terminal?.size ?? null,
   } as const;
   return await make(parts, caller, session, creation, made);
 }
@@ -208,6 +213,7 @@ async function makeAs(
       parent: made.parent,
       program: made.spec.command[0] ?? '',
       arguments: made.spec.command.length - 1,
+      ...(made.terminal === null ? {} : { terminal: { ...made.terminal } }),
       ...egressData(made.egress),
     },
   };
@@ -241,13 +247,14 @@ async function commit(
   const { store, scheduler, dispatcher, identities, clock, livePerOwnerMax } = parts;
   const { parent, name, priority, spec, env, egress } = made;
   const now = clock.now();
+  const terminal = made.terminal === null ? null : { id: newId('terminal', now), size: made.terminal };
   const reserved = scheduler.tryReserve(id, session.id);
   const state: RunState = reserved
     ? { phase: 'starting', queuedAt: now, startingAt: now }
     : { phase: 'queued', queuedAt: now };
   const owner = caller.actor.id;
   const identity = reserved ? identities.early({ run: id, session: session.id, owner }) : null;
-  const run = { id, session: session.id, parent, name, owner, spec, egress, priority, state };
+  const run = { id, session: session.id, parent, name, owner, spec, egress, terminal, priority, state };
   try {
     const created = await store.runs.create(run, { env, claim, livePerOwnerMax });
     if (created.outcome === 'created') {

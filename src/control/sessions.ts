@@ -7,6 +7,7 @@ import type { CreateSession, SessionView } from '../contract/schemas.ts';
 import type { Resource } from '../model/decide.ts';
 import { newId, type SessionId } from '../model/ids.ts';
 import type { SessionRecord, Store } from '../store/store.ts';
+import { attachData, attachSettingsOf, requireAttachControl } from './attach/settings.ts';
 import type { Caller, Control, Versioned } from './control.ts';
 import { claimOf, replayed } from './creation.ts';
 import type { Dispatcher } from './dispatcher.ts';
@@ -65,13 +66,21 @@ async function create(
   const { name = null, team = null } = creation.request;
   const source = sourceOf(creation.request.repo);
   const egress = askedEgress(creation.request) ?? { names: [], reason: null };
+  const attach = attachSettingsOf(creation.request.attach);
   const act = {
     action: 'session.create',
     resource: { kind: 'session', id, session: id, owner: caller.actor.id, team },
-    data: { name, ...(team === null ? {} : { team }), ...repoData(source), ...egressData(egress) },
+    data: {
+      name,
+      ...(team === null ? {} : { team }),
+      ...repoData(source),
+      ...egressData(egress),
+      ...attachData(attach),
+    },
   } as const;
   await gate.read(caller, act);
   await requireEgress(gate, caller, act, egress);
+  await requireAttachControl(gate, caller, act, attach);
   requireMember(caller, team);
   const claim = claimOf(caller, act.action, creation);
   const before = claim === null ? null : replayed(await store.idempotency.find(claim));
@@ -87,6 +96,7 @@ async function create(
     team,
     repo: source,
     egress,
+    attach,
     createdAt: now,
     closedAt: null,
   } as const;

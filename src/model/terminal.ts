@@ -34,6 +34,7 @@ export const attachOff: AttachSettings = {
 /** The driver's time-boxed right to type; renewed by typing and by keep-alive. */
 export const leaseMs = 30_000;
 
+/** Whether both are whole numbers within `terminalBounds`. */
 export function isTerminalSize({ columns, rows }: TerminalSize): boolean {
   const fits = (value: number, max: number) => Number.isInteger(value) && value >= 1 && value <= max;
   return fits(columns, terminalBounds.columnsMax) && fits(rows, terminalBounds.rowsMax);

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { streamPattern } from '../audit/event.ts';
 import { eventCharacters } from '../audit/limits.ts';
+import { terminalSizeSchema } from '../contract/attach-frames.ts';
+import { terminalId } from '../contract/attach-schemas.ts';
 import { Fault } from '../contract/faults.ts';
 import { egressPolicy } from '../contract/gateway.ts';
 import { gitRef, repositoryUrl, sshHostKeys } from '../contract/repository.ts';
@@ -49,6 +51,7 @@ const runSpec = z.strictObject({
   limits: limits.required().extend({ timeoutSeconds }),
   strict: z.boolean(),
   diff: z.boolean(),
+  terminal: z.strictObject({ id: terminalId, size: terminalSizeSchema }).nullable(),
   egress: egressPolicy,
   identity: identityToken,
 });

@@ -127,6 +127,7 @@ function spec(): RunSpec {
     cwd: null,
     strict: false,
     diff: true,
+    terminal: null,
     identity: 'e30.e30.AA',
     egress: noEgress,
     owner: 'user:ann',

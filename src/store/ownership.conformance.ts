@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import type { ActorId } from '../model/actor.ts';
 import { newId, type SessionId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
+import { attachOff } from '../model/terminal.ts';
 import { ownerAlone, type Store, type Within } from './store.ts';
 
 type Using = () => Store;
@@ -26,7 +27,8 @@ async function makeTeam(store: Store, name: string): Promise<void> {
 async function makeSession(store: Store, owner: ActorId, team: string | null, createdAt = 1000) {
   const id = newId('session', createdAt);
   const egress = { names: [], reason: null };
-  const rest = { name: null, phase: 'pending', repo: null, egress, createdAt, closedAt: null } as const;
+  const times = { createdAt, closedAt: null };
+  const rest = { name: null, phase: 'pending', repo: null, egress, attach: attachOff, ...times } as const;
   return await store.sessions.create({ id, owner, team, ...rest }, { claim: null, openPerOwnerMax: 1000 });
 }
 
@@ -47,8 +49,9 @@ async function runIn(store: Store, session: SessionId, owner: ActorId, at = 1000
   };
   const egress = { names: [], reason: null, generation: 1 };
   const state = { phase: 'queued', queuedAt: at } as const;
+  const unsaid = { parent: null, name: null, terminal: null, priority: 0 };
   const made = await store.runs.create(
-    { id: newId('run', at), session, parent: null, name: null, owner, spec, egress, priority: 0, state },
+    { id: newId('run', at), session, owner, spec, egress, state, ...unsaid },
     { env: {}, claim: null, livePerOwnerMax: 1000 },
   );
   assert(made.outcome === 'created');

@@ -7,6 +7,7 @@ import type { EgressFlow, EgressFlowEnd } from '../model/egress.ts';
 import { newId, type RunId, type SessionId } from '../model/ids.ts';
 import { defaultRunLimits } from '../model/limits.ts';
 import { advanceRun, type Ending, type RunChange, type RunState } from '../model/run.ts';
+import { type AttachSettings, attachOff } from '../model/terminal.ts';
 import { ownershipPromises } from './ownership.conformance.ts';
 import type { Claim, EndedRun, Listed, Store } from './store.ts';
 
@@ -46,14 +47,21 @@ type Using = () => Store;
 
 async function makeSession(
   store: Store,
-  options: { owner?: ActorId; createdAt?: number; claim?: Claim | null; max?: number; upload?: string } = {},
+  options: {
+    owner?: ActorId;
+    createdAt?: number;
+    claim?: Claim | null;
+    max?: number;
+    upload?: string;
+    attach?: AttachSettings;
+  } = {},
 ) {
-  const { owner = ann, createdAt = 1000, claim = null, max = 1000, upload } = options;
+  const { owner = ann, createdAt = 1000, claim = null, max = 1000, upload, attach = attachOff } = options;
   const egress = { names: ['npm', 'web'], reason: '"why"' };
   const repo = upload === undefined ? null : { upload: upload as never, shallow: [] };
   const id = newId('session', createdAt);
   return await store.sessions.create(
-    { id, name: null, phase: 'pending', owner, team: null, repo, egress, createdAt, closedAt: null },
+    { id, name: null, phase: 'pending', owner, team: null, repo, egress, attach, createdAt, closedAt: null },
     { claim, openPerOwnerMax: max },
   );
 }
@@ -73,6 +81,7 @@ function newRun(session: SessionId, createdAt: number, state: RunState, command:
     owner: ann,
     spec: { command, envNames: ['A'], cwd: null, limits: defaultRunLimits, strict: false, diff: true },
     egress: { names: [], reason: null, generation: 1 },
+    terminal: null,
     priority: 0,
     state,
   };
@@ -120,6 +129,19 @@ function sessionPromises(using: Using): void {
     await using().sessions.terminate(id, 2000, '');
     await using().sessions.close(id, 2000);
     assert.equal((await makeSession(using(), { max: 1 })).outcome, 'created');
+  });
+
+  it('keeps how people attach, and says so with a new version', async () => {
+    const store = using();
+    const on = { enabled: true, mode: 'collaborative', moderated: true, recordInput: true } as const;
+    const made = await makeSession(store, { attach: on });
+    assert(made.outcome === 'created');
+    const { id } = made.record;
+    assert.deepEqual((await store.sessions.get(id))?.attach, on);
+    const off = await store.sessions.setAttach(id, attachOff);
+    assert.deepEqual([off?.attach, off?.version], [attachOff, 2]);
+    assert.deepEqual(await store.sessions.get(id), off);
+    assert.equal(await store.sessions.setAttach(newId('session', 1), on), null);
   });
 
   it('renames only the version that was read', async () => {
@@ -201,6 +223,16 @@ function sessionPromises(using: Using): void {
 }
 
 function runPromises(using: Using): void {
+  it('gives back the terminal of a run as it was made', async () => {
+    const store = using();
+    const session = await sessionIn(store);
+    const terminal = { id: newId('terminal', 1), size: { columns: 132, rows: 43 } };
+    const run = { ...newRun(session, 1000, { phase: 'queued', queuedAt: 1000 }), terminal };
+    await store.runs.create(run, { env: {}, claim: null, livePerOwnerMax: 10 });
+    assert.deepEqual((await store.runs.get(run.id))?.terminal, terminal);
+    assert.equal((await store.runs.get(await runIn(store, session)))?.terminal, null);
+  });
+
   it('gives back a run as it was made', async () => {
     const session = await sessionIn(using());
     const made = await makeRun(using(), session);
@@ -410,6 +442,7 @@ function uploadPromises(using: Using): void {
       team: null,
       repo,
       egress: { names: [], reason: null },
+      attach: attachOff,
       createdAt: 1000,
       closedAt: null,
     } as const;

@@ -1,5 +1,6 @@
 import type { PolicyDocument } from '../contract/policy.ts';
 import type { ArtifactInfo, RepoSource } from '../contract/runner.ts';
+import type { RunTerminal } from '../contract/runner-terminals.ts';
 import type { ActorId, Reach } from '../model/actor.ts';
 import type { EgressFlow, EgressFlowEnd } from '../model/egress.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
@@ -7,6 +8,7 @@ import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
 import type { RunChange, RunPhase, RunState } from '../model/run.ts';
 import type { GrantableScope } from '../model/scopes.ts';
 import type { SessionPhase } from '../model/session.ts';
+import type { AttachSettings } from '../model/terminal.ts';
 import type { IdentityStore } from './identity-store.ts';
 
 /** What somebody may find: its own and what its teams share. */
@@ -50,6 +52,8 @@ export type SessionRecord = {
   readonly repo: RepoSource | null;
   /** What its runs may reach that do not say it themselves. */
   readonly egress: AskedEgress;
+  /** Whether and how people attach to the terminals of its runs. */
+  readonly attach: AttachSettings;
   readonly createdAt: number;
   readonly closedAt: number | null;
   readonly liveRuns: number;
@@ -88,6 +92,8 @@ export type RunRecord = {
   readonly team: string | null;
   readonly spec: StoredSpec;
   readonly egress: RunEgress;
+  /** The terminal of its command, as large as that began; null where it has pipes. */
+  readonly terminal: RunTerminal | null;
   readonly priority: number;
   readonly state: RunState;
   /** Set when somebody asked for the end of a live run; the order is given again until the run has ended. */
@@ -184,6 +190,8 @@ export type SessionStore = {
     page: Page,
   ): Promise<Listed<SessionRecord>>;
   rename(id: SessionId, name: string, version: number): Promise<Swap<SessionRecord>>;
+  /** Whatever its phase; null where it is absent. */
+  setAttach(id: SessionId, attach: AttachSettings): Promise<SessionRecord | null>;
   /**
    * Ends an open session and cancels its queued runs, which are returned, in one commit. Null where the
    * session is not open.

@@ -4,6 +4,7 @@ import type { FlagView } from '../../src/contract/flags-schemas.ts';
 import type { LogRecord, RecordKind } from '../../src/contract/log-record.ts';
 import { recordHeaderBytes } from '../../src/contract/log-record.ts';
 import type {
+  CreateRun,
   EgressFlowView,
   PolicyView,
   RunView,
@@ -11,6 +12,7 @@ import type {
   TokenView,
   UploadView,
 } from '../../src/contract/schemas.ts';
+import { attachSettingsOf } from '../../src/control/attach/settings.ts';
 import type {
   Caller,
   Control,
@@ -330,6 +332,7 @@ function fakeSessions(state: FakeState): Control['sessions'] {
         team: request.team ?? null,
         repo: request.repo !== undefined,
         egress: { names: request.egress ?? [], mode: 'restricted' },
+        attach: attachSettingsOf(request.attach),
         remote: null,
         createdAt: now,
         closedAt: null,
@@ -363,7 +366,7 @@ function fakeRuns(state: FakeState): Control['runs'] {
     async create(caller, { request }) {
       state.gate(caller, 'run:write', { kind: 'run' });
       const session = state.find(state.sessions, caller, 'run:write', 'session', request.session);
-      const view = { ...emptyRun, ...request, env: undefined, diff: undefined } as unknown as RunView;
+      const view = emptyRunOf(request);
       const egress = { names: request.egress ?? session.view.egress.names, mode: 'restricted' } as const;
       return addRun(state, { ...view, egress, owner: caller.actor.id, limits: emptyRun.limits });
     },
@@ -682,6 +685,7 @@ const emptyRun = {
   timeoutSeconds,
   priority: 0,
   strict: false,
+  terminal: null,
   egress: { names: [], mode: 'restricted' },
   phase: 'queued',
   cause: null,
@@ -696,6 +700,11 @@ const emptyRun = {
   artifacts: [],
   filesExpired: false,
 } satisfies Partial<RunView>;
+
+function emptyRunOf(request: CreateRun): RunView {
+  const terminal = request.terminal === undefined ? null : { id: newId('terminal', 1), ...request.terminal };
+  return { ...emptyRun, ...request, terminal, env: undefined, diff: undefined } as unknown as RunView;
+}
 
 function addRun(state: FakeState, view: RunView): Versioned<RunView> {
   const entry = { view: { ...view, id: newId('run', 1) }, version: 1 };

@@ -1,6 +1,5 @@
 import type { AttachCloseReason, AttachStream, ClientFrame, ServerFrame } from '../../contract/attach.ts';
 import type {
-  AttachSettingsView,
   AttachTicketView,
   CreateAttachTicket,
   CreateExec,
@@ -9,6 +8,7 @@ import type {
   TerminalMatch,
   TerminalView,
 } from '../../contract/attach-schemas.ts';
+import type { AttachSettingsView } from '../../contract/attach-settings.ts';
 import type { RunId, SessionId, TerminalId } from '../../model/ids.ts';
 import type { Caller } from '../control.ts';
 

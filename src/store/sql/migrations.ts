@@ -14,6 +14,7 @@ const migrations: Record<string, Migration> = {
   '0003-egress-by-session': { up: egressBySession },
   '0004-identity': { up: identity },
   '0005-team-ownership': { up: teamOwnership },
+  '0006-attach': { up: attach },
 };
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations };
@@ -168,6 +169,12 @@ async function egressBySession(db: Kysely<Tables>): Promise<void> {
     .columns(['owner', 'finished_at', 'id'])
     .where(sql<boolean>`files_expired = 0 and finished_at is not null`)
     .execute();
+}
+
+/** Sessions from before have attaching off, and runs from before have no terminal. */
+async function attach(db: Kysely<Tables>): Promise<void> {
+  await db.schema.alterTable('sessions').addColumn('attach', 'text').execute();
+  await db.schema.alterTable('runs').addColumn('terminal', 'text').execute();
 }
 
 async function egress(db: Kysely<Tables>): Promise<void> {

@@ -6,6 +6,7 @@ import type { FailureCause, RunPhase, RunState } from '../../model/run.ts';
 import { isTerminal } from '../../model/run.ts';
 import type { GrantableScope } from '../../model/scopes.ts';
 import type { SessionPhase } from '../../model/session.ts';
+import { attachOff } from '../../model/terminal.ts';
 import type {
   FlowRecord,
   PolicyRecord,
@@ -28,6 +29,7 @@ export function sessionOf(row: SessionRow): SessionRecord {
     team: row.team,
     repo: row.repo === null ? null : JSON.parse(row.repo),
     egress: { names: namesOf(row.egress_names), reason: row.egress_reason },
+    attach: row.attach === null ? attachOff : JSON.parse(row.attach),
     createdAt: row.created_at,
     closedAt: row.closed_at,
     liveRuns: Number(row.live_runs),
@@ -53,6 +55,7 @@ export function runOf(row: RunRow): RunRecord {
       reason: row.egress_reason,
       generation: row.egress_generation,
     },
+    terminal: row.terminal === null ? null : JSON.parse(row.terminal),
     priority: row.priority,
     state: stateOf(row),
     stopRequestedAt: row.stop_requested_at,

@@ -140,6 +140,7 @@ async function create(
       egress_names: JSON.stringify(run.egress.names),
       egress_reason: run.egress.reason,
       egress_generation: run.egress.generation,
+      terminal: run.terminal === null ? null : JSON.stringify(run.terminal),
       env: Object.keys(env).length === 0 ? null : JSON.stringify(env),
       priority: run.priority,
       created_at: run.state.queuedAt,

@@ -16,6 +16,7 @@ export const runColumns = [
   'egress_names',
   'egress_reason',
   'egress_generation',
+  'terminal',
   'priority',
   'phase',
   'created_at',

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { isDeepStrictEqual } from 'node:util';
 import { type ExpressionBuilder, type Kysely, sql } from 'kysely';
 import type { SessionId } from '../../model/ids.ts';
 import { mayAdvanceSession, type SessionPhase } from '../../model/session.ts';
+import { type AttachSettings, attachOff } from '../../model/terminal.ts';
 import type { Page, RunRecord, SessionRecord, SessionStore } from '../store.ts';
 import { takeClaim } from './claims.ts';
 import type { GroupCommit } from './group-commit.ts';
@@ -36,6 +38,7 @@ export function sessionQueries(reader: Database, writer: GroupCommit): SessionSt
     },
     list: (filter, page) => list(reader, filter, page),
     rename: (id, name, version) => writer.do((db) => rename(db, id, name, version)),
+    setAttach: (id, attach) => writer.do((db) => setAttach(db, id, attach)),
     terminate: (id, at, reason) => writer.do((db) => terminate(db, id, at, reason)),
     terminateIdle: (before, max) => writer.do((db) => terminateIdle(db, before, max)),
     close: (id, at) => writer.do((db) => close(db, id, at)),
@@ -79,6 +82,7 @@ async function create(
     repo: session.repo === null ? null : JSON.stringify(session.repo),
     egress_names: JSON.stringify(session.egress.names),
     egress_reason: session.egress.reason,
+    attach: attachText(session.attach),
     created_at: session.createdAt,
     closed_at: session.closedAt,
     version: 1,
@@ -152,6 +156,10 @@ function first(db: Database, filter: Parameters<SessionStore['list']>[0], page: 
     .limit(page.limit + 1);
 }
 
+const liveRunsOfRow = sql<number>`(
+  select count(*) from runs where runs.session = sessions.id and runs.finished_at is null
+)`.as('live_runs');
+
 async function rename(
   db: Database,
   ...[id, name, version]: Parameters<SessionStore['rename']>
@@ -162,15 +170,29 @@ async function rename(
     .where('id', '=', id)
     .where('version', '=', version)
     .returningAll()
-    .returning(
-      sql<number>`(select count(*) from runs where runs.session = sessions.id and runs.finished_at is null)`.as(
-        'live_runs',
-      ),
-    )
+    .returning(liveRunsOfRow)
     .executeTakeFirst();
   if (row !== undefined) return { outcome: 'written', record: sessionOf(row) };
   const there = await db.selectFrom('sessions').select('id').where('id', '=', id).executeTakeFirst();
   return { outcome: there === undefined ? 'absent' : 'stale' };
+}
+
+async function setAttach(
+  db: Database,
+  ...[id, attach]: Parameters<SessionStore['setAttach']>
+): ReturnType<SessionStore['setAttach']> {
+  const row = await db
+    .updateTable('sessions')
+    .set((build) => ({ attach: attachText(attach), version: build('version', '+', 1) }))
+    .where('id', '=', id)
+    .returningAll()
+    .returning(liveRunsOfRow)
+    .executeTakeFirst();
+  return row === undefined ? null : sessionOf(row);
+}
+
+function attachText(attach: AttachSettings): string | null {
+  return isDeepStrictEqual(attach, attachOff) ? null : JSON.stringify(attach);
 }
 
 async function advance(

@@ -23,6 +23,8 @@ export type SessionsTable = {
   repo: Fixed<string | null>;
   egress_names: Fixed<string>;
   egress_reason: Fixed<string | null>;
+  /** Null for off, which is what sessions from before have. */
+  attach: string | null;
   created_at: Fixed<number>;
   closed_at: number | null;
   version: number;
@@ -40,6 +42,7 @@ export type RunsTable = {
   egress_names: Fixed<string>;
   egress_reason: Fixed<string | null>;
   egress_generation: number;
+  terminal: Fixed<string | null>;
   priority: Fixed<number>;
   phase: string;
   created_at: Fixed<number>;

@@ -8,6 +8,7 @@ import { Kysely, SqliteDialect } from 'kysely';
 import { Migrator } from 'kysely/migration';
 import { Fault } from '../../contract/faults.ts';
 import { newId } from '../../model/ids.ts';
+import { attachOff } from '../../model/terminal.ts';
 import { identityConformance } from '../identity.conformance.ts';
 import { migrationProvider } from '../sql/migrations.ts';
 import type { Tables } from '../sql/tables.ts';
@@ -155,6 +156,7 @@ describe('SQLite file', () => {
           team: null,
           repo: null,
           egress: { names: [], reason: null },
+          attach: attachOff,
           createdAt: 1,
           closedAt: null,
         },
@@ -165,8 +167,9 @@ describe('SQLite file', () => {
       const spec = { command: ['x'], envNames: ['A'], cwd: null, limits, strict: false, diff: true };
       const egress = { names: [], reason: null, generation: 1 };
       const state = { phase: 'starting', queuedAt: 1, startingAt: 1 } as const;
+      const unsaid = { parent: null, name: null, terminal: null, priority: 0 };
       await store.runs.create(
-        { id, session, parent: null, name: null, owner: 'user:ann', spec, egress, priority: 0, state },
+        { id, session, owner: 'user:ann', spec, egress, state, ...unsaid },
         { env: { A: 'the-secret-value' }, claim: null, livePerOwnerMax: 9 },
       );
       await store.runs.write([{ run: id, changes: () => [{ to: 'running', at: 2 }] }]);
