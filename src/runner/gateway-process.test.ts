@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -7,6 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { NewEvent } from '../audit/event.ts';
 import { createAuthority } from '../base/certificates.ts';
 import { systemClock } from '../base/clock.ts';
+import { socketPair } from '../base/sockets.ts';
 import { unlimitedEgress } from '../model/egress.ts';
 import { newId, type RunId } from '../model/ids.ts';
 import { EgressRelay } from './egress-relay.ts';
@@ -164,4 +165,98 @@ test('a gateway hears of each batch whether it is recorded: one that cannot be i
   await gateway.open([], createAuthority(0)).admit(run, policy, []);
   await both.promise;
   assert.deepEqual(answers.slice(0, 2).sort(), ['1 refused', '2 recorded']);
+});
+
+/**
+ * The second of its lives opens no door past the first before that one is closed. Meanwhile it tells of a flow through the
+ * first, and of the flow's end once it is to close it, as a gateway does.
+ */
+const slowToReopen = (mark: string) => `
+import { existsSync, writeFileSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { Channel } from '${import.meta.resolve('../base/channel.ts')}';
+const isSecond = existsSync(${JSON.stringify(mark)});
+writeFileSync(${JSON.stringify(mark)}, '');
+const channel = new Channel(new Socket({ fd: 3, readable: true, writable: true }));
+await channel.sendJson({ word: 'ready' });
+const flow = { id: 1, run: '${run}', at: 1, host: 'a.test', address: null, port: 80, protocol: 'http', method: null,
+  path: null, verdict: 'allowed', rule: 'a#1', denial: null, generation: 1, count: 1 };
+const end = { id: 1, run: '${run}', at: 1, bytesOut: 7, bytesIn: 0, outcome: 'cut' };
+const held = [];
+for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
+  const { order, id, door } = frame.value;
+  if (isSecond && order === 'open' && door === 2) {
+    held.push(id);
+    await channel.sendJson({ word: 'flows', batch: 1, flows: [flow], ends: [] });
+  } else if (order !== 'recorded') {
+    if (order === 'close') await channel.sendJson({ word: 'flows', batch: 2, flows: [], ends: [end] });
+    for (const each of [id, ...held.splice(0)]) await channel.sendJson({ word: 'done', id: each });
+  }
+}`;
+
+test('a sandbox that ends while a gateway is started anew is over once the ends of its flows are told', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sealwright-gateway-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const relay = relayOn(async () => undefined);
+  const flowed = Promise.withResolvers<void>();
+  let outcome: string | undefined;
+  relay.follow(run, ({ flows, ends }) => {
+    if (flows.length > 0) flowed.resolve();
+    outcome = ends[0]?.outcome ?? outcome;
+  });
+  const gateway = await GatewayProcess.start({
+    words: [process.execPath, '--input-type=module', '--eval', slowToReopen(join(folder, 'lived'))],
+    configuration: {},
+    relay,
+    log: { info: () => undefined, warn: () => undefined },
+  });
+  t.after(() => gateway.close());
+  const door = gateway.open([], createAuthority(0));
+  const policy = { mode: 'restricted', generation: 1, rules: [], limits: unlimitedEgress } as const;
+  await door.admit(run, policy, []);
+  gateway.open([], createAuthority(0));
+  process.kill(gateway.pid!, 'SIGKILL');
+  await flowed.promise;
+  await door.close();
+  assert.equal(outcome, 'cut');
+  assert.equal(relay.known(run).bytesOut, 7);
+});
+
+/** Writes down that it lives, and does what it is ordered without doing anything. */
+const pidsIn = (file: string) => `
+import { appendFileSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { Channel } from '${import.meta.resolve('../base/channel.ts')}';
+appendFileSync(${JSON.stringify(file)}, process.pid + '\\n');
+const channel = new Channel(new Socket({ fd: 3, readable: true, writable: true }));
+await channel.sendJson({ word: 'ready' });
+for (let frame = await channel.read(); frame !== null; frame = await channel.read())
+  await channel.sendJson({ word: 'done', id: frame.value.id });
+process.exit(0);`;
+
+test('a gateway that cannot be given every sandbox again is ended before another one is started', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sealwright-gateway-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'pids');
+  const gateway = await GatewayProcess.start({
+    words: [process.execPath, '--input-type=module', '--eval', pidsIn(file)],
+    configuration: {},
+    relay: relayOn(async () => undefined),
+    log: { info: () => undefined, warn: () => undefined },
+  });
+  t.after(() => gateway.close());
+  const [fd, there] = socketPair('stream');
+  const listener = { fd, transport: 'tcp' as const, port: 80, proxy: null };
+  const door = gateway.open([listener], createAuthority(0));
+  await door.admit(run, { mode: 'restricted', generation: 1, rules: [], limits: unlimitedEgress }, []);
+  for (const each of [fd, there]) closeSync(each);
+  listener.fd = -1;
+  process.kill(gateway.pid!, 'SIGKILL');
+  const started = () => readFileSync(file, 'utf8').trimEnd().split('\n').map(Number);
+  while (started().length < 3) await pause(5);
+  const second = started()[1]!;
+  assert.throws(() => process.kill(second, 0), { code: 'ESRCH' });
+  await door.close();
+  await gateway.close();
+  for (const pid of started()) assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
 });

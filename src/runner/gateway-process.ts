@@ -46,8 +46,13 @@ export class GatewayProcess implements Gateway {
   readonly #doors = new Map<number, OpenDoor>();
   #nextDoor = 1;
   #life: GatewayLife | null = null;
+  /** The last that was begun, whatever became of it. */
+  #newest: GatewayLife | null = null;
+  /** The one that is being told what is open. */
+  #reopening: GatewayLife | null = null;
   readonly #waiting = new Set<(life: GatewayLife) => void>();
-  #closed = false;
+  readonly #closing = new AbortController();
+  #keeping: Promise<void> = Promise.resolve();
 
   private constructor(options: GatewayOptions) {
     this.#options = options;
@@ -57,7 +62,7 @@ export class GatewayProcess implements Gateway {
   static async start(options: GatewayOptions): Promise<GatewayProcess> {
     const gateway = new GatewayProcess(options);
     gateway.#life = await gateway.#begin();
-    void gateway.#keep();
+    gateway.#keeping = gateway.#keep();
     return gateway;
   }
 
@@ -81,18 +86,22 @@ export class GatewayProcess implements Gateway {
       close: async () => {
         await opened;
         this.#doors.delete(door);
-        await this.#life?.order({ order: 'close', door }).catch(() => undefined);
+        // One that is being told what is open may let flows of it through already, and has their ends to tell.
+        const life = this.#life ?? this.#reopening;
+        await life?.order({ order: 'close', door }).catch(() => undefined);
       },
     };
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    await this.#life?.end();
+    this.#closing.abort();
+    await this.#newest?.end();
+    await this.#keeping;
   }
 
   async #begin(): Promise<GatewayLife> {
     const life = new GatewayLife(this.#options);
+    this.#newest = life;
     await life.ready;
     return life;
   }
@@ -112,36 +121,42 @@ export class GatewayProcess implements Gateway {
     });
   }
 
-  /** Tells a new gateway what is open, and of those that were closed meanwhile that they are not. */
-  async #reopen(life: GatewayLife): Promise<void> {
-    const opened = new Set<number>();
-    for (let left = this.#unopened(opened); left.length > 0; left = this.#unopened(opened)) {
-      for (const [door, state] of left) {
-        opened.add(door);
-        state.era += 1;
-        await life.open(door, state);
-        if (state.admission !== null) await life.admit(door, state, []);
-      }
+  /** Begins a gateway and tells it what is open; one that cannot be told is ended. */
+  async #restart(): Promise<void> {
+    const life = await this.#begin();
+    this.#reopening = life;
+    try {
+      await this.#reopen(life);
+    } catch (error) {
+      await life.end();
+      throw error;
+    } finally {
+      this.#reopening = null;
     }
-    for (const door of opened) if (!this.#doors.has(door)) await life.order({ order: 'close', door });
+    for (const resume of this.#waiting) resume(life);
   }
 
-  #unopened(opened: ReadonlySet<number>): [number, OpenDoor][] {
-    return [...this.#doors].filter(([door]) => !opened.has(door));
+  /** A map is walked in its order, with what is put there meanwhile and without what is taken away. */
+  async #reopen(life: GatewayLife): Promise<void> {
+    for (const [door, state] of this.#doors) {
+      state.era += 1;
+      await life.open(door, state);
+      if (state.admission !== null && this.#doors.has(door)) await life.admit(door, state, []);
+    }
+    this.#life = life;
   }
 
   async #keep(): Promise<void> {
-    for (let waitMs: number = runnerLimits.gatewayRestartMs; !this.#closed; ) {
+    const { signal } = this.#closing;
+    for (let waitMs: number = runnerLimits.gatewayRestartMs; !signal.aborted; ) {
       if (this.#life !== null) await this.#life.gone;
       this.#life = null;
-      if (this.#closed) return;
+      if (signal.aborted) return;
       this.#options.log.warn({}, 'the gateway ended and is started again');
-      await pause(waitMs);
+      await pause(waitMs, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
       try {
-        const life = await this.#begin();
-        await this.#reopen(life);
-        this.#life = life;
-        for (const resume of this.#waiting) resume(life);
+        await this.#restart();
         waitMs = runnerLimits.gatewayRestartMs;
       } catch (error) {
         this.#options.log.warn({ error: String(error) }, 'the gateway could not be started');
