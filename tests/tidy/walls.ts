@@ -100,8 +100,8 @@ export const walls: readonly Wall[] = [
   },
   {
     folder: 'web',
-    mayImport: ['src/contract'],
-    why: 'runs in browsers, where everybody reads it; reaches the server only by its documented routes',
+    mayImport: ['src/contract', 'src/client/attach/session', 'src/client/attach/browser-socket'],
+    why: 'runs in browsers, where everybody reads it; reaches the server only by its documented routes, and terminals by the client that the command line has too',
   },
   {
     folder: 'src/main',
