@@ -23,6 +23,7 @@ const native = {
   syscall: libc.func('long syscall(long number, ...)'),
   closeRange: libc.func('int close_range(unsigned int first, unsigned int last, int flags)'),
   poll: libc.func('int poll(_Inout_ uint8_t *entries, unsigned long count, int timeoutMs)'),
+  ioctl: libc.func('int ioctl(int fd, unsigned long request)'),
   affinity: libc.func('int sched_setaffinity(int pid, size_t bytes, const uint64_t *mask)'),
 };
 
@@ -68,6 +69,12 @@ export const namespaceFlags = { net: 0x40000000, mount: 0x00020000 } as const;
 /** Moves the calling thread, and the children it starts from now on, into new namespaces (unshare(2)). */
 export function unshare(flags: number): void {
   checked('unshare', native.unshare(flags));
+}
+
+/** The user namespace that owns a namespace, as a file descriptor of the caller's (ioctl_ns(2)). */
+export function openOwner(namespaceFd: number): number {
+  const getUserNamespace = 0xb701; // NS_GET_USERNS
+  return checked('ioctl', native.ioctl(namespaceFd, getUserNamespace));
 }
 
 /** A file descriptor that means this very process, whatever becomes of its number (pidfd_open(2)). */

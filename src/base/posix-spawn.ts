@@ -40,7 +40,7 @@ export type SpawnOptions = {
   readonly descriptors: ReadonlyMap<number, number>;
 };
 
-/** Starts a program with an empty environment, in `/`, standard input from /dev/null. Throws when it cannot be executed. */
+/** Starts a program with an empty environment, in `/`, standard input from /dev/null where it is not given. Throws when it cannot be executed. */
 export function posixSpawn({ program, words, descriptors }: SpawnOptions): number {
   const [actions, attributes] = [Buffer.alloc(opaqueBytes), Buffer.alloc(opaqueBytes)];
   const highest = Math.max(...descriptors.keys());

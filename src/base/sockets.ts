@@ -1,5 +1,5 @@
 import koffi from 'koffi';
-import { checked } from './libc.ts';
+import { checked, SystemError } from './libc.ts';
 
 /**
  * Sockets by number, made in the calling thread's network namespace and handed on: to another process, or to
@@ -26,17 +26,23 @@ const native = {
   setsockopt: libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)'),
   bind: libc.func('int bind(int fd, const void *address, uint32_t length)'),
   listen: libc.func('int listen(int fd, int backlog)'),
+  connect: libc.func('int connect(int fd, const void *address, uint32_t length)'),
+  getsockopt: libc.func(
+    'int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint8_t *length)',
+  ),
+  poll: libc.func('int poll(_Inout_ uint8_t *entries, unsigned long count, int timeoutMs)'),
   close: libc.func('int close(int fd)'),
   sendmsg: libc.func('int64_t sendmsg(int fd, const msghdr *message, int flags)'),
   recvmsg: libc.func('int64_t recvmsg(int fd, _Inout_ msghdr *message, int flags)'),
 };
 
 const cloexec = 0o2000000;
-const families = { unix: 1, inet6: 10 } as const;
+const families = { unix: 1, inet: 2, inet6: 10 } as const;
 const types = { stream: 1, datagram: 2, packets: 5 } as const;
 const solSocket = 1;
 const ipv6 = 41;
-const options = { reuseAddress: 2, reusePort: 15, onlyIpv6: 26 } as const;
+const options = { reuseAddress: 2, error: 4, reusePort: 15, onlyIpv6: 26 } as const;
+const nonblock = 0o4000;
 /** The address all zero, which is every address. */
 const everywhere = Buffer.alloc(16);
 
@@ -105,6 +111,44 @@ function setOption(fd: number, level: number, name: number, value: number): void
   const bytes = Buffer.alloc(4);
   bytes.writeInt32LE(value);
   checked('setsockopt', native.setsockopt(fd, level, name, bytes, bytes.length));
+}
+
+export type LoopbackFamily = 'inet' | 'inet6';
+
+/**
+ * A TCP socket on its way to a port of the loopback, which never waits: `connectionState` tells when it is there.
+ * Throws ECONNREFUSED where it is known at once that nobody listens.
+ */
+export function connectLoopback(family: LoopbackFamily, port: number): number {
+  const fd = checked('socket', native.socket(families[family], types.stream | cloexec | nonblock, 0));
+  try {
+    const address = Buffer.alloc(family === 'inet' ? 16 : 28); // struct sockaddr_in, sockaddr_in6
+    address.writeUInt16LE(families[family], 0);
+    address.writeUInt16BE(port, 2);
+    if (family === 'inet') address.writeUInt32BE(0x7f000001, 4);
+    else address.writeUInt8(1, 23);
+    if (native.connect(fd, address, address.length) < 0) {
+      const error = new SystemError('connect');
+      if (error.code !== 'EINPROGRESS') throw error;
+    }
+    return fd;
+  } catch (error) {
+    native.close(fd);
+    throw error;
+  }
+}
+
+/** What has become of a socket of `connectLoopback` by now. */
+export function connectionState(fd: number): 'connecting' | 'connected' | 'failed' {
+  const pollOut = 4;
+  const entry = Buffer.alloc(8); // struct pollfd
+  entry.writeInt32LE(fd, 0);
+  entry.writeInt16LE(pollOut, 4);
+  if (native.poll(entry, 1, 0) <= 0) return 'connecting';
+  const [value, length] = [Buffer.alloc(4), Buffer.alloc(4)];
+  length.writeUInt32LE(4);
+  checked('getsockopt', native.getsockopt(fd, solSocket, options.error, value, length));
+  return value.readInt32LE() === 0 ? 'connected' : 'failed';
 }
 
 /** Two connected sockets: of bytes, or of packets that keep their boundaries (unix(7)). */

@@ -30,7 +30,7 @@ export const homes: readonly Home[] = [
   { dependency: 'kysely', folders: ['src/store'], why: 'one set of queries for both databases' },
   {
     dependency: 'koffi',
-    folders: ['src/base/libc', 'src/base/posix-spawn', 'src/base/sockets'],
+    folders: ['src/base/libc', 'src/base/posix-spawn', 'src/base/pty', 'src/base/sockets'],
     why: 'calls of the C library that Node does not offer',
   },
   {

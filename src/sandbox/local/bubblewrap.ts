@@ -1,4 +1,5 @@
 import { existsSync, lstatSync, readlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Mount } from '../backend.ts';
 import { sandboxUid, startFile } from './launcher.ts';
 
@@ -53,6 +54,29 @@ export function bubblewrapArguments(options: BubblewrapOptions): readonly string
   words.push('--remount-ro', '/');
   words.push('--seccomp', String(options.seccompFd), '--json-status-fd', String(options.statusFd));
   words.push('--block-fd', String(options.blockFd));
+  return words;
+}
+
+/**
+ * bubblewrap's options for a command beside the sandbox's own, started in the sandbox's mount, PID, IPC and network
+ * namespaces by their owner: everything the sandbox sees, in a user namespace of the command's own. The workload is of the
+ * same uid in another one, so that it can neither trace the command nor look into it while its walls are not up yet
+ * (user_namespaces(7), ptrace(2)).
+ */
+export function execArguments(options: {
+  readonly seccompFd: number;
+  readonly startFd: number;
+  /** A terminal makes the command the first of a session of its own; what is that already could not be. */
+  readonly hasTerminal: boolean;
+}): readonly string[] {
+  const words = [
+    ...['--unshare-user', '--unshare-uts', '--unshare-cgroup-try', '--hostname', 'sandbox'],
+    ...['--uid', String(sandboxUid), '--gid', String(sandboxUid), '--cap-drop', 'ALL'],
+    ...['--die-with-parent', '--clearenv', '--dev-bind', '/', '/'],
+    ...['--tmpfs', dirname(startFile), '--file', String(options.startFd), startFile],
+    ...['--remount-ro', dirname(startFile), '--seccomp', String(options.seccompFd)],
+  ];
+  if (!options.hasTerminal) words.push('--new-session');
   return words;
 }
 

@@ -8,8 +8,17 @@ import { localLimits } from './limits.ts';
 import { descendantsOf } from './processes.ts';
 import { TreeWatcher } from './tree-watcher.ts';
 
+/** The commands that run beside a sandbox's own. */
+export type Beside = {
+  /** The process of the host's below which each of them is. */
+  roots(): readonly number[];
+  kill(): void;
+};
+
 /** What holds a sandbox's limits while it lives. */
 export type Enforcement = {
+  /** Puts another process under the same limits; what it starts from now on is under them too. */
+  include(pid: number): Promise<void>;
   /** Which limit the kernel or a watcher saw overrun, if any. */
   overrun(): Overrun | null;
   usage(): Promise<GroupUsage & { readonly diskBytes: number }>;
@@ -37,6 +46,7 @@ export function enforce(
   group: ControlGroup | null,
   request: SandboxRequest,
   initPid: number,
+  beside: Beside,
   onOverrun: (overrun: Overrun) => void,
 ): Enforcement {
   const { limits, diskFolders } = request;
@@ -47,16 +57,21 @@ export function enforce(
     onOverrun(what);
   };
   group?.limit({ ...limits, pids: limits.pids + localLimits.ownProcesses });
-  if (group === null) setAffinity(initPid, nextProcessors(limits.cpus));
-  const watcher = group === null ? new TreeWatcher(initPid, limits, overrun) : null;
+  const affinity = nextProcessors(limits.cpus);
+  if (group === null) setAffinity(initPid, affinity);
+  const watcher = group === null ? new TreeWatcher(initPid, beside, limits, overrun) : null;
   const disk = new DiskWatcher(
     diskFolders,
     limits.diskBytes,
     () => overrun('disk'),
-    () => descendantsOf(initPid),
+    () => descendantsOf(initPid, ...beside.roots()),
   );
   disk.start();
   return {
+    include: async (pid) => {
+      if (group === null) setAffinity(pid, affinity);
+      else await group.add(pid);
+    },
     overrun: () => seen ?? (group === null ? watcher!.reached() : groupOverrun(group)),
     usage: async () => ({
       ...(group === null ? watcher!.usage() : workloadUsage(group)),

@@ -42,6 +42,16 @@ export const localLimits = {
   walkEntriesMax: 2_000,
   tmpBytesMax: 1024 ** 3,
   openFiles: 4_096,
+  /** Commands beside a sandbox's own at a time: each is three processes and half a dozen file descriptors. */
+  execs: 64,
+  /** So much is typed into a terminal at a time, before others have their turn. */
+  typeBytes: 16 * 1024,
+  /** How soon, and at most how long apart, a full terminal is tried again. */
+  typeFirstMs: 1,
+  typeMostMs: 50,
+  /** How long a port of a sandbox may take to accept a connection, and how often it is looked at. */
+  connectMs: 5_000,
+  connectMostMs: 20,
   /** How often it is looked at most whether the last process of a sandbox has died. */
   emptyPollMs: 20,
   /** How often and how soon the removal of a control group is tried again; the wait doubles. */

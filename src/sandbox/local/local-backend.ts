@@ -1,17 +1,17 @@
-import { closeSync, fstatSync, statSync } from 'node:fs';
-import { hasEnded, openProcess, signalProcess } from '../../base/libc.ts';
+import { closeSync, fstatSync } from 'node:fs';
+import { hasEnded, signalProcess } from '../../base/libc.ts';
 import { Fault } from '../../contract/faults.ts';
 import type { HeldBy, LimitMeans } from '../../model/limits.ts';
 import type { Backend, Sandbox, SandboxEnd, SandboxRequest } from '../backend.ts';
+import type { PseudoTerminal } from '../terminal.ts';
 import type { SystemView } from './bubblewrap.ts';
-import type { ControlGroups } from './cgroup/control-groups.ts';
 import { removeWhenEmpty } from './cgroup/remove.ts';
 import { type Enforcement, enforce, meansOf } from './enforcement.ts';
+import { Execs } from './execs.ts';
 import { localLimits } from './limits.ts';
-import type { NamespaceMaker } from './namespaces.ts';
 import { type Preparation, prepareStart } from './prepared.ts';
 import { PreparedPool } from './prepared-pool.ts';
-import { descendantsOf } from './processes.ts';
+import { descendantsOf, signalMember } from './processes.ts';
 import { startWorkload, type Workload } from './workload.ts';
 
 const weakMeans: ReadonlySet<LimitMeans> = new Set(['watcher', 'rlimit', 'affinity']);
@@ -25,17 +25,15 @@ export class LocalBackend implements Backend {
   readonly mode: 'root' | 'user';
   readonly heldBy: HeldBy;
   readonly #system: SystemView;
+  readonly #preparation: Preparation;
   readonly #pool: PreparedPool;
-  readonly #namespaces: NamespaceMaker;
-  readonly #groups: ControlGroups | null;
   readonly #live = new Set<Sandbox>();
 
   constructor(parts: { mode: 'root' | 'user'; system: SystemView; preparation: Preparation }) {
     this.mode = parts.mode;
     this.heldBy = meansOf(parts.preparation.groups);
     this.#system = parts.system;
-    this.#namespaces = parts.preparation.namespaces;
-    this.#groups = parts.preparation.groups;
+    this.#preparation = parts.preparation;
     this.#pool = new PreparedPool(() => prepareStart(parts.preparation), localLimits.preparedStarts);
   }
 
@@ -57,17 +55,20 @@ export class LocalBackend implements Backend {
     for (const sandbox of live) sandbox.kill();
     await Promise.all(live.map((sandbox) => sandbox.ended));
     await this.#pool.close();
-    await this.#namespaces.close();
-    this.#groups?.close();
+    await this.#preparation.namespaces.close();
+    this.#preparation.groups?.close();
   }
 
   async #confine(request: SandboxRequest, workload: Workload): Promise<Sandbox> {
     let enforcement: Enforcement | null = null;
+    let terminal: PseudoTerminal | null;
+    const execs = new Execs();
     try {
-      enforcement = enforce(workload.prepared.group, request, workload.initPid, () => killWorkload(workload));
+      const kill = () => killWorkload(workload);
+      enforcement = enforce(workload.prepared.group, request, workload.initPid, execs, kill);
       if (request.egress !== null)
         await workload.prepared.network.admit(request.egress.run, request.egress.policy);
-      await workload.release();
+      terminal = await workload.release();
     } catch (error) {
       killWorkload(workload);
       enforcement?.stop();
@@ -79,39 +80,39 @@ export class LocalBackend implements Backend {
         cause: error,
       });
     }
-    const sandbox = this.#sandbox(request, workload, enforcement);
+    const sandbox = this.#sandbox(request, { workload, enforcement, execs, terminal });
     this.#live.add(sandbox);
     sandbox.ended.finally(() => this.#live.delete(sandbox));
     return sandbox;
   }
 
-  #sandbox({ egress }: SandboxRequest, workload: Workload, enforcement: Enforcement): Sandbox {
+  #sandbox({ egress, uid }: SandboxRequest, { workload, enforcement, execs, terminal }: Confined): Sandbox {
+    const { bubblewrap, seccompFile } = this.#preparation;
+    const networkFd = workload.prepared.network.namespaceFd;
+    const { include } = enforcement;
+    const home = { ...workload, bubblewrap, seccompFile, uid, networkFd, include };
     const { stdout, stderr, exited, network } = workload.prepared;
     const kill = () => killWorkload(workload);
     let grace: NodeJS.Timeout | null = null;
     return {
       heldBy: this.heldBy,
-      terminal: null,
+      terminal,
       stdout,
       stderr,
       kill,
       stop: (graceMs) => {
         if (grace !== null) return;
         grace = setTimeout(kill, graceMs);
-        terminateInside(workload);
+        terminateInside(workload, execs);
       },
       changeEgress: async (policy) => {
         if (egress !== null) await network.admit(egress.run, policy);
       },
-      exec: () =>
-        Promise.reject(
-          new Fault('sandbox.unavailable', { detail: 'This backend starts nothing beside the command yet.' }),
-        ),
-      connect: () =>
-        Promise.reject(new Fault('sandbox.unavailable', { detail: 'This backend connects to no port yet.' })),
+      exec: (asked) => execs.start(home, asked),
+      connect: (port) => network.connect(port),
       ended: exited.then(async (code) => {
         if (grace !== null) clearTimeout(grace);
-        return await finish(workload, enforcement, code);
+        return await finish(workload, enforcement, execs, code);
       }),
     };
   }
@@ -128,13 +129,23 @@ export class LocalBackend implements Backend {
   }
 }
 
+/** What a confirmed sandbox is made of. */
+type Confined = {
+  readonly workload: Workload;
+  readonly enforcement: Enforcement;
+  readonly execs: Execs;
+  readonly terminal: PseudoTerminal | null;
+};
+
 async function finish(
   workload: Workload,
   enforcement: Enforcement,
+  execs: Execs,
   code: number | null,
 ): Promise<SandboxEnd> {
   enforcement.stop();
   await untilEmpty(workload.initFd);
+  await execs.close();
   closeDescriptors(workload);
   await Promise.all([workload.prepared.network.close(), workload.prepared.trust.remove()]);
   const overrun = enforcement.overrun();
@@ -173,24 +184,7 @@ function closeDescriptors(workload: Workload): void {
  * the namespace to send it could be stopped by the workload, which has the same uid for an ordinary user, and
  * the namespace would wait for that process for ever.
  */
-function terminateInside({ initPid, pidNamespaceFd }: Workload): void {
+function terminateInside({ initPid, pidNamespaceFd }: Workload, execs: Execs): void {
   const namespace = fstatSync(pidNamespaceFd).ino;
-  for (const pid of descendantsOf(initPid)) terminate(pid, namespace);
-}
-
-/** The number is looked at after the process was opened: should it mean another one by then, the signal reaches nobody. */
-function terminate(pid: number, namespace: number): void {
-  let processFd: number;
-  try {
-    processFd = openProcess(pid);
-  } catch {
-    return; // It has ended.
-  }
-  try {
-    if (statSync(`/proc/${pid}/ns/pid`).ino === namespace) signalProcess(processFd, 'SIGTERM');
-  } catch {
-    // It has ended.
-  } finally {
-    closeSync(processFd);
-  }
+  for (const pid of descendantsOf(initPid, ...execs.roots())) signalMember(pid, namespace, 'SIGTERM');
 }

@@ -1,7 +1,13 @@
 import { closeSync, openSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { namespaceFlags, unshare } from '../../base/libc.ts';
-import { bindEverywhere, enterNetwork, listenAt, listenEverywhere } from '../../base/sockets.ts';
+import {
+  bindEverywhere,
+  connectLoopback,
+  enterNetwork,
+  listenAt,
+  listenEverywhere,
+} from '../../base/sockets.ts';
 import { gatewayAddress, type ProxyKind, proxyPorts } from '../../model/gateway-address.ts';
 import { dnsPort, type Listener } from '../gateway.ts';
 import { makeEveryAddressLocal } from './any-ip.ts';
@@ -12,9 +18,10 @@ import type { NamespaceAnswer, NamespaceOrder } from './namespaces.ts';
  * A thread of the runner that makes network namespaces: it moves itself into a new one, makes every address
  * local there, makes the sockets that are to wait there and answers with file descriptors. File descriptors
  * belong to the process, so the main thread uses and closes them. Started with `trackUnmanagedFds: false`, or
- * Node would close them with the thread.
+ * Node would close them with the thread. What it connects to is in a sandbox's namespace or not there: it is in no other.
  */
-parentPort?.on('message', ({ id, namespace, ports, proxies }: NamespaceOrder) => {
+parentPort?.on('message', (order: NamespaceOrder) => {
+  const { id, namespace } = order;
   const made: number[] = [];
   let answer: NamespaceAnswer;
   try {
@@ -24,12 +31,16 @@ parentPort?.on('message', ({ id, namespace, ports, proxies }: NamespaceOrder) =>
     } else {
       enterNetwork(namespace);
     }
-    const listeners = [
-      ...ports.flatMap((port) => listenersAt(port, made)),
-      ...proxies.map((proxy) => proxyListener(proxy, made)),
-    ];
-    const fd = namespace ?? openSync('/proc/thread-self/ns/net', 'r');
-    answer = { id, fd, listeners };
+    if ('connect' in order) {
+      answer = { id, fd: connectLoopback(order.connect, order.port), listeners: [] };
+    } else {
+      const listeners = [
+        ...order.ports.flatMap((port) => listenersAt(port, made)),
+        ...order.proxies.map((proxy) => proxyListener(proxy, made)),
+      ];
+      const fd = namespace ?? openSync('/proc/thread-self/ns/net', 'r');
+      answer = { id, fd, listeners };
+    }
   } catch (error) {
     for (const fd of made) closeSync(fd);
     answer = { id, problem: error instanceof Error ? error.message : String(error) };

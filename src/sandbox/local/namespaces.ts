@@ -1,14 +1,17 @@
 import { Worker } from 'node:worker_threads';
+import type { LoopbackFamily } from '../../base/sockets.ts';
 import type { ProxyKind } from '../../model/gateway-address.ts';
 import type { Listener } from '../gateway.ts';
 
-/** To the thread: listen at ports in a namespace that is there, or, for null, in a new one. */
-export type NamespaceOrder = {
-  readonly id: number;
-  readonly namespace: number | null;
-  readonly ports: readonly number[];
-  readonly proxies: readonly ProxyKind[];
-};
+/** To the thread: listen at ports in a namespace that is there, or, for null, in a new one; or connect to one in it. */
+export type NamespaceOrder = { readonly id: number } & Wanted;
+type Wanted =
+  | {
+      readonly namespace: number | null;
+      readonly ports: readonly number[];
+      readonly proxies: readonly ProxyKind[];
+    }
+  | { readonly namespace: number; readonly connect: LoopbackFamily; readonly port: number };
 
 export type NamespaceAnswer =
   | { readonly id: number; readonly fd: number; readonly listeners: readonly Listener[] }
@@ -31,12 +34,17 @@ export class NamespaceMaker {
 
   /** A fresh namespace and its listeners, all of which the caller closes. Rejects when the kernel refuses one. */
   make(ports: readonly number[], proxies: readonly ProxyKind[]): Promise<Pick<Made, 'fd' | 'listeners'>> {
-    return this.#order(null, ports, proxies);
+    return this.#order({ namespace: null, ports, proxies });
   }
 
   /** More listeners in a namespace, which the caller closes. Rejects when one of the ports is taken there. */
   async listen(namespaceFd: number, ports: readonly number[]): Promise<readonly Listener[]> {
-    return (await this.#order(namespaceFd, ports, [])).listeners;
+    return (await this.#order({ namespace: namespaceFd, ports, proxies: [] })).listeners;
+  }
+
+  /** A socket on its way to a port of a namespace's loopback, which the caller closes (`connectLoopback`). */
+  async connect(namespaceFd: number, family: LoopbackFamily, port: number): Promise<number> {
+    return (await this.#order({ namespace: namespaceFd, connect: family, port })).fd;
   }
 
   async close(): Promise<void> {
@@ -44,11 +52,11 @@ export class NamespaceMaker {
     this.#fail(new Error('the maker of namespaces was closed'));
   }
 
-  #order(namespace: number | null, ports: readonly number[], proxies: readonly ProxyKind[]): Promise<Made> {
+  #order(wanted: Wanted): Promise<Made> {
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.#worker.postMessage({ id, namespace, ports, proxies } satisfies NamespaceOrder);
+      this.#worker.postMessage({ ...wanted, id } satisfies NamespaceOrder);
     });
   }
 

@@ -1,8 +1,14 @@
 import { closeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Authority } from '../../base/certificates.ts';
+import { systemClock } from '../../base/clock.ts';
+import { connectionState, type LoopbackFamily } from '../../base/sockets.ts';
+import { Fault } from '../../contract/faults.ts';
 import type { EgressPolicy } from '../../model/egress.ts';
 import type { RunId } from '../../model/ids.ts';
 import { type Door, type Gateway, type Listener, standingPorts, standingProxies } from '../gateway.ts';
+import { localLimits } from './limits.ts';
 import type { NamespaceMaker } from './namespaces.ts';
 
 /**
@@ -14,6 +20,8 @@ export class SandboxNetwork {
   readonly #namespaces: NamespaceMaker;
   readonly #door: Door | null;
   readonly #listeners: Listener[];
+  readonly #connections = new Set<Socket>();
+  #connecting: Promise<unknown> = Promise.resolve();
   #isAdmitted = false;
   #changing: Promise<void> = Promise.resolve();
   #closed: Promise<void> | null = null;
@@ -66,13 +74,60 @@ export class SandboxNetwork {
     await this.#door.admit(run, policy, fresh);
   }
 
+  /**
+   * A connection to what the workload listens with, at 127.0.0.1 or else at ::1. Where the gateway listens nobody of the
+   * sandbox can, and the gateway is for the sandbox alone.
+   */
+  async connect(port: number): Promise<Socket> {
+    const isTheGateways = this.#listeners.some(
+      (listener) => listener.proxy === null && listener.port === port,
+    );
+    if (!isTheGateways)
+      for (const family of ['inet', 'inet6'] as const) {
+        const socket = await this.#connect(family, port);
+        if (socket !== null) return socket;
+      }
+    throw new Fault('state.conflict', {
+      detail: `Nobody in the sandbox accepts connections at port ${port}.`,
+    });
+  }
+
+  async #connect(family: LoopbackFamily, port: number): Promise<Socket | null> {
+    if (this.#closed !== null) return null;
+    const connecting = this.#namespaces.connect(this.namespaceFd, family, port).catch(() => null);
+    this.#connecting = Promise.all([this.#connecting, connecting]);
+    const fd = await connecting;
+    if (fd === null) return null;
+    if (!(await this.#isConnected(fd))) {
+      closeSync(fd);
+      return null;
+    }
+    const socket = new Socket({ fd, allowHalfOpen: true });
+    this.#connections.add(socket);
+    socket.once('close', () => this.#connections.delete(socket));
+    return socket;
+  }
+
+  /** Over loopback that is known at once, but where whoever listens accepts nothing. */
+  async #isConnected(fd: number): Promise<boolean> {
+    const givesUpAt = systemClock.monotonic() + localLimits.connectMs;
+    for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, localLimits.connectMostMs)) {
+      if (this.#closed !== null || systemClock.monotonic() > givesUpAt) return false;
+      const state = connectionState(fd);
+      if (state !== 'connecting') return state === 'connected';
+      await pause(waitMs);
+    }
+  }
+
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
   }
 
   async #close(): Promise<void> {
-    await this.#changing;
+    for (const socket of this.#connections) socket.destroy();
+    // Who is asked to enter the namespace does so by the number that is closed below.
+    await Promise.all([this.#changing, this.#connecting]);
     await this.#door?.close();
     for (const { fd } of this.#listeners) closeSync(fd);
     closeSync(this.namespaceFd);

@@ -1,13 +1,15 @@
 import { closeSync, fchownSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
-import type { Readable, Writable } from 'node:stream';
+import type { Duplex, Readable, Writable } from 'node:stream';
 import { createAuthority } from '../../base/certificates.ts';
 import type { Clock } from '../../base/clock.ts';
 import { pipe } from '../../base/libc.ts';
-import { posixSpawn, reap } from '../../base/posix-spawn.ts';
+import { posixSpawn } from '../../base/posix-spawn.ts';
+import { socketPair } from '../../base/sockets.ts';
 import type { Gateway } from '../gateway.ts';
 import type { ControlGroup, ControlGroups } from './cgroup/control-groups.ts';
 import { removeWhenEmpty } from './cgroup/remove.ts';
+import { watchEnd } from './child-end.ts';
 import { launcherScript } from './launcher.ts';
 import { localLimits } from './limits.ts';
 import type { NamespaceMaker } from './namespaces.ts';
@@ -33,8 +35,9 @@ export type Prepared = {
   readonly args: Writable;
   readonly status: Readable;
   readonly block: Writable;
-  readonly launcher: Readable;
   readonly start: Writable;
+  /** What the launcher says, and waits for. */
+  readonly launcher: Duplex;
   /** The status byte with which the process ended; null after a death by signal. Never rejects. */
   readonly exited: Promise<number | null>;
   alive(): boolean;
@@ -129,16 +132,16 @@ function startShell({ bubblewrap, seccompFile }: Preparation, namespaceFd: numbe
     stdout: { at: 1, ...pipe() },
     stderr: { at: 2, ...pipe() },
     status: { at: startFds.status, ...pipe() },
-    launcher: { at: startFds.launcher, ...pipe() },
     args: { at: startFds.args, ...pipe() },
     block: { at: startFds.block, ...pipe() },
     start: { at: startFds.start, ...pipe() },
   };
-  const { stdout, stderr, status, launcher, args, block, start } = ends;
+  const { stdout, stderr, status, args, block, start } = ends;
   const [outputs, inputs] = [
-    [stdout, stderr, status, launcher],
+    [stdout, stderr, status],
     [args, block, start],
   ];
+  const [launcher, itsLauncher] = socketPair('stream');
   const seccomp = openSync(seccompFile, 'r');
   const sandboxWords = [
     bubblewrap,
@@ -165,13 +168,16 @@ function startShell({ bubblewrap, seccompFile }: Preparation, namespaceFd: numbe
       descriptors: new Map([
         ...outputs.map(({ at, write }) => [at, write] as const),
         ...inputs.map(({ at, read }) => [at, read] as const),
+        [startFds.launcher, itsLauncher],
         [startFds.seccomp, seccomp],
       ]),
     });
   } catch (error) {
     for (const { read, write } of Object.values(ends)) for (const fd of [read, write]) closeSync(fd);
+    closeSync(launcher);
     throw error;
   } finally {
+    closeSync(itsLauncher);
     closeSync(seccomp);
   }
   for (const fd of [...outputs.map(({ write }) => write), ...inputs.map(({ read }) => read)]) closeSync(fd);
@@ -181,45 +187,10 @@ function startShell({ bubblewrap, seccompFile }: Preparation, namespaceFd: numbe
     stdout: reading(stdout.read),
     stderr: reading(stderr.read),
     status: reading(status.read),
-    launcher: reading(launcher.read),
     args: writing(args.write),
     block: writing(block.write),
     start: writing(start.write),
+    launcher: new Socket({ fd: launcher }).on('error', () => undefined),
   };
   return { pid, streams, outputFds: [stdout.read, stderr.read], ...watchEnd(pid, streams.status) };
-}
-
-/** The end of a child that Node did not start: its end of the status pipe closes, then it is reaped. */
-function watchEnd(pid: number, status: Readable) {
-  let ended: { code: number | null } | null = null;
-  let settle: (code: number | null) => void = () => undefined;
-  const exited = new Promise<number | null>((resolve) => {
-    settle = resolve;
-  });
-  const alive = () => {
-    ended ??= reap(pid);
-    if (ended !== null) settle(ended.code);
-    return ended === null;
-  };
-  const poll = (waitMs: number) => {
-    if (alive()) setTimeout(() => poll(Math.min(waitMs * 2, localLimits.reapMostMs)), waitMs);
-  };
-  const watch = onlyOnce(() => poll(localLimits.reapFirstMs));
-  status.on('close', watch);
-  const kill = () => {
-    if (!alive()) return;
-    // Not reaped yet, so the number still means it.
-    process.kill(pid, 'SIGKILL');
-    watch();
-  };
-  return { exited, alive, kill };
-}
-
-function onlyOnce(act: () => void): () => void {
-  let done = false;
-  return () => {
-    if (done) return;
-    done = true;
-    act();
-  };
 }

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { closeSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { openProcess, signalProcess } from '../../base/libc.ts';
 
 /** What the processes below one use now. */
 export type TreeUsage = {
@@ -11,12 +12,12 @@ const pageBytes = 4096;
 const ticksPerSecond = 100;
 
 /**
- * Sums a process and everything below it (proc_pid_stat(5)). Pages that several processes share count for each,
+ * Sums processes and everything below them (proc_pid_stat(5)). Pages that several processes share count for each,
  * so `residentBytes` is at least what they hold together of it, and `heldMemory` tells how much that is.
  */
-export function treeUsage(pid: number): TreeUsage {
+export function treeUsage(...roots: readonly number[]): TreeUsage {
   let [pids, residentBytes, cpuSeconds] = [0, 0, 0];
-  for (const member of [pid, ...descendantsOf(pid)]) {
+  for (const member of new Set([...roots, ...descendantsOf(...roots)])) {
     const stat = readStat(member);
     if (stat === null) continue;
     pids += stat.threads;
@@ -27,14 +28,34 @@ export function treeUsage(pid: number): TreeUsage {
 }
 
 /**
- * Everything below a process, as the host numbers it. A process that leaves its parent falls to the sandbox's
- * first process, so what is below that one is the whole PID namespace.
+ * Everything below processes, as the host numbers it. A process that leaves its parent falls to the sandbox's
+ * first process, so what is below that one, and below each command that was started beside, is the whole PID namespace.
  */
-export function descendantsOf(pid: number): number[] {
-  const seen = new Set([pid]);
+export function descendantsOf(...roots: readonly number[]): number[] {
+  const seen = new Set(roots);
   for (const next of seen) for (const child of childrenOf(next)) seen.add(child);
-  seen.delete(pid);
+  for (const root of roots) seen.delete(root);
   return [...seen];
+}
+
+/**
+ * A signal to a process of a PID namespace, which is known by its inode. The number is looked at after the process was
+ * opened: should it mean another one by then, the signal reaches nobody.
+ */
+export function signalMember(pid: number, namespace: number, signal: 'SIGTERM' | 'SIGKILL'): void {
+  let processFd: number;
+  try {
+    processFd = openProcess(pid);
+  } catch {
+    return; // It has ended.
+  }
+  try {
+    if (statSync(`/proc/${pid}/ns/pid`).ino === namespace) signalProcess(processFd, signal);
+  } catch {
+    // It has ended.
+  } finally {
+    closeSync(processFd);
+  }
 }
 
 /** Memory of processes, in bytes, without pages of files, which the kernel drops when it needs room. */
@@ -65,7 +86,8 @@ function heldBy(pid: number): HeldMemory {
   }
 }
 
-function childrenOf(pid: number): number[] {
+/** None where it has ended. */
+export function childrenOf(pid: number): number[] {
   try {
     const children: number[] = [];
     for (const thread of readdirSync(`/proc/${pid}/task`)) {

@@ -3,6 +3,7 @@ import { systemClock } from '../../base/clock.ts';
 import type { RunLimits } from '../../model/limits.ts';
 import type { Overrun } from '../backend.ts';
 import type { GroupUsage } from './cgroup/control-groups.ts';
+import type { Beside } from './enforcement.ts';
 import { startFile } from './launcher.ts';
 import { localLimits } from './limits.ts';
 import { descendantsOf, heldMemory, type TreeUsage, treeUsage } from './processes.ts';
@@ -18,6 +19,7 @@ const memoryFolders = ['/tmp', '/var/tmp', '/dev/shm'] as const;
  */
 export class TreeWatcher {
   readonly #initPid: number;
+  readonly #beside: Beside;
   readonly #limits: RunLimits;
   readonly #onOverrun: (overrun: Overrun) => void;
   #timer: NodeJS.Timeout | null = null;
@@ -27,8 +29,9 @@ export class TreeWatcher {
   #unlinked = 0;
   #hostShared = hostSharedBytes();
 
-  constructor(initPid: number, limits: RunLimits, onOverrun: (overrun: Overrun) => void) {
+  constructor(initPid: number, beside: Beside, limits: RunLimits, onOverrun: (overrun: Overrun) => void) {
     this.#initPid = initPid;
+    this.#beside = beside;
     this.#limits = limits;
     this.#onOverrun = onOverrun;
     void this.#watch();
@@ -61,7 +64,8 @@ export class TreeWatcher {
   }
 
   async #memoryBytes(): Promise<number> {
-    const now = treeUsage(this.#initPid);
+    const now = treeUsage(this.#initPid, ...this.#beside.roots());
+    this.#holdProcesses(now.pids);
     const inFolders = this.#folderBytes();
     const hostShared = hostSharedBytes();
     const seen = now.residentBytes + inFolders + this.#unlinked;
@@ -70,13 +74,22 @@ export class TreeWatcher {
       this.#keepPeak(now, seen);
       return seen;
     }
-    const pids = descendantsOf(this.#initPid);
+    const pids = descendantsOf(this.#initPid, ...this.#beside.roots());
     this.#unlinked = await this.#unlinkedBytes(pids);
     this.#hostShared = hostShared;
     const { anonymous, shared } = heldMemory(pids);
     const held = anonymous + Math.max(shared, inFolders + this.#unlinked);
     this.#keepPeak(now, held);
     return held;
+  }
+
+  /**
+   * The rlimit that every command has counts those beside it too, but the sandbox's own does not: that one may grow to
+   * its limit whatever runs beside it, and they give way.
+   */
+  #holdProcesses(pids: number): void {
+    const own = localLimits.ownProcesses * (1 + this.#beside.roots().length);
+    if (pids > this.#limits.pids + own) this.#beside.kill();
   }
 
   #keepPeak({ cpuSeconds, pids }: TreeUsage, memoryBytes: number): void {

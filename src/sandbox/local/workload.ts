@@ -1,14 +1,16 @@
-import { once } from 'node:events';
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
-import type { Readable } from 'node:stream';
 import { openProcess, signalProcess } from '../../base/libc.ts';
-import { Fault } from '../../contract/faults.ts';
 import type { SandboxRequest } from '../backend.ts';
+import type { PseudoTerminal } from '../terminal.ts';
 import { trustFolder } from '../trust.ts';
 import { bubblewrapArguments, encodeArguments, type SystemView } from './bubblewrap.ts';
-import { parseLauncherWord, startFileText } from './launcher.ts';
+import { type Start, startFileText } from './launcher.ts';
 import { localLimits } from './limits.ts';
 import { type Prepared, startFds } from './prepared.ts';
+import { openSandboxTerminal } from './pseudo-terminal.ts';
+import { explain, firstLine, unavailable, untilConfirmed } from './starting.ts';
+
+export type StartLimits = Pick<Start, 'pids' | 'fileBytes' | 'openFiles'>;
 
 /** bubblewrap running, its namespaces made, the command held back. */
 export type Workload = {
@@ -18,8 +20,10 @@ export type Workload = {
   /** The same process and its PID namespace as descriptors, which cannot come to mean others; the owner of the workload closes both. */
   readonly initFd: number;
   readonly pidNamespaceFd: number;
-  /** Lets the launcher go on; resolves when it has confirmed the walls and started the command. */
-  release(): Promise<void>;
+  /** What the kernel holds each of its commands to. */
+  readonly limits: StartLimits;
+  /** Lets the launcher go on; resolves when it has confirmed the walls and starts the command, with the terminal that it asked for. */
+  release(): Promise<PseudoTerminal | null>;
 };
 
 /**
@@ -35,11 +39,13 @@ export async function startWorkload(
   const timer = setTimeout(prepared.kill, localLimits.startTimeoutMs);
   let initFd: number | null = null;
   try {
-    const initPid = await begin(system, request, prepared);
+    const limits = startLimits(request, prepared);
+    const initPid = await begin(system, request, prepared, limits);
     initFd = openProcess(initPid);
     const pidNamespaceFd = openPidNamespace(initPid);
-    const release = () => releaseLauncher(request, prepared).finally(() => clearTimeout(timer));
-    return { prepared, initPid, initFd, pidNamespaceFd, release };
+    const sandbox = { prepared, initPid, initFd, pidNamespaceFd, limits };
+    const release = () => releaseLauncher(request, sandbox).finally(() => clearTimeout(timer));
+    return { ...sandbox, release };
   } catch (error) {
     clearTimeout(timer);
     if (initFd !== null) {
@@ -53,7 +59,12 @@ export async function startWorkload(
 }
 
 /** Answers with the pid of the sandbox's first process. */
-async function begin(system: SystemView, request: SandboxRequest, prepared: Prepared): Promise<number> {
+async function begin(
+  system: SystemView,
+  request: SandboxRequest,
+  prepared: Prepared,
+  startLimits: StartLimits,
+): Promise<number> {
   const { limits, env, cwd, command, uid } = request;
   const trust = { source: prepared.trust.path, target: trustFolder, writable: false };
   const mounts = request.egress === null ? request.mounts : [trust, ...request.mounts];
@@ -67,12 +78,9 @@ async function begin(system: SystemView, request: SandboxRequest, prepared: Prep
     blockFd: startFds.block,
     startFd: startFds.start,
   });
-  const { diskBytes: fileBytes } = limits;
-  // The control group counts what it refuses, so where there is one it shall be the first to refuse.
-  const pids = limits.pids + (prepared.group === null ? 0 : localLimits.rlimitSlack);
-  const { openFiles } = localLimits;
+  const waits = request.terminal !== null;
   prepared.args.end(encodeArguments(words));
-  prepared.start.end(startFileText({ pids, fileBytes, openFiles, cwd, env, command }));
+  prepared.start.end(startFileText({ ...startLimits, waits, cwd, env, command }));
   prepared.begin(uid);
   const status = await firstLine(prepared.status);
   // Read on, so that its end is seen.
@@ -80,17 +88,29 @@ async function begin(system: SystemView, request: SandboxRequest, prepared: Prep
   return (JSON.parse(status) as { 'child-pid': number })['child-pid'];
 }
 
-async function releaseLauncher(request: SandboxRequest, prepared: Prepared): Promise<void> {
+function startLimits({ limits }: SandboxRequest, { group }: Prepared): StartLimits {
+  // The control group counts what it refuses, so where there is one it shall be the first to refuse.
+  const pids = limits.pids + (group === null ? 0 : localLimits.rlimitSlack);
+  return { pids, fileBytes: limits.diskBytes, openFiles: localLimits.openFiles };
+}
+
+async function releaseLauncher(
+  request: SandboxRequest,
+  sandbox: Omit<Workload, 'release'>,
+): Promise<PseudoTerminal | null> {
+  const { prepared } = sandbox;
   try {
     prepared.block.end('\n');
-    const word = parseLauncherWord(await firstLine(prepared.launcher));
-    if (word?.word === 'cwd')
-      throw new Fault('state.conflict', {
-        detail: `The folder ${request.cwd} does not exist in the sandbox.`,
-      });
-    if (word?.word !== 'ok') throw unavailable(`The wall '${word?.wall ?? 'unknown'}' does not stand`);
+    await untilConfirmed(prepared.launcher, request.cwd);
+    if (request.terminal === null) return null;
+    const opened = openSandboxTerminal(sandbox, request.uid, request.terminal);
+    prepared.launcher.write(`${opened.device}\n`);
+    return opened.terminal;
   } catch (error) {
     throw await explain(prepared, error);
+  } finally {
+    prepared.launcher.end();
+    prepared.launcher.resume();
   }
 }
 
@@ -100,40 +120,4 @@ function openPidNamespace(initPid: number): number {
   if (fstatSync(fd).ino !== statSync('/proc/self/ns/pid').ino) return fd;
   closeSync(fd);
   throw unavailable("The wall 'PID namespace' does not stand");
-}
-
-async function firstLine(stream: Readable): Promise<string> {
-  let text = '';
-  for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
-    text += String(chunk);
-    const end = text.indexOf('\n');
-    if (end >= 0) return text.slice(0, end);
-  }
-  throw new Error('bubblewrap ended before the sandbox stood');
-}
-
-function unavailable(what: string, cause?: unknown): Fault {
-  return new Fault('sandbox.unavailable', {
-    detail: `${what}. Run \`sealwright doctor\` on the server's machine.`,
-    cause,
-  });
-}
-
-/** Ends a start that failed; what bubblewrap said of it, for the log and, bounded, for the caller. */
-async function explain({ kill, stderr, exited }: Prepared, error: unknown): Promise<Fault> {
-  kill();
-  if (error instanceof Fault && error.code === 'state.conflict') return error;
-  let said = '';
-  stderr.on('data', (chunk: Buffer) => {
-    if (said.length < 2000) said += chunk.toString('utf8');
-  });
-  await exited;
-  if (!stderr.destroyed)
-    await Promise.race([
-      once(stderr, 'close'),
-      new Promise((resolve) => setTimeout(resolve, localLimits.complaintMs)),
-    ]);
-  const words = /(bwrap|nsenter|dash|sealwright): .*/.exec(said)?.[0].slice(0, 300);
-  if (error instanceof Fault && words === undefined) return error;
-  return unavailable(words ?? (error instanceof Error ? error.message : String(error)), error);
 }
