@@ -65,6 +65,8 @@ async function buildPages(): Promise<void> {
     entryPoints: ['web/app.ts', 'web/style.css', 'web/seal.svg'],
     outdir: join(folder, 'assets'),
     entryNames: '[name]-[hash]',
+    chunkNames: '[name]-[hash]',
+    splitting: true,
     loader: { '.svg': 'copy' },
     bundle: true,
     minify: true,

@@ -16,21 +16,32 @@ export class Problem extends Error {
 
 /** Calls a documented route of this very server; the browser adds the cookie. Throws Problem. */
 export async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
-  const request: RequestInit = { method, credentials: 'same-origin', cache: 'no-store', redirect: 'error' };
+  const request: RequestInit = { method };
   if (body !== undefined) {
     request.headers = { 'content-type': 'application/json' };
     request.body = JSON.stringify(body);
   }
+  const response = await answerOf(path, request);
+  const text = await response.text();
+  return (text === '' ? {} : JSON.parse(text)) as T;
+}
+
+/** The answer of a route whose body is no JSON. Throws Problem. */
+export async function answerOf(path: string, request: RequestInit = {}): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(path, request);
+    response = await fetch(path, {
+      ...request,
+      credentials: 'same-origin',
+      cache: 'no-store',
+      redirect: 'error',
+    });
   } catch {
     throw new Problem(0, { detail: 'The server cannot be reached. Try again in a moment.' });
   }
+  if (response.ok) return response;
   const text = await response.text();
-  const answer: unknown = text === '' ? {} : JSON.parse(text);
-  if (!response.ok) throw new Problem(response.status, answer as Record<string, unknown>);
-  return answer as T;
+  throw new Problem(response.status, text === '' ? {} : (JSON.parse(text) as Record<string, unknown>));
 }
 
 /** Whether it failed because nobody is signed in. */

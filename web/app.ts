@@ -16,6 +16,10 @@ const pages: Readonly<Record<string, () => Promise<void>>> = {
   '/authorize': authorizePage,
   '/device': devicePage,
   '/account': accountPage,
+  // Terminals are large, and nobody who signs in waits for them.
+  '/terminals': async () => (await import('./run-terminals.ts')).terminalsPage(),
+  '/terminal': async () => (await import('./terminal.ts')).terminalPage(),
+  '/replay': async () => (await import('./replay.ts')).replayPage(),
 };
 
 /** A page that needs a person sends to the sign-in first, and is come back to. */

@@ -18,7 +18,7 @@ const mediaTypes: Readonly<Record<string, string>> = {
  * Scripts and styles of this server's own files alone, no frames, no forms or connections to elsewhere, and no text that
  * becomes markup. What the pages do, they do by the documented routes.
  */
-const contentPolicy = [
+export const pagePolicy = [
   "default-src 'none'",
   "script-src 'self'",
   "style-src 'self'",
@@ -40,6 +40,9 @@ export const pagePaths = [
   '/authorize',
   '/device',
   '/account',
+  '/terminals',
+  '/terminal',
+  '/replay',
 ] as const;
 
 /** Reads what the build made; everything is in memory afterwards, whatever becomes of the folder. */
@@ -63,7 +66,7 @@ export function pageRoutes(app: App, { document, assets }: Pages): void {
       schema: { hide: true },
       handler: async (_request, reply) => {
         (reply as FastifyReply)
-          .headers({ 'content-security-policy': contentPolicy, 'content-type': 'text/html; charset=utf-8' })
+          .headers({ 'content-security-policy': pagePolicy, 'content-type': 'text/html; charset=utf-8' })
           .send(document);
       },
     });

@@ -90,6 +90,12 @@ export const homes: readonly Home[] = [
   { dependency: '@openfeature/server-sdk', folders: ['src/flags'], why: 'how features ask for their flag' },
   { dependency: '@napi-rs/keyring', folders: ['src/cli/credentials'], why: "the system's keyring" },
   { dependency: 'oidc-provider', folders: [], why: 'a real identity provider to sign in at' },
+  {
+    dependency: '@xterm/xterm',
+    folders: ['web/terminal-view', 'web/terminal-guards'],
+    why: 'draws terminals in browsers',
+  },
+  { dependency: '@xterm/addon-fit', folders: ['web/terminal-view'], why: 'how many characters fit' },
   { dependency: 'playwright-core', folders: [], why: 'drives a browser' },
   {
     dependency: '@zxcvbn-ts/language-common',

@@ -100,7 +100,13 @@ export const walls: readonly Wall[] = [
   },
   {
     folder: 'web',
-    mayImport: ['src/contract', 'src/client/attach/session', 'src/client/attach/browser-socket'],
+    mayImport: [
+      'src/contract',
+      'src/base/clock',
+      'src/model/terminal',
+      'src/client/attach/session',
+      'src/client/attach/browser-socket',
+    ],
     why: 'runs in browsers, where everybody reads it; reaches the server only by its documented routes, and terminals by the client that the command line has too',
   },
   {

@@ -1,0 +1,33 @@
+import type { AttachCloseReason, InputBar } from '../src/contract/attach.ts';
+
+/** What the pages of terminals say to people, in one place. */
+
+export const closeTexts: Readonly<Record<AttachCloseReason, string>> = {
+  ended: 'The command has ended.',
+  goingAway: 'The server is stopping.',
+  protocol: 'This page and the server do not understand each other. Reload the page.',
+  tooLarge: 'This page sent more at once than the server takes.',
+  internal: 'Something went wrong at the server.',
+  revoked: 'Your access has ended: your sign-in, your role or your rights no longer allow it.',
+  switchedOff: 'Attaching was switched off for this session.',
+  timeout: 'This browser did not answer in time.',
+  unrecorded: 'What happens here can no longer be recorded, so nobody may watch or type until it can.',
+  slow: 'This browser did not read fast enough. The program went on without waiting for it.',
+};
+
+export const barTexts: Readonly<Record<InputBar, string>> = {
+  viewer: 'You are watching. Your keys go nowhere.',
+  'no-lease': 'Nobody drives now.',
+  'no-observer': 'Waiting for an observer: in this session somebody else with control:write has to watch.',
+  unrecorded: 'What is typed cannot be recorded now, so nothing is passed on.',
+};
+
+/** What is said before somebody drives; it has to be confirmed each time. */
+export const drivingWarning: readonly string[] = [
+  'What you type goes to the program in the sandbox at once, as if you sat at its keyboard. It can change and delete files of the session, and use everything that the run may use: its network policy, its credentials, its budget.',
+  'That you drive is put on record under your name, and everything that the terminal shows is recorded. Others who are attached see it as you do. Do not type passwords or other secrets.',
+  'What the program shows is not to be trusted: it may ask for things that it should not have.',
+];
+
+export const takeOverWarning =
+  'Somebody drives at the moment. If you take over, they cannot type any more from that moment on, also in the middle of a word.';

@@ -1,0 +1,90 @@
+import type { TerminalView } from '../src/contract/attach-schemas.ts';
+import { call, Problem } from './api.ts';
+import { element, timeText } from './elements.ts';
+import { clockText } from './playback.ts';
+import { offerSignOut, show } from './screen.ts';
+
+/** The run and terminal that the address of a page names. What it names is untrusted until the server has answered. */
+export function namedInAddress(): { readonly run: string; readonly terminal: string | null } {
+  const query = new URLSearchParams(location.search);
+  const run = query.get('run');
+  if (run === null || run === '')
+    throw new Problem(400, { detail: 'The address names no run: it ends in ?run=run_…' });
+  return { run, terminal: query.get('terminal') };
+}
+
+export const runPath = (run: string) => `/api/v1/runs/${encodeURIComponent(run)}`;
+
+export async function terminalsOf(run: string): Promise<readonly TerminalView[]> {
+  return (await call<{ items: TerminalView[] }>('GET', `${runPath(run)}/terminals`)).items;
+}
+
+/** The terminals of a run, to watch and to replay. */
+export async function terminalsPage(): Promise<void> {
+  const { run } = namedInAddress();
+  const terminals = await terminalsOf(run);
+  offerSignOut();
+  document.querySelector('#page')!.classList.add('wide');
+  show(
+    'Terminals',
+    element('p', { class: 'about' }, 'Run ', element('code', {}, run)),
+    terminals.length === 0
+      ? element(
+          'p',
+          {},
+          'This run has no terminal: it was not started with one, and nobody ran a command in it.',
+        )
+      : terminalList(run, terminals, null),
+  );
+}
+
+type TerminalPage = '/terminal' | '/replay';
+/** The terminal that a page shows, so that its list does not lead back to where one is. */
+type Open = { readonly page: TerminalPage; readonly id: string | null };
+
+export function terminalList(
+  run: string,
+  terminals: readonly TerminalView[],
+  open: Open | null,
+): HTMLUListElement {
+  return element('ul', { class: 'list terminals' }, ...terminals.map((one) => item(run, one, open)));
+}
+
+function item(run: string, terminal: TerminalView, open: Open | null): HTMLLIElement {
+  const { id, kind, actor, command, openedAt, endedAt, exitCode, recording } = terminal;
+  const end = endedAt === null ? 'live' : exitCode === null ? 'ended' : `ended with ${exitCode}`;
+  const query = new URLSearchParams({ run, terminal: id });
+  const name = kind === 'run' ? 'The run’s own' : `Command of ${actor}`;
+  const link = (page: TerminalPage, text: string) =>
+    open?.id === id && open.page === page
+      ? element('em', {}, 'shown')
+      : element(
+          'a',
+          { class: 'button', href: `${page}?${query}`, 'aria-label': `${text}: ${name}, ${id}` },
+          text,
+        );
+  return element(
+    'li',
+    open?.id === id ? { 'aria-current': 'true' } : {},
+    element(
+      'span',
+      {},
+      `${name}, ${end}`,
+      element('small', {}, element('code', {}, commandText(command))),
+      element('small', {}, `since ${timeText(openedAt)}, ${clockText(recording.seconds)} recorded`),
+    ),
+    element(
+      'span',
+      { class: 'links' },
+      endedAt === null ? link('/terminal', 'Watch') : null,
+      recording.bytes > 0 ? link('/replay', 'Replay') : null,
+    ),
+  );
+}
+
+/** A command as one would type it, but short; control characters are shown, not obeyed. */
+export function commandText(command: readonly string[]): string {
+  const words = command.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word)));
+  const text = words.join(' ');
+  return text.length > 120 ? `${text.slice(0, 119)}…` : text;
+}

@@ -1,0 +1,33 @@
+import { button, element } from './elements.ts';
+import type { TerminalView } from './terminal-view.ts';
+
+export type TerminalTools = { readonly row: HTMLElement; selected(): void };
+
+/** What stands below a terminal: copying, reading aloud, and how to leave it by the keyboard. */
+export function terminalTools(view: TerminalView): TerminalTools {
+  const copy = button('Copy selection', () => view.copySelection());
+  copy.disabled = true;
+  const reader = element('input', { type: 'checkbox', id: 'screen-reader' });
+  reader.addEventListener('change', () => view.setScreenReader(reader.checked));
+  return {
+    row: element(
+      'div',
+      { class: 'terminal-tools' },
+      copy,
+      element(
+        'span',
+        { class: 'check' },
+        reader,
+        element('label', { for: 'screen-reader' }, 'Screen reader mode'),
+      ),
+      element(
+        'small',
+        {},
+        'Ctrl+F6 leaves the terminal, Ctrl+Shift+C copies, Shift selects where a program takes the mouse.',
+      ),
+    ),
+    selected() {
+      copy.disabled = !view.hasSelection();
+    },
+  };
+}
