@@ -4,6 +4,7 @@ import { systemClock } from '../src/base/clock.ts';
 import { newId } from '../src/model/ids.ts';
 import { openRedactor, type Redactor } from '../src/redaction/redactor.ts';
 import { SecretValues } from '../src/redaction/secret-values.ts';
+import { TextStream } from '../src/redaction/text-stream.ts';
 import type { Row } from './row.ts';
 
 const turns = 15;
@@ -52,6 +53,7 @@ const nothing: Redactor = {
   text: (value) => value,
   start: (value, most) => ({ text: value.slice(0, most), beyond: Math.max(0, value.length - most) }),
   starts: (list, most) => list.map((value) => nothing.start(value, most)),
+  stream: () => new TextStream(() => []),
   named: () => null,
   document: (value) => value,
 };

@@ -32,6 +32,7 @@ const programs = [
   'src/main/gateway.ts',
   'src/main/doctor.ts',
   'src/sandbox/local/namespace-worker.ts',
+  'src/runner/terminals/screen-worker.ts',
   'src/identity/password-worker.ts',
   'src/audit/verify-worker.ts',
   'src/main/audit-search.ts',

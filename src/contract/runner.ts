@@ -4,7 +4,12 @@ import type { EgressPolicy } from '../model/egress.ts';
 import type { RunId, SessionId, UploadId } from '../model/ids.ts';
 import type { HeldBy, RunLimits, Usage } from '../model/limits.ts';
 import { type Ending, failureCauses } from '../model/run.ts';
-import type { RunTerminal } from './runner-terminals.ts';
+import type {
+  RunTerminal,
+  TerminalOrder,
+  TerminalOrderAnswers,
+  TerminalPurpose,
+} from './runner-terminals.ts';
 
 /**
  * What control and runner say to each other over the runner's socket (`base/channel.ts` authenticates both
@@ -101,7 +106,8 @@ export type RunnerOrder =
   /** Removes a session's workspace; its live runs are stopped first. */
   | { readonly order: 'remove-session'; readonly session: SessionId }
   | { readonly order: 'remove-upload'; readonly upload: UploadId }
-  | { readonly order: 'status' };
+  | { readonly order: 'status' }
+  | TerminalOrder;
 
 export type RunnerStatus = {
   /** Runs the runner hosts now; control's live runs that are neither here nor finished are lost. */
@@ -134,7 +140,7 @@ export type OrderAnswers = {
   'remove-session': null;
   'remove-upload': null;
   status: RunnerStatus;
-};
+} & TerminalOrderAnswers;
 
 /** What a writer says of its stream, in the words of its signed checkpoint: `root` is the tree's, in base64. */
 export type CheckpointClaim = {
@@ -160,9 +166,10 @@ export type Purpose =
    */
   | { readonly purpose: 'audit' }
   /** Bytes towards the runner; ended by `{ end: true }`, answered by `UploadStored`. */
-  | { readonly purpose: 'upload'; readonly upload: UploadId; readonly bytesMax: number };
+  | { readonly purpose: 'upload'; readonly upload: UploadId; readonly bytesMax: number }
+  | TerminalPurpose;
 
-/** A JSON frame that ends a `logs`, `artifact` or `upload` connection on which something went wrong. */
+/** A JSON frame that ends a connection with another purpose than `orders` or `audit` on which something went wrong. */
 export type StreamFault = { readonly fault: { readonly code: string; readonly detail: string } };
 
 export type UploadStored = { readonly bytes: number; readonly sha256: string };

@@ -26,7 +26,7 @@ export type RecordIntakeParts = {
 type Check = { readonly ok: true } | { readonly ok: false; readonly detail: string };
 
 /** What a runner may say: a line about anything else would be somebody else's word in its mouth. */
-const actionPattern = /^(egress|audit|runner)\./;
+const actionPattern = /^(egress|audit|runner|exec|terminal)\./;
 const streamPattern = /^runner-[a-z2-7]{6}$/;
 
 /**

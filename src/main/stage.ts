@@ -62,6 +62,7 @@ const stagedPrograms = [
   'control.js',
   'runner.js',
   'namespace-worker.js',
+  'screen-worker.js',
   'password-worker.js',
   'audit-search.js',
   'gateway.js',

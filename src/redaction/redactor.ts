@@ -5,6 +5,7 @@ import { isNumericSecretName, isSecretName } from './secret-names.ts';
 import { shapedSpans } from './secret-shapes.ts';
 import type { SecretValues } from './secret-values.ts';
 import { joinSpans, markerOf, replaceSpans, type Span } from './spans.ts';
+import { TextStream } from './text-stream.ts';
 
 /** A text that may have been cut: what is shown of it, and how many characters of it lie behind that. */
 export type Shown = { readonly text: string; readonly beyond: number };
@@ -17,6 +18,8 @@ export type Shown = { readonly text: string; readonly beyond: number };
 export type Redactor = {
   /** The text without its secrets. */
   text(value: string): string;
+  /** The same of a text that comes in pieces. */
+  stream(): TextStream;
   /** The same of at most the first `charactersMax` characters; a secret that the cut goes through is gone whole. */
   start(value: string, charactersMax: number): Shown;
   /** Of neighbours in a list: a value split over them is found, and so is what follows an option (`--password`). */
@@ -40,6 +43,7 @@ export function openRedactor(values: SecretValues | null = null): Redactor {
   };
   return {
     text: (value) => redacted(value, spansIn(value)),
+    stream: () => new TextStream(spansIn),
     start: (value, charactersMax) => started(value, charactersMax, spansIn),
     starts: (list, charactersMax) => startedAll(list, charactersMax, { spansIn, values }),
     named,

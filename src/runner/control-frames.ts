@@ -7,6 +7,7 @@ import { Fault } from '../contract/faults.ts';
 import { egressPolicy } from '../contract/gateway.ts';
 import { gitRef, repositoryUrl, sshHostKeys } from '../contract/repository.ts';
 import type { AuditReceipt, AuditWish, OrderFrame, Purpose, RunnerOrder } from '../contract/runner.ts';
+import type { ExecEndInput, TerminalAsk } from '../contract/runner-terminals.ts';
 import {
   command,
   cwd,
@@ -32,13 +33,25 @@ const identityToken = z
   .max(runnerLimits.identityCharactersMax)
   .regex(/^[\w-]+\.[\w-]+\.[\w-]+$/);
 
+const actorId = z
+  .string()
+  .max(eventCharacters.actorId)
+  .regex(/^(user|agent|service|system):\S+$/) as z.ZodType<ActorId>;
+
+const runTerminal = z.strictObject({ id: terminalId, size: terminalSizeSchema });
+
+const execSpec = z.strictObject({
+  run: runId,
+  by: actorId,
+  command,
+  env: environment,
+  cwd: cwd.nullable(),
+});
+
 const runSpec = z.strictObject({
   run: runId,
   session: sessionId,
-  owner: z
-    .string()
-    .max(eventCharacters.actorId)
-    .regex(/^(user|agent|service|system):\S+$/) as z.ZodType<ActorId>,
+  owner: actorId,
   repo: z
     .union([
       repoUpload.required(),
@@ -51,7 +64,7 @@ const runSpec = z.strictObject({
   limits: limits.required().extend({ timeoutSeconds }),
   strict: z.boolean(),
   diff: z.boolean(),
-  terminal: z.strictObject({ id: terminalId, size: terminalSizeSchema }).nullable(),
+  terminal: runTerminal.nullable(),
   egress: egressPolicy,
   identity: identityToken,
 });
@@ -74,6 +87,9 @@ const order: z.ZodType<RunnerOrder> = z.discriminatedUnion('order', [
   z.strictObject({ order: z.literal('remove-session'), session: sessionId }),
   z.strictObject({ order: z.literal('remove-upload'), upload: uploadId }),
   z.strictObject({ order: z.literal('status') }),
+  z.strictObject({ order: z.literal('open-terminal'), terminal: runTerminal, exec: execSpec }),
+  z.strictObject({ order: z.literal('close-terminal'), run: runId, terminal: terminalId }),
+  z.strictObject({ order: z.literal('terminals'), run: runId }),
 ]);
 
 const numbered: z.ZodType<Pick<OrderFrame, 'id'>> = z.looseObject({ id: z.int().min(0) });
@@ -93,6 +109,15 @@ const purpose: z.ZodType<Purpose> = z.discriminatedUnion('purpose', [
   }),
   z.strictObject({ purpose: z.literal('audit') }),
   z.strictObject({ purpose: z.literal('upload'), upload: uploadId, bytesMax: z.int().min(0) }),
+  z.strictObject({
+    purpose: z.literal('terminal'),
+    run: runId,
+    terminal: terminalId,
+    from: z.int().min(0).nullable(),
+  }),
+  z.strictObject({ purpose: z.literal('exec'), exec: execSpec }),
+  z.strictObject({ purpose: z.literal('port'), run: runId, port: z.int().min(1).max(65_535) }),
+  z.strictObject({ purpose: z.literal('recording'), run: runId, terminal: terminalId }),
 ]);
 
 /** The first frame of a connection. Throws Fault `request.invalid`, as the others here. */
@@ -121,6 +146,22 @@ export function parseWish(value: unknown): AuditWish {
 
 export function parseReceipt(value: unknown): AuditReceipt {
   return parsed(receipt, value);
+}
+
+const ask: z.ZodType<TerminalAsk> = z.discriminatedUnion('ask', [
+  z.strictObject({ ask: z.literal('size'), size: terminalSizeSchema }),
+  z.strictObject({ ask: z.literal('author'), by: actorId, recordInput: z.boolean() }),
+]);
+const endInput: z.ZodType<ExecEndInput> = z.strictObject({ endInput: z.literal(true) });
+
+/** What control wants of a terminal that it is connected to. */
+export function parseTerminalAsk(value: unknown): TerminalAsk {
+  return parsed(ask, value);
+}
+
+/** The only thing that is said, beside bytes, to a command with pipes and to a port. */
+export function parseEndInput(value: unknown): ExecEndInput {
+  return parsed(endInput, value);
 }
 
 function parsed<T>(schema: z.ZodType<T>, value: unknown): T {

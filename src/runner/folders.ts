@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { RunId, SessionId, UploadId } from '../model/ids.ts';
+import type { RunId, SessionId, TerminalId, UploadId } from '../model/ids.ts';
 
 /**
  * The runner's part of the data folder. Its folders may be entered but not listed by others, because
@@ -27,6 +27,9 @@ export function runnerFolders(root: string) {
     /** A finished run's result, until control has it; then it is called `acknowledged`. */
     result: (id: RunId) => join(run(id), 'result.json'),
     acknowledged: (id: RunId) => join(run(id), 'acknowledged.json'),
+    /** Recordings of its terminals. */
+    terminals: (id: RunId) => join(run(id), 'terminals'),
+    terminal: (id: RunId, terminal: TerminalId) => join(run(id), 'terminals', terminal),
     artifact: (id: RunId, name: string) => join(run(id), `artifact-${name}`),
     session,
     workspace: (id: SessionId) => join(session(id), 'workspace'),

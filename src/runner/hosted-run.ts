@@ -18,6 +18,7 @@ import type { EgressPolicy } from '../model/egress.ts';
 import { gatewayAddress, proxyPorts } from '../model/gateway-address.ts';
 import type { HeldBy, Usage } from '../model/limits.ts';
 import { type Ending, exitFromStatus, type FailureCause } from '../model/run.ts';
+import type { TerminalSize } from '../model/terminal.ts';
 import type { Backend, Overrun, Sandbox, SandboxEnd } from '../sandbox/backend.ts';
 import { trustEnvironment } from '../sandbox/trust.ts';
 import { CloneWatch, cloneFailure } from './clone-failure.ts';
@@ -25,10 +26,12 @@ import type { EgressRelay } from './egress-relay.ts';
 import type { Folders } from './folders.ts';
 import { type IdentityFiles, identityFile } from './identity-files.ts';
 import { runnerLimits } from './limits.ts';
-import { firstBytes, lastBytes, spoolOutput } from './output.ts';
+import { firstBytes, lastBytes, spoolBytes, spoolOutput } from './output.ts';
 import { cloneTask, diffTask, importTask, remoteUrl, runMounts, type Task } from './repository.ts';
 import type { SessionFolders } from './sessions.ts';
 import type { Spool } from './spool.ts';
+import type { ExecPlace } from './terminals/execs.ts';
+import type { Terminals } from './terminals/terminals.ts';
 
 export type RunHost = {
   readonly backend: Backend;
@@ -36,6 +39,7 @@ export type RunHost = {
   readonly sessions: SessionFolders;
   readonly identities: IdentityFiles;
   readonly verdicts: EgressRelay;
+  readonly terminals: Terminals;
   readonly clock: Clock;
   readonly emit: (event: RunnerEvent) => void;
 };
@@ -50,6 +54,7 @@ type Creation = {
   readonly afterEnd?: boolean;
   /** What counts against the disk limit beside the session's own files. */
   readonly diskFolders?: readonly string[];
+  readonly terminal?: TerminalSize | null;
 };
 
 /** Why a run ends early; the first one counts. */
@@ -73,6 +78,8 @@ export class HostedRun {
   #identity: string;
   #identityFile: { readonly uid: number | null } | null = null;
   #current: Sandbox | null = null;
+  /** The sandbox of its command, while that runs, and what the command was given. */
+  #running: { readonly sandbox: Sandbox; readonly env: Readonly<Record<string, string>> } | null = null;
 
   constructor(host: RunHost, spec: RunSpec, spool: Spool) {
     this.#host = host;
@@ -131,25 +138,94 @@ export class HostedRun {
   async #perform(): Promise<Pick<RunFinished, 'ending' | 'usage' | 'artifacts'>> {
     const uid = await this.#workspace();
     this.#step('sandbox');
-    const sandbox = await this.#create(uid, this.#commandRequest(uid), {
+    const request = this.#commandRequest(uid);
+    const sandbox = await this.#create(uid, request, {
       strict: this.spec.strict,
       egress: true,
+      terminal: this.spec.terminal?.size ?? null,
     });
+    const output = await this.#outputOf(sandbox);
+    this.#running = { sandbox, env: request.env };
     this.phase = 'running';
     this.heldBy = sandbox.heldBy;
     this.runningAt = this.#host.clock.now();
     this.#host.emit({ event: 'running', run: this.spec.run, at: this.runningAt, heldBy: sandbox.heldBy });
-    const spooled = spoolOutput(sandbox, this.spool).catch((error: unknown) => {
-      sandbox.kill();
-      return error instanceof Error ? error : new Error(String(error));
-    });
     const end = await sandbox.ended;
     this.#current = null;
+    this.#running = null;
     this.#dropIdentity();
-    const outputBytes = await spooled;
+    const outputBytes = await output.end(end.status);
+    await this.#host.terminals.settled(this.spec.run);
     const usage: Usage = { ...end.usage, outputBytes: typeof outputBytes === 'number' ? outputBytes : 0 };
     const ending = typeof outputBytes === 'number' ? this.#ending(end) : spoolFailure(end, outputBytes);
     return { ending, usage, artifacts: await this.#collect(uid) };
+  }
+
+  /** Where commands beside its own may start; throws Fault `state.conflict` unless its own is running. */
+  get execPlace(): ExecPlace & { readonly sandbox: Sandbox } {
+    const running = this.#running;
+    if (running === null || this.#interrupted !== null)
+      throw new Fault('state.conflict', { detail: 'The command of this run is not running.' });
+    const { sandbox, env } = running;
+    const { run, session, owner } = this.spec;
+    return {
+      sandbox,
+      run: { run, session, owner },
+      start: (exec, size) =>
+        sandbox.exec({
+          command: exec.command,
+          env: { ...env, ...(size === null ? {} : terminalEnvironment), ...exec.env },
+          cwd: posix.resolve('/workspace', exec.cwd ?? '.'),
+          terminal: size,
+        }),
+    };
+  }
+
+  /** Where its output cannot even begin to be kept, the command ends with that. */
+  async #outputOf(sandbox: Sandbox) {
+    try {
+      return this.#output(sandbox);
+    } catch (error) {
+      sandbox.kill();
+      await sandbox.ended;
+      throw error;
+    }
+  }
+
+  /** Spools the command's output, from its pipes or its terminal; `end` answers how much there was, or why it was not kept. */
+  #output(sandbox: Sandbox): { end(status: number): Promise<number | Error> } {
+    const { terminal, command, run, session, owner } = this.spec;
+    const failed = (error: unknown) => {
+      sandbox.kill();
+      return error instanceof Error ? error : new Error(String(error));
+    };
+    if (terminal === null) {
+      const spooled = spoolOutput(sandbox, this.spool).catch(failed);
+      return { end: () => spooled };
+    }
+    let failure: Error | null = null;
+    const { hub, end } = this.#host.terminals.openRun(
+      { run, session, owner },
+      {
+        terminal,
+        command,
+        pty: sandbox.terminal!,
+        onOutput: (bytes) => {
+          try {
+            if (failure === null) spoolBytes(this.spool, 'stdout', bytes);
+          } catch (error) {
+            failure = failed(error);
+            if ((error as NodeJS.ErrnoException).code === 'ENOSPC') this.spool.giveRoom();
+          }
+        },
+      },
+    );
+    return {
+      end: async (status) => {
+        await end(status);
+        return failure ?? hub.outputBytes;
+      },
+    };
   }
 
   /** Answers with the uid of the session's folders, once they have what its runs work on. */
@@ -277,6 +353,7 @@ export class HostedRun {
         SEALWRIGHT_RUN: this.spec.run,
         SEALWRIGHT_SESSION: session,
         SEALWRIGHT_IDENTITY_FILE: identityFile,
+        ...(this.spec.terminal === null ? {} : terminalEnvironment),
         ...this.spec.env,
       },
       cwd: posix.resolve('/workspace', cwd ?? '.'),
@@ -294,7 +371,7 @@ export class HostedRun {
   async #create(
     uid: number | null,
     task: Task,
-    { strict = false, egress = false, afterEnd = false, diskFolders = [] }: Creation = {},
+    { strict = false, egress = false, afterEnd = false, diskFolders = [], terminal = null }: Creation = {},
   ): Promise<Sandbox> {
     const { backend, folders } = this.#host;
     const { run, session, limits } = this.spec;
@@ -306,7 +383,7 @@ export class HostedRun {
       limits,
       strict,
       egress: egress ? { run, policy } : null,
-      terminal: null,
+      terminal,
       diskFolders: [
         folders.workspace(session),
         folders.home(session),
@@ -406,6 +483,9 @@ const commandEnvironment: Readonly<Record<string, string>> = {
   SEALWRIGHT_HTTP_PROXY: `http://${gatewayAddress}:${proxyPorts.http}`,
   SEALWRIGHT_SOCKS_PROXY: `socks5h://${gatewayAddress}:${proxyPorts.socks}`,
 };
+
+/** What the model of its screen understands. */
+const terminalEnvironment: Readonly<Record<string, string>> = { TERM: 'xterm-256color' };
 
 const overrunCause = {
   memory: 'limit-memory',

@@ -22,15 +22,19 @@ export async function spoolOutput(
   }
 }
 
+/** Appends bytes in records; throws the file system's error. */
+export function spoolBytes(spool: Spool, kind: 'stdout' | 'stderr', bytes: Buffer): void {
+  for (let at = 0; at < bytes.length; at += recordPayloadBytesMax)
+    spool.append(kind, bytes.subarray(at, at + recordPayloadBytesMax));
+}
+
 function move(stream: Readable, spool: Spool, kind: 'stdout' | 'stderr'): Promise<number> {
   return new Promise((resolve, reject) => {
     let bytes = 0;
     stream.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
       try {
-        for (let at = 0; at < chunk.length; at += recordPayloadBytesMax) {
-          spool.append(kind, chunk.subarray(at, at + recordPayloadBytesMax));
-        }
+        spoolBytes(spool, kind, chunk);
       } catch (error) {
         reject(error);
       }

@@ -15,9 +15,10 @@ import type {
   RunSpec,
 } from '../contract/runner.ts';
 import type { RunId, SessionId } from '../model/ids.ts';
+import { openRedactor } from '../redaction/redactor.ts';
 import { RunSecrets } from '../redaction/run-secrets.ts';
 import type { SecretValues } from '../redaction/secret-values.ts';
-import type { Backend } from '../sandbox/backend.ts';
+import type { Backend, Sandbox } from '../sandbox/backend.ts';
 import type { EgressRelay } from './egress-relay.ts';
 import { type Folders, runnerFolders } from './folders.ts';
 import { HostedRun, type RunHost } from './hosted-run.ts';
@@ -27,6 +28,9 @@ import type { RunnerRecord } from './record.ts';
 import { Results } from './results.ts';
 import { removeTree, SessionFolders } from './sessions.ts';
 import { Spool } from './spool.ts';
+import type { ExecPlace } from './terminals/execs.ts';
+import type { RecordingDisk } from './terminals/recording/recording-disk.ts';
+import { Terminals } from './terminals/terminals.ts';
 
 export type RunnerLog = {
   info(fields: Record<string, unknown>, message: string): void;
@@ -43,12 +47,15 @@ export type RunnerOptions = {
   /** The runner's own stream, and who puts verdicts of the gateway there. */
   readonly record: RunnerRecord;
   readonly egress: EgressRelay;
+  /** Under recordings; the machine's where absent. */
+  readonly recordingDisk?: RecordingDisk;
 };
 
 /** Hosts runs: takes orders, reports events to whoever is connected, and owes each result until it is acknowledged. */
 export class Runner {
   readonly folders: Folders;
   readonly record: RunnerRecord;
+  readonly terminals: Terminals;
   readonly #backend: Backend;
   readonly #log: RunnerLog;
   readonly #secrets: RunSecrets;
@@ -59,6 +66,7 @@ export class Runner {
   readonly #listeners = new Set<(event: RunnerEvent) => void>();
   readonly #closing = new AbortController();
   readonly #egress: EgressRelay;
+  readonly #mending: Promise<void>;
   #checkpoint: CheckpointClaim | null = null;
 
   constructor(options: RunnerOptions) {
@@ -74,13 +82,19 @@ export class Runner {
     this.#results.loseUnfinished(options.clock);
     this.#sessions = new SessionFolders(this.folders, options.backend.mode);
     const emit = (event: RunnerEvent) => this.#emit(event);
+    const { clock, log, record, recordingDisk } = options;
+    const redactor = openRedactor(options.secretValues);
+    const disk = recordingDisk === undefined ? {} : { disk: recordingDisk };
+    this.terminals = new Terminals({ folders: this.folders, clock, log, record, redactor, ...disk });
+    this.#mending = this.terminals.recordings.mend();
     this.#host = {
       backend: options.backend,
       folders: this.folders,
       sessions: this.#sessions,
       identities: new IdentityFiles(this.folders),
       verdicts: options.egress,
-      clock: options.clock,
+      terminals: this.terminals,
+      clock,
       emit,
     };
   }
@@ -122,7 +136,22 @@ export class Runner {
         return null;
       case 'status':
         return await this.#status();
+      case 'open-terminal':
+        await this.terminals.openExec(this.execPlace(order.exec.run), order.terminal, order.exec);
+        return null;
+      case 'close-terminal':
+        this.terminals.close(order.run, order.terminal);
+        return null;
+      case 'terminals':
+        return this.terminals.list(order.run);
     }
+  }
+
+  /** Where commands beside the run's own may start. Throws Fault `state.conflict` unless that is running here. */
+  execPlace(run: RunId): ExecPlace & { readonly sandbox: Sandbox } {
+    const live = this.#live.get(run);
+    if (live === undefined) throw new Fault('state.conflict', { detail: 'This run is not running.' });
+    return live.hosted.execPlace;
   }
 
   /** The newest that control said of its own stream; null before it did. */
@@ -145,6 +174,8 @@ export class Runner {
     const live = [...this.#live.values()];
     for (const { hosted } of live) hosted.interrupt('shutdown');
     await Promise.all(live.map(({ done }) => done));
+    await this.#mending;
+    await this.terminals.shutDown();
     await this.#backend.close();
   }
 
@@ -221,7 +252,7 @@ export class Runner {
       record: {
         ...this.record.place,
         waiting: this.record.waiting,
-        ok: isWritable && this.#egress.owed === 0,
+        ok: isWritable && this.#egress.owed === 0 && this.terminals.owed === 0,
       },
     };
   }

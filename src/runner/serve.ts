@@ -3,7 +3,7 @@ import { createReadStream, createWriteStream, existsSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Channel } from '../base/channel.ts';
+import { type Channel, ChannelError } from '../base/channel.ts';
 import { Fault } from '../contract/faults.ts';
 import type { AnswerFrame, Purpose, RunnerEvent, UploadStored } from '../contract/runner.ts';
 import { orderNumber, parseOrder, parsePurpose } from './control-frames.ts';
@@ -11,6 +11,10 @@ import { runnerLimits } from './limits.ts';
 import { describeFailure, type Runner } from './runner.ts';
 import { serveRecord } from './serve-record.ts';
 import { readSpool } from './spool.ts';
+import { serveExec } from './terminals/serve-exec.ts';
+import { servePort } from './terminals/serve-port.ts';
+import { serveRecording } from './terminals/serve-recording.ts';
+import { serveTerminal } from './terminals/serve-terminal.ts';
 
 /** Serves one authenticated connection of control until it ends. */
 export async function serveControl(runner: Runner, channel: Channel): Promise<void> {
@@ -28,6 +32,30 @@ export async function serveControl(runner: Runner, channel: Channel): Promise<vo
       return await serveRecord(runner.record, channel);
     case 'upload':
       return await serveUpload(runner, channel, value);
+    case 'terminal':
+      return await orFault(channel, () => serveTerminal(runner.terminals, channel, value));
+    case 'exec':
+      return await orFault(channel, () =>
+        serveExec(runner.terminals.execs, channel, runner.execPlace(value.exec.run), value.exec),
+      );
+    case 'port':
+      return await orFault(channel, async () =>
+        servePort(channel, await runner.execPlace(value.run).sandbox.connect(value.port)),
+      );
+    case 'recording':
+      return await orFault(channel, () => serveRecording(runner.terminals.recordings, channel, value));
+  }
+}
+
+/** Says the fault that it ends with, where there is still somebody to hear it. */
+async function orFault(channel: Channel, serve: () => Promise<void>): Promise<void> {
+  try {
+    await serve();
+  } catch (error) {
+    if (error instanceof ChannelError) throw error;
+    await channel.sendJson({ fault: describeFailure(error) });
+    channel.end();
+    await channel.closed;
   }
 }
 

@@ -36,6 +36,8 @@ export const success: Ending = { phase: 'succeeded', exit: { code: 0, signal: nu
 const signingKey = generateKeyPairSync('ed25519').privateKey;
 const cancelled: Ending = { phase: 'cancelled', reason: 'stopped', exit: { code: 143, signal: 'SIGTERM' } };
 
+const noTerminals = { code: 'state.conflict', detail: 'A runner without sandboxes has no terminals.' };
+
 type FakeRun = {
   readonly spec: RunSpec;
   /** What it may reach, by the last order. */
@@ -242,7 +244,8 @@ export class FakeRunner {
       else if (purpose.purpose === 'logs') await this.#serveLogs(channel, purpose);
       else if (purpose.purpose === 'artifact') await this.#serveArtifact(channel, purpose);
       else if (purpose.purpose === 'audit') await this.#serveAudit(channel);
-      else await this.#serveUpload(channel, purpose);
+      else if (purpose.purpose === 'upload') await this.#serveUpload(channel, purpose);
+      else await channel.sendJson({ fault: noTerminals });
       channel.end();
       await channel.closed;
     } finally {
@@ -303,6 +306,10 @@ export class FakeRunner {
         return { ok: null };
       case 'status':
         return { ok: this.#status() };
+      case 'open-terminal':
+      case 'close-terminal':
+      case 'terminals':
+        return { fault: noTerminals };
     }
   }
 

@@ -76,6 +76,16 @@ export const homes: readonly Home[] = [
     folders: ['src/identity/passkeys'],
     why: 'verifies passkeys',
   },
+  {
+    dependency: '@xterm/headless',
+    folders: ['src/runner/terminals/screen', 'src/runner/terminals/addon-serialize.d'],
+    why: 'models what a terminal shows',
+  },
+  {
+    dependency: '@xterm/addon-serialize',
+    folders: ['src/runner/terminals/screen'],
+    why: 'writes down what redraws it',
+  },
   { dependency: 'otpauth', folders: ['src/identity/totp'], why: 'makes and checks one-time codes' },
   {
     dependency: '@peculiar/x509',
