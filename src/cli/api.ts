@@ -15,6 +15,7 @@ export type Api = {
   readonly keys: Client['keys'];
   readonly whoami: Client['whoami'];
   readonly policies: Pick<Client['policies'], 'put' | 'get' | 'list' | 'remove' | 'simulate'>;
+  readonly attach: Client['attach'];
   readonly flags: Client['flags'];
   readonly users: Client['users'];
   readonly invitations: Client['invitations'];

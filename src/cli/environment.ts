@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts';
+import type { TerminalSize } from '../model/terminal.ts';
 
 /**
  * Where bytes for people or pipes go. `write` resolves once the kernel has taken every byte, so a reader that
@@ -21,6 +22,25 @@ export class OutputClosed extends Error {
   }
 }
 
+/** Where bytes come from. */
+export type Input = {
+  readonly isTerminal: boolean;
+  /** As they come; nothing is read before the first is asked for. Leaving it ends reading for good. */
+  read(): AsyncIterable<Uint8Array>;
+};
+
+/** The terminal that the program was started in. */
+export type UserTerminal = {
+  size(): TerminalSize;
+  /** Calls `handler` at each change of size until the returned function is called. */
+  onResize(handler: () => void): () => void;
+  /**
+   * Takes every key as it is, Ctrl-C too, until the returned function is called. Whatever ends the program ends that, but
+   * for KILL, and writes what `back` says. `gone` is called where the terminal goes away.
+   */
+  raw(handlers: { keys(bytes: Uint8Array): void; gone(): void; back(): string }): () => void;
+};
+
 /** Everything a command may know of the process it runs in. Only `main/cli.ts` makes one from the real process. */
 export type Environment = {
   readonly variables: Readonly<Record<string, string | undefined>>;
@@ -33,6 +53,9 @@ export type Environment = {
   readonly platform: NodeJS.Platform;
   readonly stdout: Output;
   readonly stderr: Output;
+  readonly stdin: Input;
+  /** Null where standard input or output is none. */
+  readonly terminal: UserTerminal | null;
   /** Asks on the terminal; null when nobody can answer because stdin or stderr is not a terminal. */
   ask(question: string): Promise<string | null>;
   /** All of standard input as text. Rejects with RangeError where it is longer than that. */

@@ -35,4 +35,10 @@ export const cliLimits = {
   /** How long ago the browser's own sign-in may be: younger than what the server asks for dangerous acts. */
   loginMaxAgeSeconds: 300,
   deviceSlowDownMs: 5_000,
+  /** How long a terminal may take to answer what a program asked it. */
+  lateAnswersMs: 50,
+  /** How long the picture of a terminal may take to be drawn, before something is written over it. */
+  snapshotDrawnMs: 300,
+  /** Between two looks at whether a run has started. */
+  startPollMs: 100,
 } as const;

@@ -4,6 +4,7 @@ import { OAuthRefusal } from '../client/oauth.ts';
 import { defineAccess } from './access.ts';
 import { defineAgents } from './agents.ts';
 import { defineApply } from './apply.ts';
+import { defineAttach } from './attach.ts';
 import { defineAudit } from './audit.ts';
 import { defineCompletion } from './completion.ts';
 import type { Context } from './context.ts';
@@ -12,6 +13,7 @@ import { defineEgress } from './egress.ts';
 import type { Environment } from './environment.ts';
 import { OutputClosed } from './environment.ts';
 import { escapeLine, escapeText } from './escape.ts';
+import { defineExec } from './exec.ts';
 import { CliFailure, exitStatus, UsageFailure } from './failure.ts';
 import { defineFlags } from './flags.ts';
 import { defineKeys } from './keys.ts';
@@ -50,6 +52,8 @@ export function buildProgram(context: Context, onFlags: (flags: ProgramFlags) =>
   defineRun(program, context);
   defineRuns(program, context);
   defineLogs(program, context);
+  defineAttach(program, context);
+  defineExec(program, context);
   defineDiff(program, context);
   defineApply(program, context);
   defineStop(program, context);
@@ -112,7 +116,7 @@ export async function runProgram(
 /** Whether the statuses below 125 belong to the program that the command runs. */
 function takesOver(words: readonly string[]): boolean {
   const command = words.find((word, index) => !word.startsWith('-') && words[index - 1] !== '--url');
-  return command === 'run' || command === 'resume';
+  return command === 'run' || command === 'resume' || command === 'exec';
 }
 
 function descendants(command: Command): Command[] {
@@ -179,6 +183,10 @@ function apiMessage(error: ApiError): string[] {
   else if (error.status === 401) {
     lines.push(
       "Run 'sealwright login', set SEALWRIGHT_TOKEN, or run 'sealwright tokens create' on the server's machine.",
+    );
+  } else if (error.code === 'access.denied' && typeof error.problem.required === 'string') {
+    lines.push(
+      "An administrator can give you a role that has it, or you take one for a time: 'sealwright access elevate ROLE --reason TEXT'.",
     );
   }
   if (error.retryAfterSeconds !== null) lines.push(`Try again in ${error.retryAfterSeconds} s.`);

@@ -24,6 +24,8 @@ export type RunFlags = {
   egress?: string[];
   reason?: string;
   verbose?: boolean;
+  tty?: boolean;
+  detachKeys?: string;
 };
 
 export type RunRequest = Omit<CreateRun, 'session'>;

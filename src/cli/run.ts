@@ -2,12 +2,14 @@ import type { Command } from 'commander';
 import type { CreateSession, RunView, SessionView } from '../contract/schemas.ts';
 import { parseId } from '../model/ids.ts';
 import type { Api } from './api.ts';
+import { detachHelp } from './attach.ts';
 import { type Context, print } from './context.ts';
 import { CliFailure, UsageFailure } from './failure.ts';
 import { createProgress, type Progress } from './progress.ts';
 import { isRemote, remoteRepository } from './repo-remote.ts';
 import { openSessionNamed, resolveSession } from './resolve.ts';
 import { type RunFlags, type RunRequest, runRequest } from './run-options.ts';
+import { defaultDetachKeys } from './terminal/detach-keys.ts';
 
 export function defineRun(program: Command, context: Context): void {
   program
@@ -45,6 +47,8 @@ export function defineRun(program: Command, context: Context): void {
       gather,
     )
     .option('--reason <text>', 'why --egress full is needed')
+    .option('-t, --tty', 'run it in a terminal, and attach yours: keys, colours and resizing as with ssh')
+    .option('--detach-keys <keys>', `with --tty: ${detachHelp}`, defaultDetachKeys)
     .option('--no-diff', 'do not collect what the command changes')
     .option('-d, --detach', 'print the id of the run and leave it running')
     .option('--json', 'write one JSON object a line: run, step, stdout, stderr, dropped, end')
@@ -63,7 +67,9 @@ export function gather(value: string, before: string[] | undefined): string[] {
 async function run(context: Context, command: readonly string[], flags: RunFlags): Promise<number> {
   const { environment } = context;
   checkRepoFlags(flags);
-  const request = runRequest(command, flags, environment.variables);
+  const tty = flags.tty === true ? await ttyOf(context, flags) : null;
+  const asked = runRequest(command, flags, environment.variables);
+  const request = tty?.request(asked) ?? asked;
   const progress = createProgress(environment, context.verbose);
   const interruption = new AbortController();
   const off = environment.onInterrupt(() => interruption.abort());
@@ -72,6 +78,7 @@ async function run(context: Context, command: readonly string[], flags: RunFlags
     const made = await startRun(context, api, { request, flags, progress, signal: interruption.signal });
     await progress.clear();
     if (flags.detach === true) return await detached(context, made, flags);
+    if (tty !== null) return await tty.watch(api, made, { progress, interrupted: interruption.signal });
     const { watchRun } = await import('./watch-run.ts');
     const options = { json: flags.json === true, progress, interrupted: interruption.signal };
     return await watchRun(context, api, made, options);
@@ -82,6 +89,12 @@ async function run(context: Context, command: readonly string[], flags: RunFlags
   } finally {
     off();
   }
+}
+
+/** What `--tty` needs is looked for before anything is made. */
+async function ttyOf(context: Context, flags: RunFlags) {
+  const { prepareTty } = await import('./run-tty.ts');
+  return prepareTty(context, flags);
 }
 
 function checkRepoFlags({ repo, dirty, ref }: RunFlags): void {
@@ -115,7 +128,10 @@ type Start = {
 /** Makes the session, where one is needed, and the run. What was made for a run that is refused is removed again. */
 async function startRun(context: Context, api: Api, start: Start): Promise<RunView> {
   const existing = await existingSession(api, start.flags);
-  if (existing !== null) return await api.runs.create({ ...start.request, session: existing.id });
+  if (existing !== null) {
+    if (start.flags.tty === true && start.flags.detach !== true) mayAttach(existing);
+    return await api.runs.create({ ...start.request, session: existing.id });
+  }
   const repo = await repositoryOf(context, api, start);
   const session = await newSession(api, start.flags, repo);
   try {
@@ -141,6 +157,13 @@ async function existingSession(api: Api, flags: RunFlags): Promise<SessionView |
   });
 }
 
+function mayAttach({ id, name, attach }: SessionView): void {
+  if (attach.enabled) return;
+  throw new CliFailure(`Attaching is off for the session ${name ?? id}, so nobody could use the terminal.`, {
+    hint: `Switch it on with: sealwright sessions attach-control ${id} on (needs control:write). Or leave out --tty.`,
+  });
+}
+
 async function repositoryOf(context: Context, api: Api, start: Start): Promise<CreateSession['repo'] | null> {
   const { repo, dirty, ref } = start.flags;
   if (repo === undefined) return null;
@@ -159,6 +182,7 @@ async function newSession(
     return await api.sessions.create({
       ...(flags.session === undefined ? {} : { name: flags.session }),
       ...(repo === null || repo === undefined ? {} : { repo }),
+      ...(flags.tty === true ? { attach: { enabled: true } } : {}),
     });
   } catch (error) {
     if (repo !== null && repo !== undefined && 'upload' in repo)

@@ -8,6 +8,7 @@ import { askedLimit, collect } from './listing.ts';
 import { showSeconds } from './quantities.ts';
 import { resolveSession } from './resolve.ts';
 import { type Column, listFormat, renderList } from './table.ts';
+import { defineTerminals } from './terminals.ts';
 
 type Flags = {
   output?: string;
@@ -20,10 +21,14 @@ type Flags = {
 };
 
 export function defineRuns(program: Command, context: Context): void {
-  program
+  const command = program
     .command('runs')
     .alias('ps')
-    .summary('list runs, newest first')
+    .summary('list runs and their terminals')
+    .description('Runs, newest first.');
+  defineTerminals(command, context);
+  command
+    .command('ls', { isDefault: true })
     .description('Lists runs, newest first.')
     .option('--session <name>', 'only those of this session')
     .option('--phase <phase>', `only those in this phase: ${runPhases.join(', ')}`)

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { SessionView } from '../contract/schemas.ts';
 import { sessionPhases } from '../model/session.ts';
+import { defineAttachControl } from './attach-control.ts';
 import { type Context, print } from './context.ts';
 import { UsageFailure } from './failure.ts';
 import { askedLimit, collect } from './listing.ts';
@@ -55,6 +56,7 @@ export function defineSessions(program: Command, context: Context): void {
         await print(context.environment, `${id}\n`);
       }
     });
+  defineAttachControl(sessions, context);
   sessions
     .command('rename')
     .description('Gives a session another name.')
@@ -81,6 +83,7 @@ async function list(context: Context, flags: Flags): Promise<void> {
     { title: 'REPO', of: (session) => session.remote?.url ?? (session.repo ? 'yes' : 'no') },
     { title: 'EGRESS', of: ({ egress }) => egress.names.join(', ') || '-' },
     { title: 'LIVE', of: (session) => session.liveRuns.toString() },
+    { title: 'ATTACH', of: ({ attach }) => (attach.enabled ? attach.mode : 'off') },
     { title: 'OWNER', of: (session) => session.owner },
     { title: 'TEAM', of: (session) => session.team ?? '-' },
     { title: 'AGE', of: (session) => age(session.createdAt, context.environment.clock) },

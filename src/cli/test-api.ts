@@ -21,12 +21,14 @@ import type { Api, LogEvent, LogOptions } from './api.ts';
 import type { Context } from './context.ts';
 import { testAccessApi } from './test-access-api.ts';
 import { fakeAgents, fakeAuthority } from './test-agents.ts';
+import { FakeAttach } from './test-attach.ts';
 import type { TestEnvironment } from './test-environment.ts';
 import { fakeInvitations, fakeUsers } from './test-users.ts';
 
 /** For tests: a server in memory. `calls` tells what was asked of it, in order. */
 export class TestServer {
   readonly calls: string[] = [];
+  readonly attach = new FakeAttach(this.calls);
   readonly sessions: SessionView[] = [];
   readonly runs: RunView[] = [];
   readonly tokens: TokenView[] = [];
@@ -56,6 +58,8 @@ export class TestServer {
   logs: (LogEvent | Error)[][] = [[ended(0)]];
   readonly logOptions: LogOptions[] = [];
   refuseRuns: ApiError | null = null;
+  /** What runs are that are made. */
+  newRuns: Partial<RunView> = {};
   onStop: () => void = () => {};
   onWait: () => void = () => {};
   onFlow: () => void = () => {};
@@ -104,7 +108,8 @@ export class TestServer {
         this.calls.push(`sessions.create ${JSON.stringify(request)}`);
         const egress = { names: request.egress ?? [], mode: 'restricted' } as const;
         const { name = null, team = null } = request;
-        return this.session(name, { repo: request.repo !== undefined, egress, team });
+        const attach = { ...attachOff, enabled: request.attach?.enabled ?? false };
+        return this.session(name, { repo: request.repo !== undefined, egress, team, attach });
       },
       list: async (query = {}) =>
         pageOf(
@@ -119,7 +124,8 @@ export class TestServer {
       create: async (request) => {
         this.calls.push(`runs.create ${JSON.stringify(request)}`);
         if (this.refuseRuns !== null) throw this.refuseRuns;
-        return this.run(request.name ?? null, { session: request.session, command: request.command });
+        const { session, command, name = null } = request;
+        return this.run(name, { session, command, ...this.newRuns });
       },
       list: async (query = {}) =>
         pageOf(
@@ -237,6 +243,7 @@ export class TestServer {
         return this.simulation;
       },
     },
+    attach: this.attach.api,
     flags: {
       list: async () => ({ items: [...this.flags], problems: [...this.flagProblems] }),
       get: async (name) => this.#flag(name),

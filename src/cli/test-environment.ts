@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
-import type { Environment, Output } from './environment.ts';
+import type { TerminalSize } from '../model/terminal.ts';
+import type { Environment, Input, Output, UserTerminal } from './environment.ts';
 
 /** For tests: an output that keeps what it gets. `close` makes it behave like a pipe whose reader left. */
 export class KeptOutput implements Output {
@@ -26,7 +27,60 @@ export class KeptOutput implements Output {
   }
 }
 
-export type TestEnvironment = Environment & {
+/** For tests: a terminal whose keys the test types. */
+export class TestTerminal implements UserTerminal {
+  current: TerminalSize = { columns: 80, rows: 24 };
+  /** Whether keys come as they are. */
+  isRaw = false;
+  readonly #resized = new Set<() => void>();
+  #keys: (bytes: Uint8Array) => void = () => {};
+  #gone: () => void = () => {};
+  #began = Promise.withResolvers<void>();
+
+  /** Resolves when somebody takes keys. */
+  get taken(): Promise<void> {
+    return this.#began.promise;
+  }
+
+  size(): TerminalSize {
+    return this.current;
+  }
+
+  onResize(handler: () => void): () => void {
+    this.#resized.add(handler);
+    return () => this.#resized.delete(handler);
+  }
+
+  raw({ keys, gone }: Parameters<UserTerminal['raw']>[0]): () => void {
+    this.isRaw = true;
+    this.#keys = keys;
+    this.#gone = gone;
+    this.#began.resolve();
+    return () => {
+      this.isRaw = false;
+      this.#keys = () => {};
+      this.#gone = () => {};
+      this.#began = Promise.withResolvers();
+    };
+  }
+
+  type(keys: string): void {
+    this.#keys(Buffer.from(keys, 'latin1'));
+  }
+
+  hangUp(): void {
+    this.#gone();
+  }
+
+  resize(size: TerminalSize): void {
+    this.current = size;
+    for (const handler of [...this.#resized]) handler();
+  }
+}
+
+export type TestEnvironment = Omit<Environment, 'terminal' | 'stdin'> & {
+  stdin: Input;
+  terminal: TestTerminal | null;
   readonly stdout: KeptOutput;
   readonly stderr: KeptOutput;
   readonly folder: string;
@@ -64,6 +118,8 @@ export function testEnvironment(variables: Record<string, string> = {}): TestEnv
     platform: process.platform,
     stdout: new KeptOutput(),
     stderr: new KeptOutput(),
+    stdin: { isTerminal: false, read: () => bytesOf('') },
+    terminal: null,
     clock: systemClock,
     async ask(question) {
       questions.push(question);
@@ -84,4 +140,9 @@ export function testEnvironment(variables: Record<string, string> = {}): TestEnv
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** For tests: standard input that holds this. */
+export async function* bytesOf(text: string | Uint8Array): AsyncGenerator<Uint8Array> {
+  if (text.length > 0) yield Buffer.from(text as string);
 }

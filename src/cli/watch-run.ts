@@ -48,7 +48,7 @@ export async function watchRun(
     const end = await followLog(api, run.id, { signal: failed.signal }, sink);
     await progress.clear();
     if (end === null) throw new CliFailure('The log ended without saying how the run ended.');
-    if (!options.json) await explain(context, api, run, end);
+    if (!options.json) await explainEnd(context, api, run, end);
     return statusOf(end);
   } catch (error) {
     if (failed.signal.aborted) throw failed.signal.reason;
@@ -68,7 +68,7 @@ export function statusOf({ phase, exitCode, signal }: LogEnd): number {
 }
 
 /** Says what the exit status alone does not, and on a terminal where the changes are. */
-async function explain(context: Context, api: Api, run: RunView, end: LogEnd): Promise<void> {
+export async function explainEnd(context: Context, api: Api, run: RunView, end: LogEnd): Promise<void> {
   const { environment } = context;
   const ordinary = end.phase === 'succeeded' || (end.phase === 'failed' && end.cause === 'exit');
   if (!ordinary) {

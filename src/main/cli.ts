@@ -1,10 +1,10 @@
-import { write } from 'node:fs';
+import { write, writeSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import { isatty } from 'node:tty';
 import { systemClock } from '../base/clock.ts';
 import type { Context } from '../cli/context.ts';
-import { type Environment, type Output, OutputClosed } from '../cli/environment.ts';
+import { type Environment, type Output, OutputClosed, type UserTerminal } from '../cli/environment.ts';
 import { buildProgram, handedOver, type ProgramFlags, runProgram } from '../cli/program.ts';
 import { version } from './version.ts';
 
@@ -95,6 +95,50 @@ async function readInput(charactersMax: number): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
+/** The program is ending: a terminal that takes no more is left as it is. */
+function writeAtExit(text: string): void {
+  try {
+    writeSync(1, text);
+  } catch {
+    // It is gone, or stopped.
+  }
+}
+
+/** Standard input is touched once it is used: whoever reads no keys leaves them to the next program. */
+function openTerminal(): UserTerminal | null {
+  if (!isatty(0) || !isatty(1)) return null;
+  return {
+    size: () => ({ columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 }),
+    onResize(handler) {
+      process.stdout.on('resize', handler);
+      return () => process.stdout.off('resize', handler);
+    },
+    raw({ keys, gone, back }) {
+      const { stdin } = process;
+      const restore = () => stdin.setRawMode(false);
+      const leave = () => {
+        restore();
+        writeAtExit(back());
+      };
+      // Stopped from outside, the shell that has the terminal then finds it as it was.
+      const stop = () => {
+        restore();
+        process.kill(process.pid, 'SIGSTOP');
+      };
+      const again = () => stdin.setRawMode(true);
+      stdin.setRawMode(true);
+      stdin.on('data', keys).once('end', gone).once('error', gone);
+      process.on('exit', leave).on('SIGTSTP', stop).on('SIGCONT', again);
+      return () => {
+        process.off('exit', leave).off('SIGTSTP', stop).off('SIGCONT', again);
+        stdin.off('data', keys).off('end', gone).off('error', gone);
+        stdin.pause();
+        restore();
+      };
+    },
+  };
+}
+
 function openEnvironment(): Environment {
   return {
     variables: process.env,
@@ -105,6 +149,8 @@ function openEnvironment(): Environment {
     platform: process.platform,
     stdout: openOutput(1),
     stderr: openOutput(2),
+    stdin: { isTerminal: isatty(0), read: () => process.stdin as AsyncIterable<Buffer> },
+    terminal: openTerminal(),
     ask,
     readInput,
     onInterrupt,

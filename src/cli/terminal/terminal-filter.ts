@@ -1,0 +1,89 @@
+import { EscapeParser, type Sequence } from './escape-parser.ts';
+import type { EscapePolicy } from './escape-policy.ts';
+import { TerminalModes } from './terminal-modes.ts';
+
+const introducers = { osc: '\x1b]', dcs: '\x1bP', sos: '\x1bX', pm: '\x1b^', apc: '\x1b_', title: '\x1bk' };
+
+/** What a policy allows of a program's output, for the user's terminal, and the way back from it. */
+export class TerminalFilter {
+  readonly #policy: EscapePolicy;
+  readonly #parser: EscapeParser;
+  readonly #modes = new TerminalModes();
+  readonly #decoder = new TextDecoder();
+  #passed = '';
+
+  constructor(policy: EscapePolicy) {
+    this.#policy = policy;
+    this.#parser = new EscapeParser(policy.stringCharactersMax, (sequence) => this.#take(sequence));
+  }
+
+  /** Whether a program has the screen for itself. */
+  get alternate(): boolean {
+    return this.#modes.alternate;
+  }
+
+  /** Bytes that are not UTF-8 are shown as U+FFFD; characters may be split between calls. */
+  bytes(bytes: Uint8Array): string {
+    return this.text(this.#decoder.decode(bytes, { stream: true }));
+  }
+
+  text(text: string): string {
+    this.#parser.push(text);
+    const passed = this.#passed;
+    this.#passed = '';
+    return passed;
+  }
+
+  /** What puts the terminal back as it was before, without leaving what was drawn. */
+  restore(): string {
+    return this.#modes.restore();
+  }
+
+  #take(sequence: Sequence): void {
+    // A full reset would take what the user has set, and the lines that have scrolled away.
+    if (sequence.kind === 'escape' && sequence.intermediates === '' && sequence.final === 'c') {
+      this.#passed += `${this.#modes.restore()}\x1b[H\x1b[2J`;
+    } else if (this.#policy.allows(sequence)) {
+      this.#modes.saw(sequence);
+      this.#passed += written(sequence);
+    }
+  }
+}
+
+/** A sequence in its 7-bit form, which every terminal reads the same. */
+function written(sequence: Sequence): string {
+  if (sequence.kind === 'text') return sequence.text;
+  if (sequence.kind === 'control') return sequence.character;
+  if (sequence.kind === 'escape') return `\x1b${sequence.intermediates}${sequence.final}`;
+  if (sequence.kind === 'csi') {
+    const { prefix, parameters, intermediates, final } = sequence;
+    return `\x1b[${prefix}${parameters}${intermediates}${final}`;
+  }
+  return `${introducers[sequence.kind]}${sequence.body}\x1b\\`;
+}
+
+/** Text alone, for whoever is no terminal: no sequences, and no controls but line feeds and tabs. */
+export class PlainText {
+  readonly #parser = new EscapeParser(0, (sequence) => this.#take(sequence));
+  #passed = '';
+  #returned = false;
+
+  text(text: string): string {
+    this.#parser.push(text);
+    const passed = this.#passed;
+    this.#passed = '';
+    return passed;
+  }
+
+  #take(sequence: Sequence): void {
+    if (sequence.kind === 'control') {
+      const { character } = sequence;
+      if (character === '\n' || character === '\t') this.#passed += character;
+      this.#returned = character === '\r';
+    } else if (sequence.kind === 'text') {
+      // What is written over begins a line of its own.
+      this.#passed += (this.#returned ? '\n' : '') + sequence.text;
+      this.#returned = false;
+    }
+  }
+}
