@@ -1,7 +1,7 @@
 import { systemClock } from '../src/base/clock.ts';
 import type { AttachState } from '../src/client/attach/session.ts';
 import { attachLimits } from '../src/contract/attach.ts';
-import { barTexts } from './attach-texts.ts';
+import { barTexts, breakText } from './attach-texts.ts';
 import { button, element } from './elements.ts';
 
 type ConnectionId = AttachState['clients'][number]['connection'];
@@ -28,6 +28,7 @@ export function attachControls(acts: ControlActs): Controls {
   const time = element('span', { class: 'lease', role: 'timer', 'aria-live': 'off' });
   const buttons = element('div', { class: 'attach-buttons' });
   const list = element('ul', { class: 'list people' });
+  const rules = element('small', {});
   let until: number | null = null;
   const tick = () => {
     time.textContent = until === null ? '' : `${secondsLeft(until)} s`;
@@ -35,7 +36,7 @@ export function attachControls(acts: ControlActs): Controls {
   const ticking = setInterval(tick, 500);
   return {
     bar: element('div', { class: 'attach-bar' }, said, time, buttons),
-    people: element('section', {}, element('h2', {}, 'Attached'), list),
+    people: element('section', {}, element('h2', {}, 'Attached'), list, rules),
     show(state) {
       until = state.input?.allowed === true ? state.input.until : null;
       const text = stateText(state);
@@ -44,6 +45,7 @@ export function attachControls(acts: ControlActs): Controls {
       said.parentElement?.classList.toggle('driving', until !== null);
       keepFocus(buttons, () => buttons.replaceChildren(...buttonsFor(state, acts)));
       keepFocus(list, () => list.replaceChildren(...peopleOf(state, acts)));
+      rules.textContent = rulesText(state);
       tick();
     },
     focus: () => buttons.querySelector('button')?.focus(),
@@ -73,7 +75,7 @@ function driverOf({ clients, connection }: AttachState): string | null {
 export function stateText(state: AttachState): string {
   const { phase, input, role } = state;
   if (phase === 'connecting') return 'Connecting…';
-  if (phase === 'broken') return 'The connection broke. Connecting again…';
+  if (phase === 'broken') return `${breakText(state.brokenBy)} Connecting again…`;
   if (phase === 'ended') return 'Not connected.';
   if (input?.allowed === true) return 'You drive. What you type goes to the program.';
   const driver = driverOf(state);
@@ -83,6 +85,15 @@ export function stateText(state: AttachState): string {
   if (bar === 'viewer' && driver !== null)
     return `${driver} drives. You are watching, and your keys go nowhere.`;
   return barTexts[bar];
+}
+
+/** What the session allows, in words. */
+function rulesText({ mode, moderated }: AttachState): string {
+  if (mode === null) return '';
+  const drivers = mode === 'exclusive' ? 'One person drives at a time.' : 'Several people may drive at once.';
+  return moderated
+    ? `${drivers} They may type only while somebody else with control:write is here.`
+    : drivers;
 }
 
 function buttonsFor(state: AttachState, { take, release }: ControlActs): readonly HTMLElement[] {

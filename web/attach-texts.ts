@@ -1,4 +1,6 @@
+import type { AttachEnd } from '../src/client/attach/session.ts';
 import type { AttachCloseReason, InputBar } from '../src/contract/attach.ts';
+import { isSignedOut, Problem } from './api.ts';
 
 /** What the pages of terminals say to people, in one place. */
 
@@ -31,3 +33,34 @@ export const drivingWarning: readonly string[] = [
 
 export const takeOverWarning =
   'Somebody drives at the moment. If you take over, they cannot type any more from that moment on, also in the middle of a word.';
+
+/** Why a connection that is being made again broke. */
+export function breakText(end: AttachEnd | null): string {
+  if (end?.by === 'server') return closeTexts[end.reason];
+  if (end?.by === 'refusal') return refusalText(end.error);
+  return 'The connection broke.';
+}
+
+/** Why a connection is over. */
+export function endText(end: AttachEnd): string {
+  switch (end.by) {
+    case 'command':
+      if (end.signal !== null) return `The command was ended by ${end.signal}.`;
+      return end.code === null ? closeTexts.ended : `The command has ended with status ${end.code}.`;
+    case 'server':
+      return [closeTexts[end.reason], end.detail].filter((text) => text !== '').join(' ');
+    case 'refusal':
+      return refusalText(end.error);
+    case 'network':
+      return 'The connection broke, and could not be made again. Is the server there?';
+    case 'client':
+      return 'You left. The program goes on.';
+  }
+}
+
+export function refusalText(error: Error): string {
+  if (isSignedOut(error)) return 'You are not signed in any more.';
+  if (error instanceof Problem && error.status === 403)
+    return `${error.message} Watching needs run:read, driving control:write; both can be asked for with “sealwright access request”.`;
+  return error.message;
+}

@@ -30,7 +30,7 @@ export async function replayPage(): Promise<void> {
     progress.textContent = `Fetching the recording: ${(bytes / 1024 / 1024).toFixed(0)} MiB…`;
   });
   const view = openTerminalView('What was recorded', { selected: () => tools.selected() });
-  const tools = terminalTools(view);
+  const tools = terminalTools(view, 'Ctrl+C copies what is selected.');
   const transport = transportOf(playbackOn(cast, view), cast);
   show(
     'Replay',

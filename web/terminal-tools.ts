@@ -3,8 +3,8 @@ import type { TerminalView } from './terminal-view.ts';
 
 export type TerminalTools = { readonly row: HTMLElement; selected(): void };
 
-/** What stands below a terminal: copying, reading aloud, and how to leave it by the keyboard. */
-export function terminalTools(view: TerminalView): TerminalTools {
+/** What stands below a terminal: copying, reading aloud, and which keys do what. */
+export function terminalTools(view: TerminalView, hint: string): TerminalTools {
   const copy = button('Copy selection', () => view.copySelection());
   copy.disabled = true;
   const reader = element('input', { type: 'checkbox', id: 'screen-reader' });
@@ -20,11 +20,7 @@ export function terminalTools(view: TerminalView): TerminalTools {
         reader,
         element('label', { for: 'screen-reader' }, 'Screen reader mode'),
       ),
-      element(
-        'small',
-        {},
-        'Ctrl+F6 leaves the terminal, Ctrl+Shift+C copies, Shift selects where a program takes the mouse.',
-      ),
+      element('small', {}, hint),
     ),
     selected() {
       copy.disabled = !view.hasSelection();

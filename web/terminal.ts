@@ -1,14 +1,14 @@
 import type { AttachEnd } from '../src/client/attach/session.ts';
 import type { AccountView } from '../src/contract/account-schemas.ts';
 import type { SignInMethods } from '../src/contract/sign-in-schemas.ts';
-import { call, isSignedOut, Problem } from './api.ts';
+import { call, isSignedOut } from './api.ts';
 import { attachControls, type ControlActs } from './attach-controls.ts';
-import { closeTexts, drivingWarning, takeOverWarning } from './attach-texts.ts';
+import { drivingWarning, endText, refusalText, takeOverWarning } from './attach-texts.ts';
 import { confirmed } from './confirm.ts';
 import { button, element } from './elements.ts';
 import { LiveTerminal, type Wish } from './live-terminal.ts';
 import { namedInAddress, terminalList, terminalsOf } from './run-terminals.ts';
-import { type Notice, notice, offerSignOut, show, textOf } from './screen.ts';
+import { type Notice, notice, offerSignOut, show } from './screen.ts';
 import { withProof } from './step-up.ts';
 import { terminalTools } from './terminal-tools.ts';
 import { openTerminalView } from './terminal-view.ts';
@@ -40,7 +40,10 @@ export async function terminalPage(): Promise<void> {
     proved: (work) => withProof(account, methods.passkeys, work),
   });
   const controls = attachControls(controlActs(live, said));
-  const tools = terminalTools(view);
+  const tools = terminalTools(
+    view,
+    'Ctrl+F6 leaves the terminal, Ctrl+Shift+C copies, Shift selects where a program takes the mouse.',
+  );
   offerSignOut();
   document.querySelector('#page')!.classList.add('full');
   show(
@@ -123,27 +126,4 @@ function endedWith(end: AttachEnd, wish: Wish, { live, said, ended, at, open }: 
       element('a', { class: 'button', href: `/replay?${query}` }, 'Replay what was recorded'),
     ),
   );
-}
-
-export function endText(end: AttachEnd): string {
-  switch (end.by) {
-    case 'command':
-      if (end.signal !== null) return `The command was ended by ${end.signal}.`;
-      return end.code === null ? closeTexts.ended : `The command has ended with status ${end.code}.`;
-    case 'server':
-      return [closeTexts[end.reason], end.detail].filter((text) => text !== '').join(' ');
-    case 'refusal':
-      return refusalText(end.error);
-    case 'network':
-      return 'The connection broke, and could not be made again. Is the server there?';
-    case 'client':
-      return 'You left. The program goes on.';
-  }
-}
-
-function refusalText(error: Error): string {
-  if (isSignedOut(error)) return 'You are not signed in any more.';
-  if (error instanceof Problem && error.status === 403)
-    return `${textOf(error)} Watching needs run:read, driving control:write; both can be asked for with “sealwright access request”.`;
-  return textOf(error);
 }

@@ -283,6 +283,14 @@ test('a broken connection is made again, and goes on behind the last byte', {
   );
 });
 
+test('while it comes back it says why', { skip: noBrowser }, async (t) => {
+  const { page, viewer } = await openLive(t);
+  viewer.close(attachCloseCodes.slow);
+  await page.getByText('did not read fast enough').waitFor();
+  await site.next();
+  await page.getByText('did not read fast enough').waitFor({ state: 'hidden' });
+});
+
 test('the page says why it was cut, for every reason there is', { skip: noBrowser }, async (t) => {
   const final = {
     revoked: 'Your access has ended',

@@ -13,6 +13,8 @@ export type InputState =
 export type AttachState = {
   /** `broken` while it connects again. */
   readonly phase: 'connecting' | 'attached' | 'broken' | 'ended';
+  /** Why it connects again; null in other phases. */
+  readonly brokenBy: AttachEnd | null;
   readonly connection: ConnectionId | null;
   readonly terminal: TerminalId | null;
   /** What the server lets this client be. */
@@ -55,7 +57,15 @@ const settledMs = 10_000;
 const keepAliveMs = attachLimits.leaseMs / 3;
 
 const nothing: AttachState = {
-  ...{ phase: 'connecting', connection: null, terminal: null, role: null, mode: null, moderated: false },
+  ...{
+    phase: 'connecting',
+    brokenBy: null,
+    connection: null,
+    terminal: null,
+    role: null,
+    mode: null,
+    moderated: false,
+  },
   ...{ size: null, clients: [], input: null },
 };
 
@@ -174,7 +184,7 @@ export class AttachSession {
       this.#waitMs = reconnectFirstMs;
     }, settledMs);
     if (!resumed) this.#options.redraw();
-    this.#change({ phase: 'attached', connection, terminal, role, mode, moderated, size });
+    this.#change({ phase: 'attached', brokenBy: null, connection, terminal, role, mode, moderated, size });
     if (role !== 'driver' || this.#drive === null) return;
     this.drive({ takeover: this.#drive === 'takeover' });
     this.#drive = 'ask';
@@ -234,14 +244,14 @@ export class AttachSession {
     const waitMs = Math.max(this.#waitMs, asked);
     this.#waitedMs += waitMs;
     this.#waitMs = Math.min(2 * this.#waitMs, reconnectLastMs);
-    this.#change({ phase: 'broken', clients: [], input: null });
+    this.#change({ phase: 'broken', brokenBy: end, clients: [], input: null });
     this.#timer = setTimeout(() => void this.#connect(), waitMs);
   }
 
   #finish(end: AttachEnd): void {
     if (this.#state.phase === 'ended') return;
     clearTimeout(this.#timer);
-    this.#change({ phase: 'ended', clients: [], input: null });
+    this.#change({ phase: 'ended', brokenBy: null, clients: [], input: null });
     this.#end(end);
   }
 
