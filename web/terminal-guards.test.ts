@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import headless from '@xterm/headless';
-import { guardTerminal, isTyped, pasteable } from './terminal-guards.ts';
+import { systemClock } from '../src/base/clock.ts';
+import { drawable, guardTerminal, isTyped, pasteable } from './terminal-guards.ts';
 
 /** What a sandbox prints so that a terminal does something; the name says what it would be without the guards. */
 const attacks: readonly (readonly [string, string])[] = [
@@ -96,6 +97,19 @@ test('what draws still draws: colours, movement, the other screen', async () => 
   assert.equal(active.type, 'alternate');
   assert.equal(active.getLine(2)?.translateToString(true), '    red');
   assert.equal(active.getLine(2)?.getCell(4)?.getFgColor(), 1);
+});
+
+test('a few bytes do not keep the page busy: repetitions and marks have a bound', async () => {
+  const made = open(true);
+  const started = systemClock.monotonic();
+  for (const final of ['b', '@', 'L', 'M', 'P', 'S', 'T', 'X', 'I', 'Z', '^', ' @', ' A', "'}", "'~"])
+    await write(made, `x\x1b[2147483647${final}`);
+  const tookMs = systemClock.monotonic() - started;
+  assert(tookMs < 1_000, `${tookMs} ms`);
+  await write(made, '\x1b[2J\x1b[Hy\x1b[4b');
+  assert.equal(made.terminal.buffer.active.getLine(0)?.translateToString(true), 'yyyyy');
+  assert.equal(drawable(`e${'\u0301'.repeat(1_000_000)}.`), `e${'\u0301'.repeat(16)}.`);
+  assert.equal(drawable('e\u0301 👩‍👩‍👧 日本'), 'e\u0301 👩‍👩‍👧 日本');
 });
 
 test('every place of xterm.js that types for the person is known', () => {

@@ -40,10 +40,22 @@ const commands: readonly number[] = [
   ...[104, 105, 106, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, 133, 633, 777, 1337, 5522],
 ];
 
+/** What does something as often as a number says; a few bytes of it would keep the page busy for minutes. */
+const repeating: readonly IFunctionIdentifier[] = [
+  ...['@', 'b', 'I', 'L', 'M', 'P', 'S', 'T', 'X', 'Z', '^'].map((final) => ({ final })),
+  ...['@', 'A'].map((final) => ({ intermediates: ' ', final })),
+  ...['}', '~'].map((final) => ({ intermediates: "'", final })),
+];
+/** More repetitions draw nothing that a screen could show. The runner's model of the screen has the same bound. */
+const repetitionsMax = 1_000;
+
 /** Lets what is written to a terminal draw and do nothing else, until disposed of. */
 export function guardTerminal({ parser }: Pick<Terminal, 'parser'>): IDisposable {
   const swallow = () => true;
+  const isEndless = ([count]: readonly (number | number[])[]) =>
+    typeof count === 'number' && count > repetitionsMax;
   const guards = [
+    ...repeating.map((id) => parser.registerCsiHandler(id, isEndless)),
     ...controls.map((id) => parser.registerCsiHandler(id, swallow)),
     ...strings.map((id) => parser.registerDcsHandler(id, swallow)),
     ...commands.map((id) => parser.registerOscHandler(id, swallow)),
@@ -66,4 +78,12 @@ export function isTyped(data: string): boolean {
 /** Text to paste, without the characters that could end the paste and begin commands. */
 export function pasteable(text: string): string {
   return text.replaceAll(/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]/g, '');
+}
+
+const beyondLatin = /[\u0300-\uffff]/;
+const endlessMarks = /([\p{M}\p{Cf}]{16})[\p{M}\p{Cf}]+/gu;
+
+/** Text to write, where no character carries more marks than any script needs: each is kept in one cell's string. */
+export function drawable(text: string): string {
+  return beyondLatin.test(text) ? text.replace(endlessMarks, '$1') : text;
 }

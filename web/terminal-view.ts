@@ -3,7 +3,7 @@ import { type ITheme, Terminal } from '@xterm/xterm';
 import { isTerminalSize, type TerminalSize } from '../src/model/terminal.ts';
 import { element } from './elements.ts';
 import { keepStylesStrict } from './strict-styles.ts';
-import { guardTerminal, isTyped, pasteable } from './terminal-guards.ts';
+import { drawable, guardTerminal, isTyped, pasteable } from './terminal-guards.ts';
 
 /** A terminal on a page: it draws what a sandbox printed and does nothing else that the sandbox asks for. */
 export type TerminalView = {
@@ -111,11 +111,18 @@ type Parts = {
 };
 
 function viewOf({ terminal, fit, box, stage }: Parts, dispose: () => void): TerminalView {
+  let decoder = new TextDecoder();
   return {
     box,
-    write: (data) => new Promise((resolve) => terminal.write(data, resolve)),
-    // In the stream, so that it comes behind what was written before and waits to be drawn.
-    reset: () => terminal.write('\x1bc'),
+    write(data) {
+      const text = typeof data === 'string' ? data : decoder.decode(data, { stream: true });
+      return new Promise((resolve) => terminal.write(drawable(text), resolve));
+    },
+    reset() {
+      decoder = new TextDecoder();
+      // In the stream, so that it comes behind what was written before and waits to be drawn.
+      terminal.write('\x1bc');
+    },
     resize(size) {
       if (!isTerminalSize(size)) return;
       if (terminal.cols !== size.columns || terminal.rows !== size.rows)
