@@ -23,6 +23,7 @@ import type {
 } from '../contract/schemas.ts';
 import type { Actor } from '../model/actor.ts';
 import type { RunId, SessionId, TokenId, UploadId } from '../model/ids.ts';
+import type { AttachUseCases } from './attach/attach.ts';
 import type { AuditEvidenceUseCases } from './audit/evidence.ts';
 import type { AuditProofUseCases } from './audit/proofs.ts';
 import type { AuditUseCases } from './audit/use-cases.ts';
@@ -191,6 +192,7 @@ export type Control = {
     /** What it would say to the recorded flows that the caller may see. One at a time; it ends early with the signal. */
     simulate(caller: Caller, request: SimulateEgress, signal: AbortSignal): Promise<EgressSimulationView>;
   };
+  readonly attach: AttachUseCases;
   readonly uploads: {
     /** Streams to the runner; nothing is kept when the stream fails. The bytes are untrusted and unparsed. */
     store(caller: Caller, bytes: AsyncIterable<Buffer>): Promise<UploadView>;

@@ -25,6 +25,7 @@ import type { RunLimits } from '../model/limits.ts';
 import { RunSecrets } from '../redaction/run-secrets.ts';
 import type { SecretValues } from '../redaction/secret-values.ts';
 import type { Store } from '../store/store.ts';
+import { openAttach } from './attach/use-cases.ts';
 import { auditEvidenceUseCases } from './audit/evidence.ts';
 import { auditProofUseCases, type KnownStream } from './audit/proofs.ts';
 import { AuditRetention, type AuditRetentionConfig } from './audit/retention.ts';
@@ -139,6 +140,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   parts.identities.start();
   return {
     sessions: sessionUseCases({ ...parts, sessionsPerOwnerMax: config.sessionsPerOwnerMax }),
+    attach: parts.attach.useCases,
     runs: runUseCases({
       ...parts,
       livePerOwnerMax: config.liveRunsPerOwnerMax,
@@ -173,14 +175,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     auditProofs: auditProofUseCases({ ...parts, audit: options.audit, keyFile: options.auditKey }),
     auditEvidence: auditEvidenceUseCases({ ...parts, audit: options.audit, search: options.search }),
     authenticate: (presented, request) => authenticate({ identity, gate }, presented, request),
-    renew: async ({ actor, request }) => {
-      const now = await identity.renew(actor);
-      return now === null ? null : { actor: now, request };
-    },
-    onIdentityChange: (listener) => {
-      const forgetters = [identity.onChange(listener), options.access.onReplaced(listener)];
-      return () => forgetters.forEach((forget) => void forget());
-    },
+    ...identityPart(options),
     readiness: () => readings.readiness(),
     metrics: async (caller) => {
       await gate.read(caller, {
@@ -193,8 +188,23 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   };
 }
 
+/** Who callers are by now, for what goes on after they were let in. */
+function identityPart({ identity, access }: ControlOptions): Pick<Control, 'renew' | 'onIdentityChange'> {
+  return {
+    renew: async ({ actor, request }) => {
+      const now = await identity.renew(actor);
+      return now === null ? null : { actor: now, request };
+    },
+    onIdentityChange: (listener) => {
+      const forgetters = [identity.onChange(listener), access.onReplaced(listener)];
+      return () => forgetters.forEach((forget) => void forget());
+    },
+  };
+}
+
 async function closeParts(parts: ReturnType<typeof assemble>): Promise<void> {
   const { sweeper, closer, link, dispatcher, egressOrders, intake } = parts;
+  parts.attach.close();
   // At once: a sweep may wait for an answer of the runner, and a closing session for the end of a run.
   await Promise.all([sweeper.close(), closer.close(), link.close(), parts.witnesses.stop()]);
   await Promise.all([dispatcher.close(), egressOrders.close(), intake.close()]);
@@ -301,7 +311,8 @@ function assemble(options: ControlOptions) {
   const closer = new SessionCloser({ store, link, live, clock, logger });
   const sweeper: Sweeper = new Sweeper({ store, link, closer, gate, clock, logger, arriving }, config);
   const readings = new Readings({ store, audit, access, gate, link, intake, flags, clock, witnesses });
-  const metrics = openMetrics({ store, gate, link, scheduler, readings, sinks: options.sinks, witnesses });
+  const attach = openAttach({ store, gate, live, link, clock, logger, ...identityPart(options) });
+  const metrics = openMetrics({ ...options, gate, link, scheduler, readings, attach });
   return {
     store,
     clock,
@@ -320,6 +331,7 @@ function assemble(options: ControlOptions) {
     sweeper,
     readings,
     metrics,
+    attach,
     witnesses,
     arriving,
   };

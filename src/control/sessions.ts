@@ -26,6 +26,7 @@ export type SessionParts = {
   readonly clock: Clock;
   readonly dispatcher: Dispatcher;
   readonly closer: SessionCloser;
+  readonly attach: { sessionClosed(session: SessionId): void };
   readonly sessionsPerOwnerMax: number;
 };
 
@@ -190,6 +191,7 @@ async function close(parts: SessionParts, caller: Caller, id: SessionId): Promis
   const record = await find(parts, id);
   const act = { action: 'session.close', resource: asResource(record) } as const;
   await gate.contain(caller, act, async () => {
+    parts.attach.sessionClosed(id);
     const cancelled = await store.sessions.terminate(id, clock.now(), 'Its session was closed.');
     if (cancelled !== null) dispatcher.cancelled(cancelled);
     await closer.closeSoon(id);

@@ -98,3 +98,22 @@ export function actorKind(id: ActorId): ActorKind {
 export function actorName(id: ActorId): string {
   return id.slice(id.indexOf(':') + 1);
 }
+
+/** Whether two renewals of one actor may do the same, as far as that comes from who it is. */
+export function sameRights(a: Actor, b: Actor): boolean {
+  return (
+    a === b ||
+    (a.reach === b.reach &&
+      a.role === b.role &&
+      sameMembers(a.scopes, b.scopes) &&
+      sameMembers(a.teams ?? none, b.teams ?? none))
+  );
+}
+
+const none: ReadonlySet<string> = new Set();
+
+function sameMembers(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  if (a.size !== b.size) return false;
+  for (const member of a) if (!b.has(member)) return false;
+  return true;
+}

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Clock } from '../base/clock.ts';
 import type { Caller, Control } from '../control/control.ts';
-import type { Actor } from '../model/actor.ts';
+import { type Actor, sameRights } from '../model/actor.ts';
 import { serverLimits } from './limits.ts';
 
 /** An answer, a request's body or a connection that goes on after its caller was let in. */
@@ -125,24 +125,6 @@ class OpenStreams implements Streams {
       logger.info(line, 'a stream was cut');
     }
   }
-}
-
-function sameRights(a: Actor, b: Actor): boolean {
-  return (
-    a === b ||
-    (a.reach === b.reach &&
-      a.role === b.role &&
-      sameMembers(a.scopes, b.scopes) &&
-      sameMembers(a.teams ?? none, b.teams ?? none))
-  );
-}
-
-const none: ReadonlySet<string> = new Set();
-
-function sameMembers(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
-  if (a.size !== b.size) return false;
-  for (const member of a) if (!b.has(member)) return false;
-  return true;
 }
 
 /**

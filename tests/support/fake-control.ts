@@ -628,6 +628,7 @@ function elsewhere() {
     agentCredentials: notFaked<Control['agentCredentials']>(),
     authority: notFaked<Control['authority']>(),
     auditProofs: notFaked<Control['auditProofs']>(),
+    attach: notFaked<Control['attach']>(),
     auditEvidence: notFaked<Control['auditEvidence']>(),
   };
 }

@@ -23,6 +23,7 @@ import type { Ending } from '../../src/model/run.ts';
 import { EgressRelay } from '../../src/runner/egress-relay.ts';
 import { RunnerRecord } from '../../src/runner/record.ts';
 import { serveRecord } from '../../src/runner/serve-record.ts';
+import { FakeTerminals } from './fake-terminals.ts';
 
 export const fakeHeldBy: HeldBy = {
   cpus: 'cgroup-v2',
@@ -35,8 +36,6 @@ export const fakeHeldBy: HeldBy = {
 export const success: Ending = { phase: 'succeeded', exit: { code: 0, signal: null } };
 const signingKey = generateKeyPairSync('ed25519').privateKey;
 const cancelled: Ending = { phase: 'cancelled', reason: 'stopped', exit: { code: 143, signal: 'SIGTERM' } };
-
-const noTerminals = { code: 'state.conflict', detail: 'A runner without sandboxes has no terminals.' };
 
 type FakeRun = {
   readonly spec: RunSpec;
@@ -58,7 +57,8 @@ export type FakeRunnerOptions = {
 
 /**
  * A runner without sandboxes that speaks the channel protocol. It keeps what a real one keeps (live runs, ends
- * until they are acknowledged, output by offset), can lose answers, die and come back with or without memory.
+ * until they are acknowledged, output by offset), can lose answers, die and come back with or without memory. Of its
+ * terminals see `FakeTerminals`.
  */
 export class FakeRunner {
   readonly #options: FakeRunnerOptions;
@@ -73,6 +73,7 @@ export class FakeRunner {
   handOver: ((channel: Channel) => Promise<void>) | null = null;
   /** Whether it says that it can record. */
   recordOk = true;
+  readonly terminals = new FakeTerminals(() => this.#changed());
   #telling = 0;
   readonly output = new Map<RunId, Buffer>();
   readonly artifacts = new Map<RunId, { info: ArtifactInfo; bytes: Buffer }[]>();
@@ -147,6 +148,7 @@ export class FakeRunner {
   forgetAll(): void {
     this.live.clear();
     this.unacknowledged.clear();
+    this.terminals.all.clear();
   }
 
   cut(): void {
@@ -183,6 +185,7 @@ export class FakeRunner {
   finish(run: RunId, ending: Ending = success): void {
     const hosted = this.live.get(run)!;
     this.live.delete(run);
+    this.terminals.endOf(run, ending.exit.code);
     const finished: RunFinished = {
       event: 'finished',
       run,
@@ -245,7 +248,7 @@ export class FakeRunner {
       else if (purpose.purpose === 'artifact') await this.#serveArtifact(channel, purpose);
       else if (purpose.purpose === 'audit') await this.#serveAudit(channel);
       else if (purpose.purpose === 'upload') await this.#serveUpload(channel, purpose);
-      else await channel.sendJson({ fault: noTerminals });
+      else await this.terminals.serve(channel, purpose);
       channel.end();
       await channel.closed;
     } finally {
@@ -306,17 +309,16 @@ export class FakeRunner {
         return { ok: null };
       case 'status':
         return { ok: this.#status() };
-      case 'open-terminal':
-      case 'close-terminal':
-      case 'terminals':
-        return { fault: noTerminals };
+      default:
+        return this.terminals.carryOut(order);
     }
   }
 
   #start(spec: RunSpec): { ok: unknown } | { fault: { code: string; detail: string } } {
     if (this.refuseStarts !== null) return { fault: this.refuseStarts };
     if (this.live.has(spec.run) || this.unacknowledged.has(spec.run)) return { ok: null };
-    const { run, session, owner } = spec;
+    const { run, session, owner, terminal, command } = spec;
+    if (terminal !== null) this.terminals.open({ ...terminal, run, kind: 'run', by: owner, command });
     this.relay.host({ run, session, owner });
     this.live.set(spec.run, {
       spec,

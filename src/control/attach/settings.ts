@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../base/canonical-json.ts';
 import type { AttachChoice } from '../../contract/attach-settings.ts';
+import type { SessionId } from '../../model/ids.ts';
 import { type AttachSettings, attachOff } from '../../model/terminal.ts';
 import type { Caller } from '../control.ts';
 import type { Act, Gate } from '../gate.ts';
@@ -26,3 +27,12 @@ export async function requireAttachControl(
   if (attach === attachOff) return;
   await gate.read(caller, { action: 'attach.control', resource, ...(data === undefined ? {} : { data }) });
 }
+
+/** Why attaching is refused while it is off, and what to do about it. */
+export function switchedOffText(session: SessionId): string {
+  return `Attaching is off for this session. Whoever holds control:write switches it on: sealwright sessions attach-control ${session} on`;
+}
+
+/** Why what nobody can watch is refused where somebody has to. */
+export const moderatedText =
+  'In this session somebody else has to watch whoever types, and nobody can watch this. Start the command in a terminal.';
