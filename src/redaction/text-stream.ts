@@ -9,8 +9,9 @@ export const streamLimits = {
   contextCharacters: 256,
   /** A secret that goes on for longer is let go as its marker before it has ended. */
   openCharactersMax: 8 * 1024,
-  /** Of such a secret's beginning, what it is known by. */
+  /** What such a secret is known by, of its beginning, and what its end may have begun with. */
   openHeadCharacters: 512,
+  openTailCharacters: 128,
 } as const;
 
 const nothing: Released = { characters: 0, text: '', isWhole: true };
@@ -67,10 +68,10 @@ export class TextStream {
     if (isOpen && !atOnce && pending.length - across.start <= streamLimits.openCharactersMax)
       cut = Math.max(0, across.start);
     if (cut === 0) return nothing;
-    const text = this.#say(pending.slice(0, cut), spans);
-    const open = isOpen && cut > across.start ? across : null;
-    this.#keep(cut, open);
-    return { characters: cut, text, isWhole: text === pending.slice(0, cut) };
+    const released = pending.slice(0, cut);
+    const text = spans.length === 0 ? released : this.#say(released, spans);
+    this.#keep(cut, isOpen && cut > across.start ? across : null);
+    return { characters: cut, text, isWhole: text === released };
   }
 
   /** Where secrets are in what is held; one that began before begins before 0. */
@@ -116,11 +117,17 @@ export class TextStream {
   }
 
   #keep(cut: number, open: Span | null): void {
-    const released = this.#context + this.#pending.slice(0, cut);
-    const begin = open === null ? released.length : open.start + this.#context.length;
-    const head = Math.max(0, begin - streamLimits.contextCharacters);
-    this.#context =
-      open === null ? released.slice(head) : released.slice(head, begin + streamLimits.openHeadCharacters);
+    const { contextCharacters, openHeadCharacters, openTailCharacters } = streamLimits;
+    if (open === null && cut >= contextCharacters)
+      this.#context = this.#pending.slice(cut - contextCharacters, cut);
+    else {
+      const released = this.#context + this.#pending.slice(0, cut);
+      const begin = open === null ? released.length : open.start + this.#context.length;
+      const headEnd = begin + openHeadCharacters;
+      const tailStart = Math.max(headEnd, released.length - openTailCharacters);
+      const head = released.slice(Math.max(0, begin - contextCharacters), headEnd);
+      this.#context = head + released.slice(tailStart);
+    }
     this.#pending = this.#pending.slice(cut);
     this.#isInside = open !== null;
   }
