@@ -20,6 +20,8 @@ import { defineKeys } from './keys.ts';
 import { defineLogin } from './login.ts';
 import { defineLogs } from './logs.ts';
 import { definePolicy } from './policy.ts';
+import { definePortForward } from './port-forward.ts';
+import { defineReplay } from './replay.ts';
 import { defineResume } from './resume.ts';
 import { defineRoles } from './roles.ts';
 import { defineRun } from './run.ts';
@@ -54,6 +56,8 @@ export function buildProgram(context: Context, onFlags: (flags: ProgramFlags) =>
   defineLogs(program, context);
   defineAttach(program, context);
   defineExec(program, context);
+  defineReplay(program, context);
+  definePortForward(program, context);
   defineDiff(program, context);
   defineApply(program, context);
   defineStop(program, context);
