@@ -20,8 +20,6 @@ import { defineKeys } from './keys.ts';
 import { defineLogin } from './login.ts';
 import { defineLogs } from './logs.ts';
 import { definePolicy } from './policy.ts';
-import { definePortForward } from './port-forward.ts';
-import { defineReplay } from './replay.ts';
 import { defineResume } from './resume.ts';
 import { defineRoles } from './roles.ts';
 import { defineRun } from './run.ts';
@@ -56,8 +54,6 @@ export function buildProgram(context: Context, onFlags: (flags: ProgramFlags) =>
   defineLogs(program, context);
   defineAttach(program, context);
   defineExec(program, context);
-  defineReplay(program, context);
-  definePortForward(program, context);
   defineDiff(program, context);
   defineApply(program, context);
   defineStop(program, context);

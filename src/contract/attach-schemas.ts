@@ -4,6 +4,10 @@ import { terminalSizeSchema } from './attach-frames.ts';
 import { attachChoice } from './attach-settings.ts';
 import { command, cwd, environment, id, reason, runId, sessionId, time } from './schemas.ts';
 
+/** Of one search in a recording. */
+const searchTextCharactersMax = 256;
+const searchMatchesMax = 1_000;
+
 /** Shapes of the requests and answers about attaching; the WebSocket's own frames are in `attach.ts`. */
 
 export const terminalId = id('terminal', 'trm_01kamcq5r8v0x4m2e7hj9n3tzb');
@@ -60,6 +64,13 @@ export const terminalMatch = z.object({
   /** Seconds from the beginning. */
   at: z.number(),
   line: z.string().meta({ description: 'Untrusted text of the sandbox, without control characters' }),
+});
+
+export const terminalMatches = z.object({ items: z.array(terminalMatch) });
+
+export const searchQuery = z.strictObject({
+  text: z.string().min(1).max(searchTextCharactersMax).meta({ description: 'As it was shown, in any case' }),
+  limit: z.coerce.number().int().min(1).max(searchMatchesMax).default(100),
 });
 
 export type PutAttachSettings = z.infer<typeof putAttachSettings>;

@@ -20,6 +20,7 @@ export const faultTable = {
   'request.too-large': [413, 'The request is too large'],
   'request.url-too-long': [414, 'The request URL is too long'],
   'request.media-type': [415, 'The request has the wrong content type'],
+  'request.upgrade': [426, 'The route speaks another protocol'],
   'precondition.required': [428, 'An If-Match header is required'],
   'rate.exceeded': [429, 'Too many requests'],
   'auth.locked': [429, 'Too many failures; wait before the next try'],

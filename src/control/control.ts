@@ -152,7 +152,7 @@ export type Control = {
     mayStill(
       caller: Caller,
       id: RunId,
-      action: 'run.read' | 'run.logs' | 'run.egress' | 'run.artifact',
+      action: 'run.read' | 'run.logs' | 'run.egress' | 'run.artifact' | 'run.recording',
     ): Promise<void>;
     /** Progress of a start, newest last; for people watching. */
     steps(caller: Caller, id: RunId): Promise<readonly { step: string; at: number }[]>;

@@ -2,6 +2,7 @@ import type { FastifyContextConfig, FastifyReply, FastifyRequest } from 'fastify
 import { Fault } from '../contract/faults.ts';
 import type { Caller, Control, Presented } from '../control/control.ts';
 import type { Actor } from '../model/actor.ts';
+import type { Upgrades } from './attach/upgrades.ts';
 import { askedOf } from './context.ts';
 import { sessionCookie } from './cookies.ts';
 import { type CrossSite, safeMethods } from './cross-site.ts';
@@ -30,14 +31,17 @@ export function admission(options: {
   doors: Pick<Doors, 'isLocal' | 'certificateOf' | 'admitted'>;
   proxies: Proxies;
   crossSite: CrossSite;
+  upgrades: Pick<Upgrades, 'offerOf'>;
 }): Admission {
-  const { limits, rates, proxies, doors, crossSite } = options;
+  const { limits, rates, proxies, doors, crossSite, upgrades } = options;
   return async (request, reply, config) => {
     reply.headers(answerHeaders(proxies.isSecure(request.raw))).header('x-request-id', request.id);
     refuseBadHost(request);
     const asked = askedOf(request, { proxies });
     refuseUrlCredentials(request);
-    if (config.open === true) {
+    if (config.upgrade === true && upgrades.offerOf(request.raw) !== null)
+      await admitUpgrade(request, asked, options);
+    else if (config.open === true) {
       if (!doors.isLocal(request)) await rates.ofAddress(config.rate ?? 'default', asked.address);
       if (!safeMethods.has(request.method)) presentedCookie(request, options);
     } else {
@@ -71,11 +75,33 @@ async function identify(
     throw new Fault('auth.missing', { detail: 'Send an API token as `Authorization: Bearer TOKEN`.' });
   }
   const actor = presented === 'malformed' ? null : await control.authenticate(presented, asked);
-  if (actor !== null) return actor;
+  return actor ?? (await refuseCredential(rates, asked));
+}
+
+async function refuseCredential(rates: Rates, asked: Caller['request']): Promise<never> {
   await rates.ofAddress('signIn', asked.address);
   throw new Fault('auth.invalid', {
     detail: 'The credential is not valid here: it is unknown, expired, revoked or malformed.',
   });
+}
+
+/**
+ * An upgrade's ticket is looked at by its route, which uses it up; before that comes what says that a page of another
+ * site has it. A machine's connection is held to its certificate all the same.
+ */
+async function admitUpgrade(
+  request: FastifyRequest,
+  asked: Caller['request'],
+  { control, rates, doors, crossSite }: Parameters<typeof admission>[0],
+): Promise<void> {
+  await rates.ofAddress('default', asked.address);
+  const certificate = doors.certificateOf(request);
+  if (certificate === null && !doors.isLocal(request)) return crossSite.refuseForeignUpgrade(request.raw);
+  crossSite.refusePages(request.raw);
+  if (certificate === null) return;
+  const actor =
+    (await control.authenticate({ certificate }, asked)) ?? (await refuseCredential(rates, asked));
+  doors.admitted(request, { actor, request: asked });
 }
 
 /** Whoever presents something that is not even looked up is counted like nobody. */
@@ -136,7 +162,7 @@ export function parseBearer(header: string): string | null {
 
 const credentialNames = /[?&](access_token|token|bearer|authorization|auth|api_?key|id_token|secret)=/i;
 /** The form of this product's own secrets (`identity/token-secret.ts`) of every kind, wherever in a URL they stand. */
-const secretForm = /sw[a-z]?_[0-9A-Za-z]{36}/;
+const secretForm = /sw[a-z]?_(?:attach_)?[0-9A-Za-z_-]{36}/;
 
 /** A token in a URL ends up in logs, histories and Referer headers, so it is refused even where it is valid. */
 function refuseUrlCredentials(request: FastifyRequest): void {

@@ -12,6 +12,7 @@ import { ownTokenRoutes } from './account/tokens.ts';
 import { whoamiRoute } from './account/whoami.ts';
 import { type Admission, hasBody } from './admission.ts';
 import { agentRoutes } from './agents/routes.ts';
+import { attachRoutes } from './attach/routes.ts';
 import { auditEvidenceRoutes } from './audit/evidence-routes.ts';
 import { auditProofRoutes } from './audit/proof-routes.ts';
 import { auditRoutes } from './audit/routes.ts';
@@ -96,6 +97,7 @@ export async function buildApp(options: AppOptions): Promise<BuiltApp> {
     reply.raw.once('close', () =>
       account(request, reply, options, { startedAtMs, route: config.url ?? 'none' }),
     );
+    context.attach.watch(request, reply);
     await inFlight.track(admit(request, reply, config));
   });
   app.addHook('preValidation', (request, _reply, done) => {
@@ -149,6 +151,7 @@ async function addRoutes(app: App, context: ServerContext): Promise<void> {
   metricsRoutes(app, context);
   sessionRoutes(app, context);
   runRoutes(app, context);
+  attachRoutes(app, context);
   tokenRoutes(app, context);
   ownTokenRoutes(app, context);
   deviceRoutes(app, context);

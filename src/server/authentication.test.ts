@@ -148,9 +148,14 @@ test('foreign and absent resources answer alike, whatever the method', async (t)
   });
   const routes = server.routes.filter(({ url }) => url.startsWith('/api/v1/runs/:id'));
   assert(routes.length >= 9);
-  for (const { method, url } of routes) {
+  const bodies: Readonly<Record<string, object>> = {
+    renameRun: { name: 'n' },
+    createExec: { command: ['x'] },
+    createPortForward: { port: 80 },
+  };
+  for (const { method, url, operationId } of routes) {
     const ask = async (id: string) => {
-      const body = method === 'PATCH' ? { name: 'n' } : undefined;
+      const body = bodies[operationId];
       const headers = { 'if-match': '"v1"' };
       const answer = await server.call(method, url.replace(':id', id).replace(':name', 'diff'), {
         token: 'stranger-token',

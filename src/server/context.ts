@@ -6,9 +6,11 @@ import type { Logger } from 'pino';
 import type { RateClass } from '../contract/limits.ts';
 import type { Caller, Control } from '../control/control.ts';
 import type { ActionName } from '../model/actions.ts';
+import type { AttachDoor } from './attach/attach-door.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 import type { Metrics } from './metrics.ts';
 import type { Proxies } from './proxies.ts';
+import type { Rates } from './rates.ts';
 import type { Streams } from './streams.ts';
 
 declare module 'fastify' {
@@ -19,6 +21,8 @@ declare module 'fastify' {
     rate?: RateClass;
     /** What it does, for the reference and the tests that drive every route: the gate in control decides. */
     action?: ActionName;
+    /** Takes upgrades, which present a ticket in place of a credential. */
+    upgrade?: true;
   }
   interface FastifyRequest {
     caller: Caller | null;
@@ -42,6 +46,8 @@ export type ServerContext = {
   readonly logger: Logger;
   readonly version: string;
   readonly proxies: Proxies;
+  readonly rates: Rates;
+  readonly attach: AttachDoor;
 };
 
 /** Who asks, on every route that is not open: admission put it there before the handler ran. */

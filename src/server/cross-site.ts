@@ -17,6 +17,8 @@ export type CrossSite = {
   refuseForeignUse(request: Request): void;
   /** Where a certificate says who asks, nothing is taken from pages: a browser would show it to any of them. */
   refusePages(request: Request): void;
+  /** A WebSocket is open to the pages of every site: it must say that it comes from one of this server's own (RFC 6455, 10.2). */
+  refuseForeignUpgrade(request: Request): void;
 };
 
 export const safeMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
@@ -40,6 +42,15 @@ export function openCrossSite(options: {
     refusePages({ headers }) {
       if (headers.origin !== undefined || headers['sec-fetch-site'] !== undefined)
         throw denied('This listener is for machines: nothing is taken from pages here.');
+    },
+    refuseForeignUpgrade({ headers: { origin } }) {
+      if (origin === undefined)
+        throw denied(
+          'An upgrade says by its header Origin where it comes from: that of the URL it is sent to.',
+        );
+      // As in `refuseForeignUse`, what a proxy reports is not enough.
+      if (!origins.has(origin))
+        throw denied('Upgrades are not taken from another origin than publicUrl and the listener’s own.');
     },
     refuseForeignUse(request) {
       const { origin, 'sec-fetch-site': site } = request.headers;

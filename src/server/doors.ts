@@ -41,19 +41,19 @@ export type DoorsOptions = Omit<ListenerOptions, 'tls'> & {
 };
 
 export function openDoors(options: DoorsOptions): Doors {
-  const { limits, newRequestId, tls, machines, connections } = options;
+  const { limits, newRequestId, tls, machines, connections, upgrades } = options;
   const localSockets = new WeakSet<Socket>();
   const machineSockets = new WeakMap<Socket, string>();
   const held = new WeakSet<Socket>();
   let listeners: { tcp: Listener; local: Listener; machine: Listener | null } | null = null;
   return {
     make(handler) {
-      const tcp = createListener(handler, { limits, newRequestId, tls });
-      const local = createListener(handler, { limits, newRequestId, tls: null });
+      const tcp = createListener(handler, { limits, newRequestId, tls, upgrades });
+      const local = createListener(handler, { limits, newRequestId, tls: null, upgrades });
       local.server.on('connection', (socket) => localSockets.add(socket));
       let machine: Listener | null = null;
       if (machines !== null) {
-        machine = createListener(handler, { limits, newRequestId, tls: machines.source });
+        machine = createListener(handler, { limits, newRequestId, tls: machines.source, upgrades });
         machine.server.on('secureConnection', (socket: TLSSocket) => {
           const fingerprint = fingerprintOf(socket);
           if (fingerprint === null) socket.destroy();

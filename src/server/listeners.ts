@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type RequestListener, type Server }
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import { createConnection, type Socket } from 'node:net';
 import type { FaultCode } from '../contract/faults.ts';
+import type { Upgrades } from './attach/upgrades.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 import { rawProblem } from './problem.ts';
 import { contextOf, Handshakes, type TlsSource, tlsOptions } from './tls.ts';
@@ -19,12 +20,13 @@ export type ListenerOptions = {
   readonly newRequestId: () => string;
   /** Null speaks plain HTTP. */
   readonly tls: TlsSource | null;
+  readonly upgrades: Pick<Upgrades, 'wants' | 'take'>;
 };
 
 /** An HTTP/1.1 server with the limits of DESIGN §5. Bodies and streams keep their own time. */
 export function createListener(handler: RequestListener, options: ListenerOptions): Listener {
-  const { limits, newRequestId, tls } = options;
-  const server = newServer(handler, limits, tls);
+  const { limits, newRequestId, tls, upgrades } = options;
+  const server = newServer(handler, options);
   server.timeout = limits.idleTimeoutMs;
   server.maxConnections = limits.connectionsMax;
   // Connections that nobody misses: without a request yet, or answered and only read out.
@@ -47,6 +49,10 @@ export function createListener(handler: RequestListener, options: ListenerOption
     server.on('tlsClientError', (_error: Error, socket: Socket) => socket.destroy());
   }
   server.on('request', (request) => spare.delete(request.socket));
+  server.on('upgrade', (request, socket: Socket, head) => {
+    spare.delete(socket);
+    upgrades.take(request, { socket, head }, handler);
+  });
   answerUnanswerable(server, { newRequestId, isSecure: tls !== null });
   const stopFollowing = tls?.onChange((pair) =>
     (server as unknown as HttpsServer).setSecureContext(contextOf(pair)),
@@ -71,7 +77,7 @@ export function createListener(handler: RequestListener, options: ListenerOption
   return { server, close };
 }
 
-function newServer(handler: RequestListener, limits: ApiLimits, tls: TlsSource | null): Server {
+function newServer(handler: RequestListener, { limits, tls, upgrades }: ListenerOptions): Server {
   const options = {
     headersTimeout: limits.headerTimeoutMs,
     // Whole requests have no common limit: an upload may take hours. Each body reader has its own.
@@ -84,6 +90,7 @@ function newServer(handler: RequestListener, limits: ApiLimits, tls: TlsSource |
     // Node's own refusal would carry none of our headers; admission refuses instead.
     requireHostHeader: false,
     insecureHTTPParser: false,
+    shouldUpgradeCallback: (request: IncomingMessage) => upgrades.wants(request),
     noDelay: true,
     keepAlive: true,
   } as const;
@@ -104,7 +111,7 @@ function answerUnanswerable(
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
     answerUnreadable(error, socket, problem),
   );
-  // No tunnels and no upgrades here: the connection ends.
+  // No tunnels here: the connection ends.
   server.on('connect', (_request: IncomingMessage, socket: Socket) =>
     endWith(socket, problem('request.method', 'CONNECT is not taken.')),
   );

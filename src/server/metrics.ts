@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { AttachCloseReason } from '../contract/attach.ts';
 import type { App, ServerContext } from './context.ts';
 import { callerOf } from './context.ts';
 import { bytes, problemResponses } from './responses.ts';
@@ -7,12 +8,17 @@ export type Metrics = {
   /** `route` is the pattern, never the URL: labels stay few. */
   answered(method: string, route: string, status: number, seconds: number): void;
   rateRefused(): void;
+  /** The server ended the connection of an attached client. */
+  attachCut(reason: AttachCloseReason): void;
   text(): Promise<string>;
 };
 
 const secondBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30];
 
-export function openMetrics(openStreams: () => number, version: string): Metrics {
+export function openMetrics(
+  open: { readonly streams: () => number; readonly attached: () => number },
+  version: string,
+): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const registers = [registry];
@@ -33,8 +39,22 @@ export function openMetrics(openStreams: () => number, version: string): Metrics
     help: 'Answers that are being streamed now',
     registers,
     collect() {
-      this.set(openStreams());
+      this.set(open.streams());
     },
+  });
+  new Gauge({
+    name: 'sealwright_attach_connections',
+    help: 'Clients that are attached to terminals, commands and ports now',
+    registers,
+    collect() {
+      this.set(open.attached());
+    },
+  });
+  const cuts = new Counter({
+    name: 'sealwright_attach_cuts_total',
+    help: 'Connections of attached clients that the server ended, by the reason that it gave',
+    labelNames: ['reason'] as const,
+    registers,
   });
   new Gauge({
     name: 'sealwright_build_info',
@@ -46,6 +66,7 @@ export function openMetrics(openStreams: () => number, version: string): Metrics
     answered: (method, route, status, seconds) =>
       duration.observe({ method, route, status: `${Math.floor(status / 100)}xx` }, seconds),
     rateRefused: () => refused.inc(),
+    attachCut: (reason) => cuts.inc({ reason }),
     text: () => registry.metrics(),
   };
 }

@@ -2,6 +2,8 @@ import swagger from '@fastify/swagger';
 import type { FastifyReply } from 'fastify';
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import * as attachSchemas from '../contract/attach-schemas.ts';
+import { attachSettings } from '../contract/attach-settings.ts';
 import * as schemas from '../contract/schemas.ts';
 import type { App } from './context.ts';
 import { noQuery, problemResponses } from './responses.ts';
@@ -26,6 +28,11 @@ const named = {
   EgressFlow: schemas.egressFlow,
   SimulateEgress: schemas.simulateEgress,
   EgressSimulation: schemas.egressSimulation,
+  AttachSettings: attachSettings,
+  AttachTicket: attachSchemas.attachTicket,
+  CreateExec: attachSchemas.createExec,
+  Terminal: attachSchemas.terminal,
+  TerminalMatch: attachSchemas.terminalMatch,
   LogChunk: schemas.logChunk,
   LogEnd: schemas.logEnd,
   Problem: schemas.problem,
@@ -35,7 +42,7 @@ for (const [id, schema] of Object.entries(named))
   z.globalRegistry.add(schema, { ...z.globalRegistry.get(schema), id });
 
 const tags: readonly string[] = [
-  ...['sessions', 'runs', 'uploads', 'tokens', 'account', 'keys', 'oauth'],
+  ...['sessions', 'runs', 'attach', 'uploads', 'tokens', 'account', 'keys', 'oauth'],
   ...['policies', 'access', 'audit', 'sign-in', 'users', 'health'],
 ];
 

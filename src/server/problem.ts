@@ -77,6 +77,7 @@ function headersOf(fault: Fault): Record<string, string> {
     return {
       'www-authenticate': `Bearer realm="sealwright", error="insufficient_user_authentication", max_age="${fault.extra.maxAgeSeconds}"`,
     };
+  if (fault.code === 'request.upgrade') return { upgrade: 'websocket', 'sec-websocket-version': '13' };
   const { allow, retryAfterSeconds } = fault.extra;
   if (fault.code === 'request.method' && Array.isArray(allow)) return { allow: allow.join(', ') };
   if (typeof retryAfterSeconds === 'number') return { 'retry-after': String(Math.ceil(retryAfterSeconds)) };

@@ -6,9 +6,10 @@ import type { Control } from '../control/control.ts';
 import type { Actor } from '../model/actor.ts';
 import { admission } from './admission.ts';
 import { buildApp, type RouteLine } from './app.ts';
+import { openAttachDoor } from './attach/attach-door.ts';
 import type { ServerContext } from './context.ts';
 import { openCrossSite } from './cross-site.ts';
-import { type Doors, openDoors } from './doors.ts';
+import { type Doors, type DoorsOptions, openDoors } from './doors.ts';
 import { openInFlight } from './in-flight.ts';
 import { type ApiLimits, serverLimits } from './limits.ts';
 import { type MachineOptions, openMachineSource } from './machines.ts';
@@ -67,13 +68,20 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
   const clock = options.clock ?? systemClock;
   const limits = checkedLimits({ ...apiLimits, ...options.limits });
   const streams = openStreams({ control, clock, logger });
-  const metrics = openMetrics(() => streams.count, version);
+  const metrics = openMetrics(
+    { streams: () => streams.count, attached: () => attach.sockets.count },
+    version,
+  );
   const rates = ratesOf(options, clock, metrics);
   const proxies = knownProxies(options.trustedProxies ?? []);
-  const context: ServerContext = { control, limits, streams, metrics, logger, version, proxies };
+  const attach = openAttachDoor({ control, limits, proxies, clock, logger, metrics });
+  const context: ServerContext = {
+    ...{ control, limits, streams, metrics, logger, version, proxies, rates, attach },
+  };
   const requestId = requestIds(clock.now());
   const origins = new Set(options.origins);
-  const doors = await doorsOf(options, { limits, clock, newRequestId: () => requestId({ headers: {} }) });
+  const newRequestId = () => requestId({ headers: {} });
+  const doors = await doorsOf(options, { limits, clock, newRequestId, upgrades: attach.upgrades });
   const inFlight = openInFlight();
   const { routes, app } = await buildApp({
     context,
@@ -89,6 +97,7 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
       doors,
       proxies,
       crossSite: openCrossSite({ origins, proxies }),
+      upgrades: attach.upgrades,
     }),
     makeServer: (handler) => doors.make(handler),
   });
@@ -100,6 +109,7 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
     rates.close();
     streams.close();
     streams.endAll();
+    attach.close();
     await doors.close();
     await inFlight.settled(serverLimits.settleMs);
     await app.close();
@@ -117,11 +127,11 @@ export async function openServer(options: ServerOptions): Promise<OpenServer> {
 
 async function doorsOf(
   options: ServerOptions,
-  { limits, clock, newRequestId }: { limits: ApiLimits; clock: Clock; newRequestId: () => string },
+  { clock, ...shared }: Pick<DoorsOptions, 'limits' | 'newRequestId' | 'upgrades'> & { clock: Clock },
 ): Promise<Doors> {
   const { control, logger, listen, localSocketPath, tls = null, machines = null } = options;
   return openDoors({
-    ...{ limits, newRequestId, tls, listen, localSocketPath },
+    ...{ ...shared, tls, listen, localSocketPath },
     machines:
       machines === null
         ? null

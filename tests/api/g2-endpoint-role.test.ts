@@ -97,6 +97,15 @@ const samples: Readonly<Record<string, Sample>> = {
   createInvitation: { body: { role: 'developer' } },
   createUpload: { body: 'bundle' },
   explainAccess: { body: { action: 'run.read' } },
+  // A WebSocket, which a ticket lets in: the tests of attaching drive those.
+  attach: { taken: [426] },
+  // The run of a sample has ended.
+  createAttachTicket: { body: {}, taken: [409] },
+  createExec: { body: { command: ['true'] }, taken: [409] },
+  createPortForward: { body: { port: 80 }, taken: [409] },
+  putSessionAttach: { body: { enabled: true } },
+  readRecording: { params: { terminal: newId('terminal', 1) }, taken: [404] },
+  searchRecording: { params: { terminal: newId('terminal', 1) }, query: '?text=x', taken: [404] },
   exportAuditEvents: { query: '?format=jsonl' },
 };
 

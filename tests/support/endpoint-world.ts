@@ -161,7 +161,7 @@ export class EndpointWorld {
 
   async #run(owner: ActorId): Promise<RunId> {
     const caller = callerOf({ ...actorOf(actorName(owner), 'own', ['*']), id: owner });
-    const session = await this.at.session(caller);
+    const session = await this.at.session(caller, { attach: { enabled: true } });
     const run = await this.at.run(caller, session as SessionId);
     await this.at.finished(caller, run.id as RunId);
     return run.id as RunId;

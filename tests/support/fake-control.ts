@@ -24,10 +24,11 @@ import type {
 } from '../../src/control/control.ts';
 import type { Actor } from '../../src/model/actor.ts';
 import { inReach, type Resource } from '../../src/model/decide.ts';
-import { newId } from '../../src/model/ids.ts';
+import { newId, parseId } from '../../src/model/ids.ts';
 import { defaultRunLimits } from '../../src/model/limits.ts';
 import { isTerminal } from '../../src/model/run.ts';
 import { type GrantableScope, holds } from '../../src/model/scopes.ts';
+import { type FakeAttach, openFakeAttach } from './fake-attach.ts';
 import { fakeOAuth } from './fake-oauth.ts';
 
 /**
@@ -35,6 +36,7 @@ import { fakeOAuth } from './fake-oauth.ts';
  * wants to happen. It decides by the real rules, so denials and absences look as they do in the product.
  */
 export type FakeControl = Control & {
+  readonly attach: FakeAttach;
   /** Bearer secrets and whom they stand for. */
   readonly actors: Map<string, Actor>;
   /** What actors, by id, are once they are asked about again; what they were where absent. */
@@ -196,6 +198,11 @@ export function openFakeControl(): FakeControl {
     set failure(failure: unknown) {
       state.failure = failure;
     },
+    attach: openFakeAttach((caller, act, of) => {
+      const needs = act === 'view' ? 'run:read' : 'control:write';
+      if (parseId('run', of) !== null) state.find(state.runs, caller, needs, 'run', of);
+      else state.find(state.sessions, caller, needs, 'session', of);
+    }),
     sessions: fakeSessions(state),
     runs: fakeRuns(state),
     uploads: { ...fakeUploads(state, uploadsKept), kept: uploadsKept },
@@ -628,7 +635,6 @@ function elsewhere() {
     agentCredentials: notFaked<Control['agentCredentials']>(),
     authority: notFaked<Control['authority']>(),
     auditProofs: notFaked<Control['auditProofs']>(),
-    attach: notFaked<Control['attach']>(),
     auditEvidence: notFaked<Control['auditEvidence']>(),
   };
 }

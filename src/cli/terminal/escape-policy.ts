@@ -81,9 +81,7 @@ export const drives: EscapePolicy = {
         // ENQ makes a terminal say what its user set as its answer.
         return /[\u0007-\u000f]/.test(sequence.character);
       case 'escape':
-        // Another character set than UTF-8; the end of a string that is none.
-        if (sequence.intermediates === '%') return sequence.final === 'G';
-        return sequence.final !== '\\';
+        return sequence.intermediates !== '%' || sequence.final === 'G';
       case 'csi':
         return csiDrives(sequence);
       case 'osc':
