@@ -50,7 +50,15 @@ const shared: BuildOptions = {
   target: 'node24',
   legalComments: 'external',
   // These find their prebuilt native part beside their own files.
-  external: ['better-sqlite3', 'koffi', '@node-rs/argon2', '@cedar-policy/cedar-wasm', '@napi-rs/keyring'],
+  external: [
+    'better-sqlite3',
+    'koffi',
+    '@node-rs/argon2',
+    '@cedar-policy/cedar-wasm',
+    '@napi-rs/keyring',
+    'cpu-features',
+    '*.node',
+  ],
   // Bundled CommonJS packages call require() for Node's own modules.
   banner: {
     js: "import { createRequire as $createRequire } from 'node:module';\nconst require = $createRequire(import.meta.url);",

@@ -51,6 +51,8 @@ export type Environment = {
   /** Numeric user id; null where the system has none (Windows). */
   readonly uid: number | null;
   readonly platform: NodeJS.Platform;
+  /** The words that start this program again, for what starts it by itself: its path, absolute. */
+  readonly program: readonly string[];
   readonly stdout: Output;
   readonly stderr: Output;
   readonly stdin: Input;

