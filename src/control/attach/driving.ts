@@ -146,7 +146,7 @@ export class Driving {
 
   release(client: DrivingClient): string | null {
     if (!this.isDriving(client)) return 'You do not hold the lease.';
-    this.#end(client, 'released');
+    this.#endOf(client.attached.connection, 'released');
     this.changed();
     return null;
   }
@@ -162,7 +162,7 @@ export class Driving {
   /** What was typed until now goes on record; leases that lapsed end. To be called now and then. */
   look(): void {
     const now = this.#now;
-    for (const { holder } of lapsedLeases(this.#leases, now)) this.#endOf(holder, 'lapsed');
+    this.#endLapsed();
     for (const [connection, tally] of this.#tallies)
       if (tally.bytes > 0 && now - tally.since >= controlAttachLimits.countInputMs) this.#count(connection);
     this.changed();
@@ -219,6 +219,7 @@ export class Driving {
     to: DrivingClient,
     plan: (now: number) => Granted,
   ): Promise<Granted['outcome']> {
+    this.#endLapsed();
     const planned = plan(this.#now);
     if (planned.outcome !== 'granted') return planned.outcome;
     const { from } = planned;
@@ -232,7 +233,10 @@ export class Driving {
     // Leases may have lapsed or been released meanwhile; nobody else was granted one.
     const now = plan(this.#now);
     if (now.outcome !== 'granted') return now.outcome;
-    if (from !== null) this.#count(from.holder);
+    if (from !== null) {
+      this.#count(from.holder);
+      this.#tallies.delete(from.holder);
+    }
     this.#leases = now.leases;
     this.#tallies.set(to.attached.connection, { client: to, bytes: 0, since: this.#now });
     this.changed();
@@ -245,8 +249,8 @@ export class Driving {
     this.#tell(client, false);
   }
 
-  #end({ attached }: DrivingClient, event: LeaseEvent): void {
-    this.#endOf(attached.connection, event);
+  #endLapsed(): void {
+    for (const { holder } of lapsedLeases(this.#leases, this.#now)) this.#endOf(holder, 'lapsed');
   }
 
   #endOf(holder: ConnectionId, event: LeaseEvent): void {

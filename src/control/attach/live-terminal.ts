@@ -62,6 +62,7 @@ export class LiveTerminal {
   /** Who were let in and have not come yet. */
   #expected = 0;
   #author: ActorId | null = null;
+  readonly #arrivals = new Set<() => void>();
   #tellTimer: NodeJS.Timeout | null = null;
 
   constructor(parts: LiveTerminalParts, options: LiveTerminalOptions) {
@@ -116,7 +117,9 @@ export class LiveTerminal {
         { terminal: this.#options.id, error: String(error) },
         'a screen could not be shown',
       );
-      connection.close('internal', 'The screen could not be shown. Attach again.');
+      if (error instanceof Fault && error.code === 'audit.unavailable')
+        connection.close('unrecorded', error.detail);
+      else connection.close('goingAway', 'The screen could not be shown. Attach again.');
     });
   }
 
@@ -127,14 +130,19 @@ export class LiveTerminal {
     this.#settle();
   }
 
-  /** What a client did not get while it was held. */
-  catchUp(connection: TerminalConnection): void {
+  /** What a client did not get while it was held; `missed` where it was to be told something. */
+  catchUp(connection: TerminalConnection, missed: boolean): void {
     if (connection.hasGone || !connection.joined) return;
     if (!this.#ring.covers(connection.position)) {
       connection.close('slow', slowText);
       return;
     }
     connection.output(this.#ring.slice(connection.position, Number.POSITIVE_INFINITY));
+    if (missed) {
+      if (this.#size !== null) connection.send({ type: 'resized', size: this.#size });
+      connection.send({ type: 'clients', clients: this.driving.clients() });
+      this.driving.greet(connection);
+    }
     this.driving.changed();
     this.#conclude(connection);
   }
@@ -143,6 +151,8 @@ export class LiveTerminal {
   async type(connection: TerminalConnection, bytes: Buffer): Promise<boolean> {
     const channel = await this.#openFor(connection);
     if (channel === null) return connection.hasGone;
+    // It may have had to wait, and others may drive by now.
+    if (this.driving.barOf(connection) !== null) return false;
     this.#sayAuthor(channel, connection.caller.actor.id);
     return await channel.sendData(bytes).then(
       () => true,
@@ -180,6 +190,7 @@ export class LiveTerminal {
   end(code: number | null): void {
     if (this.#ended !== null) return;
     this.#ended = { code };
+    for (const go of [...this.#arrivals]) go();
     this.driving.end();
     for (const connection of [...this.#clients]) this.#conclude(connection);
     this.#settle();
@@ -268,6 +279,7 @@ export class LiveTerminal {
 
   #output(bytes: Buffer): void {
     this.#ring.push(bytes);
+    for (const go of [...this.#arrivals]) go();
     for (const connection of this.#clients)
       if (connection.joined && !connection.isHeld) connection.output(bytes);
   }
@@ -365,11 +377,28 @@ export class LiveTerminal {
     const purpose = { purpose: 'terminal', run, terminal: id, from: null } as const;
     const { channel, opening, snapshot } = await showTerminal(this.#parts.link, purpose);
     channel.close();
+    if (!opening.recorded) throw unrecorded();
     const { offset, size } = opening;
-    // What is on the screen may still be on its way here.
-    for (let waits = 0; offset > this.#ring.end && this.#channel !== null && waits < 100; waits += 1)
-      await pause(5, undefined, { ref: false });
+    await this.#arrival(offset);
     this.#screen = { bytes: snapshot, offset, size };
+  }
+
+  /** Resolves once output is here up to an offset: what is on a screen may still be on its way. Gives up in time. */
+  async #arrival(offset: number): Promise<void> {
+    const waited = AbortSignal.any([
+      this.#disposed.signal,
+      AbortSignal.timeout(controlAttachLimits.openTimeoutMs),
+    ]);
+    while (this.#ring.end < offset && this.#ended === null && !waited.aborted)
+      await new Promise<void>((resolve) => {
+        const go = () => {
+          this.#arrivals.delete(go);
+          waited.removeEventListener('abort', go);
+          resolve();
+        };
+        this.#arrivals.add(go);
+        waited.addEventListener('abort', go);
+      });
   }
 
   /** The last word to a client of a terminal that has ended, once it has everything. */

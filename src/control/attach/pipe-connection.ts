@@ -145,8 +145,7 @@ export class PipeConnection implements AttachConnection, Watched {
   async #endInput(): Promise<void> {
     const { channel } = this.#parts;
     const end: ExecEndInput = { endInput: true };
-    if (this.attached.kind === 'port') channel.end();
-    else await channel.sendJson(end).catch(() => undefined);
+    await channel.sendJson(end).catch(() => undefined);
   }
 
   #welcome(): ServerFrame {

@@ -202,8 +202,9 @@ function beginTerminal(
     mayObserve: (now) => gate.may(now, runAct('attach.drive', run)),
     recheck: (watched) => connections.recheck(watched),
     onGone: (gone, ended) => {
-      connections.gone(gone, ended);
+      // What was typed goes on record before the end does.
       terminal.leave(gone);
+      connections.gone(gone, ended);
     },
   });
   terminal.join(connection);

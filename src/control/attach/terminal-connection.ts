@@ -52,6 +52,8 @@ export class TerminalConnection implements AttachConnection, DrivingClient, Watc
   hasGone = false;
   /** Until it has been decided about, nothing passes. */
   isHeld = true;
+  /** Whether something was left unsaid while it was held. */
+  #missed = false;
   #bytesIn = 0;
   #bytesOut = 0;
   #refusedAt = Number.NEGATIVE_INFINITY;
@@ -64,8 +66,10 @@ export class TerminalConnection implements AttachConnection, DrivingClient, Watc
     this.from = parts.from;
   }
 
+  /** While it is held nothing is said; `catchUp` says how things stand when it is released. */
   send(frame: ServerFrame): void {
-    if (!this.hasGone) this.#parts.client.send(frame);
+    if (this.isHeld) this.#missed = true;
+    else if (!this.hasGone) this.#parts.client.send(frame);
   }
 
   output(bytes: Buffer): void {
@@ -137,7 +141,9 @@ export class TerminalConnection implements AttachConnection, DrivingClient, Watc
     if (!this.isHeld) return;
     this.isHeld = false;
     for (const go of [...this.#waiting]) go();
-    this.#parts.terminal.catchUp(this);
+    const missed = this.#missed;
+    this.#missed = false;
+    this.#parts.terminal.catchUp(this, missed);
   }
 
   /** Resolves once it may go on: true, or false where it has gone. */
