@@ -62,6 +62,7 @@ function profile({ account }: Shown): HTMLElement {
         text === null ? [] : [element('dt', {}, term), element('dd', {}, text)],
       ),
     ),
+    element('a', { href: '/terminals' }, 'Terminals of runs'),
   );
 }
 

@@ -41,6 +41,9 @@ export function breakText(end: AttachEnd | null): string {
   return 'The connection broke.';
 }
 
+/** Of these the server's own words say what the texts here cannot; of others they say the same. */
+const hasMoreToSay: ReadonlySet<AttachCloseReason> = new Set(['protocol', 'internal']);
+
 /** Why a connection is over. */
 export function endText(end: AttachEnd): string {
   switch (end.by) {
@@ -48,7 +51,9 @@ export function endText(end: AttachEnd): string {
       if (end.signal !== null) return `The command was ended by ${end.signal}.`;
       return end.code === null ? closeTexts.ended : `The command has ended with status ${end.code}.`;
     case 'server':
-      return [closeTexts[end.reason], end.detail].filter((text) => text !== '').join(' ');
+      return hasMoreToSay.has(end.reason)
+        ? `${closeTexts[end.reason]} ${end.detail}`.trim()
+        : closeTexts[end.reason];
     case 'refusal':
       return refusalText(end.error);
     case 'network':

@@ -1,4 +1,5 @@
 import type { TerminalView } from '../src/contract/attach-schemas.ts';
+import type { RunView } from '../src/contract/schemas.ts';
 import { call, Problem } from './api.ts';
 import { element, timeText } from './elements.ts';
 import { clockText } from './playback.ts';
@@ -19,8 +20,12 @@ export async function terminalsOf(run: string): Promise<readonly TerminalView[]>
   return (await call<{ items: TerminalView[] }>('GET', `${runPath(run)}/terminals`)).items;
 }
 
-/** The terminals of a run, to watch and to replay. */
+/** The terminals of a run, to watch and to replay; the newest runs where the address names none. */
 export async function terminalsPage(): Promise<void> {
+  if (!new URLSearchParams(location.search).has('run')) {
+    await runsPage();
+    return;
+  }
   const { run } = namedInAddress();
   const terminals = await terminalsOf(run);
   offerSignOut();
@@ -29,12 +34,45 @@ export async function terminalsPage(): Promise<void> {
     'Terminals',
     element('p', { class: 'about' }, 'Run ', element('code', {}, run)),
     terminals.length === 0
-      ? element(
-          'p',
-          {},
-          'This run has no terminal: it was not started with one, and nobody ran a command in it.',
-        )
+      ? element('p', {}, 'It has none: it was not started with one, and nobody ran a command beside it.')
       : terminalList(run, terminals, null),
+    element('a', { href: '/terminals' }, 'Other runs'),
+  );
+}
+
+const runsShown = 50;
+
+async function runsPage(): Promise<void> {
+  const { items } = await call<{ items: RunView[] }>('GET', `/api/v1/runs?limit=${runsShown}`);
+  offerSignOut();
+  document.querySelector('#page')!.classList.add('wide');
+  show(
+    'Terminals',
+    element('p', {}, items.length === 0 ? 'There are no runs that you may see.' : 'Of the newest runs:'),
+    element('ul', { class: 'list' }, ...items.map(runItem)),
+  );
+}
+
+function runItem({ id, name, command, phase, owner, createdAt }: RunView): HTMLLIElement {
+  const text = name ?? commandText(command);
+  return element(
+    'li',
+    {},
+    element(
+      'span',
+      {},
+      element('code', {}, text),
+      element('small', {}, `${phase}, of ${owner}, ${timeText(createdAt)}`),
+    ),
+    element(
+      'a',
+      {
+        class: 'button',
+        href: `/terminals?${new URLSearchParams({ run: id })}`,
+        'aria-label': `Terminals of ${text}, ${id}`,
+      },
+      'Terminals',
+    ),
   );
 }
 

@@ -303,7 +303,7 @@ test('the page says why it was cut, for every reason there is', { skip: noBrowse
     const { page, viewer } = await openLive(t);
     viewer.close(attachCloseCodes[reason as keyof typeof final], 'the server’s own words');
     await page.locator('.attach-end').getByText(words).waitFor();
-    await page.getByText('the server’s own words').waitFor();
+    if (reason === 'protocol') await page.getByText('the server’s own words').waitFor();
     await page.getByRole('link', { name: 'Replay what was recorded' }).waitFor();
     await picture(page, `terminal-cut-${reason}`);
   }
@@ -541,5 +541,19 @@ test('a run’s terminals are listed with what can be done with each, and their 
     `/replay?run=${siteRun}&terminal=${id}`,
   );
   await picture(page, 'terminals');
+  site.runs = [
+    {
+      id: siteRun,
+      name: null,
+      command: ['make', 'x'],
+      phase: 'running',
+      owner: 'user:ada',
+      createdAt: '2026-01-02T03:04:05.000Z',
+    },
+  ];
+  await page.getByRole('link', { name: 'Other runs' }).click();
+  await page.getByText('running, of user:ada').waitFor();
+  await page.getByRole('link', { name: `Terminals of make x, ${siteRun}` }).click();
+  await page.getByText('Command of user:grace').waitFor();
   assert.deepEqual(said, []);
 });

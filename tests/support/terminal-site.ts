@@ -12,6 +12,7 @@ import {
   ticketProtocolPrefix,
 } from '../../src/contract/attach.ts';
 import type { TerminalMatch, TerminalView } from '../../src/contract/attach-schemas.ts';
+import type { RunView } from '../../src/contract/schemas.ts';
 import type { ConnectionId, RunId, SessionId, TerminalId } from '../../src/model/ids.ts';
 import { pagePaths, pagePolicy, readPages } from '../../src/server/pages.ts';
 
@@ -45,6 +46,7 @@ export type TerminalSite = {
   readonly clients: readonly SiteClient[];
   /** Every request's line and body, to find what must not be in them. */
   readonly requests: readonly { readonly method: string; readonly url: string; readonly body: string }[];
+  runs: Pick<RunView, 'id' | 'name' | 'command' | 'phase' | 'owner' | 'createdAt'>[];
   terminals: TerminalView[];
   recording: Buffer;
   matches: TerminalMatch[];
@@ -89,7 +91,14 @@ export async function openTerminalSite(): Promise<TerminalSite> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const site: TerminalSite = {
     url: `http://localhost:${(server.address() as AddressInfo).port}`,
-    ...{ clients, requests, terminals: [siteTerminalView()], recording: Buffer.alloc(0), matches: [] },
+    ...{
+      clients,
+      requests,
+      runs: [],
+      terminals: [siteTerminalView()],
+      recording: Buffer.alloc(0),
+      matches: [],
+    },
     ...{ refuseDriver: null, screen: '' },
     next: () => {
       const come = waiting.shift();
@@ -150,6 +159,7 @@ function api(site: TerminalSite, tickets: Tickets, pathname: string, body: strin
   if (pathname === '/api/v1/account') return { status: 200, value: account };
   if (pathname === '/auth/methods')
     return { status: 200, value: { local: true, passkeys: null, providers: [] } };
+  if (pathname === '/api/v1/runs') return { status: 200, value: { items: site.runs } };
   if (pathname.endsWith('/terminals')) return { status: 200, value: { items: site.terminals } };
   if (pathname.endsWith('/search')) return { status: 200, value: { items: site.matches } };
   if (!pathname.endsWith('/attach-tickets'))
