@@ -11,7 +11,7 @@ import { Execs } from './execs.ts';
 import { localLimits } from './limits.ts';
 import { type Preparation, prepareStart } from './prepared.ts';
 import { PreparedPool } from './prepared-pool.ts';
-import { descendantsOf, signalMember } from './processes.ts';
+import { childrenOf, descendantsOf, signalMember } from './processes.ts';
 import { startWorkload, type Workload } from './workload.ts';
 
 const weakMeans: ReadonlySet<LimitMeans> = new Set(['watcher', 'rlimit', 'affinity']);
@@ -186,5 +186,7 @@ function closeDescriptors(workload: Workload): void {
  */
 function terminateInside({ initPid, pidNamespaceFd }: Workload, execs: Execs): void {
   const namespace = fstatSync(pidNamespaceFd).ino;
-  for (const pid of descendantsOf(initPid, ...execs.roots())) signalMember(pid, namespace, 'SIGTERM');
+  // What is between a command beside and the outside is bubblewrap's, like the first process.
+  const bubblewraps = execs.roots().flatMap(childrenOf);
+  for (const pid of descendantsOf(initPid, ...bubblewraps)) signalMember(pid, namespace, 'SIGTERM');
 }
