@@ -56,8 +56,7 @@ const shared: BuildOptions = {
     '@node-rs/argon2',
     '@cedar-policy/cedar-wasm',
     '@napi-rs/keyring',
-    'cpu-features',
-    '*.node',
+    'ssh2',
   ],
   // Bundled CommonJS packages call require() for Node's own modules.
   banner: {
