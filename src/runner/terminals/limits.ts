@@ -35,6 +35,8 @@ export const terminalLimits = {
   resizeEveryMs: 20,
   /** How long output is waited for once a command has ended whose children still hold its terminal or pipes. */
   drainMs: 500,
+  /** How long a command's terminal that nobody came to is there once it has ended. */
+  lastLookMs: 5_000,
   execsPerRunMax: 16,
   /** Recordings of one run's ended and live terminals. */
   terminalsPerRunMax: 256,

@@ -255,6 +255,22 @@ test('a second command has a terminal of its own, is recorded, and is hung up by
   await endOf(run);
 });
 
+test('a command that ends before anybody is attached is shown to who comes for it', { skip }, async () => {
+  const run = await startRun(['sleep', '60'], null);
+  const terminal = newId('terminal', 1);
+  const exec = { run, by, command: ['echo', 'done'], env: {}, cwd: null } as const;
+  await order({ order: 'open-terminal', terminal: { id: terminal, size }, exec });
+  const hasEnded = async () =>
+    ((await order({ order: 'terminals', run })) as TerminalInfo[])[0]?.endedAt !== null;
+  while (!(await hasEnded()));
+  const attached = await Attached.to({ purpose: 'terminal', run, terminal, from: 0 });
+  assert.equal(((await attached.json()) as TerminalOpening).recorded, true);
+  assert.deepEqual(await attached.end(), { told: 'ended', code: 0 });
+  assert.equal(attached.text, 'done\r\n');
+  await order({ order: 'stop', run, as: 'cancelled' });
+  await endOf(run);
+});
+
 test('a command with pipes gets all its input and gives all its output, and ends with its connection', {
   skip,
 }, async () => {

@@ -25,6 +25,13 @@ type Live = {
   readonly kill?: () => void;
 };
 
+type Ending = {
+  readonly hub: TerminalHub;
+  readonly recording: LiveRecording;
+  readonly started: StartedExec;
+  readonly wasSeen: () => boolean;
+};
+
 export type TerminalsParts = RecordingsParts & {
   /** After which a command's terminal without anybody is hung up. */
   readonly abandonedMs?: number;
@@ -134,20 +141,19 @@ export class Terminals {
       hub.hangUp();
       started.exec.kill();
     };
-    this.#hangUpWhenAbandoned(hub, kill);
-    const done = this.#finish(terminal.id, { hub, recording, started });
+    const wasSeen = this.#hangUpWhenAbandoned(hub, kill);
+    const done = this.#finish(terminal.id, { hub, recording, started, wasSeen });
     this.#live.set(terminal.id, { run: spec.run, hub, done, kill });
   }
 
-  async #finish(
-    id: TerminalId,
-    { hub, recording, started }: { hub: TerminalHub; recording: LiveRecording; started: StartedExec },
-  ): Promise<void> {
+  async #finish(id: TerminalId, { hub, recording, started, wasSeen }: Ending): Promise<void> {
     const { status: code } = await started.exec.ended;
     await hub.end(code);
     started.ended({ code, bytesIn: hub.typedBytes, bytesOut: hub.outputBytes });
     await recording.end(code);
-    this.#live.delete(id);
+    // Whoever asked for the command may only be on the way here.
+    if (wasSeen()) this.#live.delete(id);
+    else setTimeout(() => this.#live.delete(id), terminalLimits.lastLookMs).unref();
   }
 
   #hub(
@@ -160,13 +166,17 @@ export class Terminals {
     return new TerminalHub(onOutput === undefined ? parts : { ...parts, onOutput });
   }
 
-  #hangUpWhenAbandoned(hub: TerminalHub, kill: () => void): void {
+  /** Gives what tells whether anybody ever was there. */
+  #hangUpWhenAbandoned(hub: TerminalHub, kill: () => void): () => boolean {
+    let wasSeen = false;
     const later = () => setTimeout(kill, this.#abandonedMs).unref();
     let timer: NodeJS.Timeout | null = later();
     hub.onSubscribers = (count) => {
+      wasSeen = true;
       if (timer !== null) clearTimeout(timer);
       timer = count === 0 ? later() : null;
     };
+    return () => wasSeen;
   }
 
   #refuseTooMany(run: RunId): void {
