@@ -9,7 +9,13 @@ import { requestOf } from '../../src/sandbox/backend.conformance.ts';
 import type { Sandbox, SandboxRequest } from '../../src/sandbox/backend.ts';
 import { execOf, idle, outcomeOf, Shown } from '../../src/sandbox/terminal.conformance.ts';
 import { untilNone } from '../support/host-traces.ts';
-import { isOrdinaryUser, openBench, passesAsOrdinaryUser, skipAs } from '../support/ordinary-user.ts';
+import {
+  isOrdinaryUser,
+  openBench,
+  passesAsOrdinaryUser,
+  removeBenchOf,
+  skipAs,
+} from '../support/ordinary-user.ts';
 import { answersOf, perl, sh } from '../support/workload.ts';
 
 /** G5: a command beside a sandbox's own has the same walls, and a workload cannot use its start to get past them. */
@@ -290,7 +296,7 @@ function endTests() {
         stdio: ['ignore', 'pipe', 'inherit'],
       },
     );
-    const [, list] = await new Shown(runner.stdout).shows(/pids (.*)\n/);
+    const [, workspace, list] = await new Shown(runner.stdout).shows(/workspace (.*) pids (.*)\n/);
     const pids = list!.split(' ').map(Number);
     const described = pids.map((pid) => ({ pid, command: readFileSync(`/proc/${pid}/cmdline`, 'latin1') }));
     assert.ok(
@@ -299,6 +305,7 @@ function endTests() {
     );
     runner.kill('SIGKILL');
     assert.deepEqual(await untilNone(() => pids.filter((pid) => isLiving(pid)), 10_000), []);
+    removeBenchOf(runner.pid!, workspace!);
   });
 }
 
@@ -344,7 +351,7 @@ async function beMortal(): Promise<void> {
       readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('sleep'),
     );
   while (asleep().length < 7) await new Promise((resolve) => setTimeout(resolve, 10));
-  process.stdout.write(`pids ${descendantsOf(process.pid).join(' ')}\n`);
+  process.stdout.write(`workspace ${mortal.workspace} pids ${descendantsOf(process.pid).join(' ')}\n`);
 }
 
 if (process.argv.includes('mortal')) {

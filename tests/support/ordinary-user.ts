@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Bench } from '../../src/sandbox/backend.conformance.ts';
+import { openControlGroups } from '../../src/sandbox/local/cgroup/open.ts';
 import { openLocalBackend } from '../../src/sandbox/local/open.ts';
 import { modes } from './workload.ts';
 
@@ -49,6 +50,14 @@ export async function passesAsOrdinaryUser(file: string): Promise<void> {
   assert.match(said, /pass [1-9]/, 'something ran');
 }
 
+const instanceOf = (pid: number) => `sealwright-bench-${pid}`;
+
+/** Removes what a process that was killed had of `openBench`; its sandboxes have ended. */
+export function removeBenchOf(pid: number, workspace: string): void {
+  if (!isOrdinaryUser) openControlGroups(instanceOf(pid))?.close();
+  rmSync(dirname(workspace), { recursive: true, force: true });
+}
+
 /** A backend on its own, of the mode that this process can have. */
 export async function openBench(): Promise<Bench & { remove(): Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'sealwright-bench-'));
@@ -59,7 +68,7 @@ export async function openBench(): Promise<Bench & { remove(): Promise<void> }> 
   if (uid !== null) chownSync(workspace, uid, uid);
   const backend = await openLocalBackend({
     folder: own,
-    instance: `sealwright-bench-${process.pid}`,
+    instance: instanceOf(process.pid),
     mode: isOrdinaryUser ? 'user' : 'root',
     probeUid: uid,
     gateway: null,
