@@ -39,6 +39,18 @@ export const cliLimits = {
   lateAnswersMs: 50,
   /** How long the picture of a terminal may take to be drawn, before something is written over it. */
   snapshotDrawnMs: 300,
+  /** Of a recording; a recorder writes 64 KiB at most, six times as long in JSON. */
+  castLineCharactersMax: 1024 * 1024,
+  /** The server lets one caller have 64 at once, its terminals among them. */
+  forwardedConnectionsMax: 48,
+  /** How long a connection may wait for its turn. */
+  forwardWaitMs: 20_000,
+  forwardRetryMs: 250,
+  forwardNotesMax: 100,
+  /** Of what a sandbox hands over. */
+  copyEntriesMax: 2_000_000,
+  copyNameBytesMax: 4_096,
+  copyDepthMax: 128,
   /** Between two looks at whether a run has started. */
   startPollMs: 100,
 } as const;

@@ -8,6 +8,7 @@ import { defineAttach } from './attach.ts';
 import { defineAudit } from './audit.ts';
 import { defineCompletion } from './completion.ts';
 import type { Context } from './context.ts';
+import { defineCp } from './cp.ts';
 import { defineDiff } from './diff.ts';
 import { defineEgress } from './egress.ts';
 import type { Environment } from './environment.ts';
@@ -60,6 +61,9 @@ export function buildProgram(context: Context, onFlags: (flags: ProgramFlags) =>
   defineSsh(program, context);
   defineSshConfig(program, context);
   defineSshProxy(program, context);
+  defineReplay(program, context);
+  defineCp(program, context);
+  definePortForward(program, context);
   defineDiff(program, context);
   defineApply(program, context);
   defineStop(program, context);

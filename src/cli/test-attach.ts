@@ -105,6 +105,8 @@ export class FakeAttach {
   matches: TerminalMatch[] = [];
   /** What commands with pipes do. */
   onExec: (request: CreateExec, stdin: Readable) => Promise<FakeEnd> = async () => ({ status: 0 });
+  /** Opens commands in another way. */
+  openExec: ((request: CreateExec) => RemoteExec) | null = null;
   onPort: (port: number) => Duplex | Promise<Duplex> = () => new PassThrough();
   readonly #waiting: ((peer: FakePeer) => void)[] = [];
   readonly #came: FakePeer[] = [];
@@ -164,7 +166,7 @@ export class FakeAttach {
         new AttachSession({ ...options, socket: this.#socket }),
       openExec: async (run, request) => {
         this.#ticket(`attach.exec ${run} ${JSON.stringify(request)}`, null);
-        return this.#exec(request);
+        return this.openExec?.(request) ?? this.#exec(request);
       },
       openPort: async (run, port) => {
         this.#ticket(`attach.port ${run} ${port}`, null);
