@@ -21,6 +21,8 @@ import { defineKeys } from './keys.ts';
 import { defineLogin } from './login.ts';
 import { defineLogs } from './logs.ts';
 import { definePolicy } from './policy.ts';
+import { definePortForward } from './port-forward.ts';
+import { defineReplay } from './replay.ts';
 import { defineResume } from './resume.ts';
 import { defineRoles } from './roles.ts';
 import { defineRun } from './run.ts';

@@ -78,12 +78,16 @@ export const homes: readonly Home[] = [
   },
   {
     dependency: '@xterm/headless',
-    folders: ['src/runner/terminals/screen', 'src/runner/terminals/addon-serialize.d'],
+    folders: [
+      'src/runner/terminals/screen',
+      'src/runner/terminals/addon-serialize.d',
+      'src/cli/terminal/cast-model', // recordings that are played from their middle
+    ],
     why: 'models what a terminal shows',
   },
   {
     dependency: '@xterm/addon-serialize',
-    folders: ['src/runner/terminals/screen'],
+    folders: ['src/runner/terminals/screen', 'src/cli/terminal/cast-model'],
     why: 'writes down what redraws it',
   },
   { dependency: 'otpauth', folders: ['src/identity/totp'], why: 'makes and checks one-time codes' },

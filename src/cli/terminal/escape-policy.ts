@@ -81,7 +81,9 @@ export const drives: EscapePolicy = {
         // ENQ makes a terminal say what its user set as its answer.
         return /[\u0007-\u000f]/.test(sequence.character);
       case 'escape':
-        return sequence.intermediates !== '%' || sequence.final === 'G';
+        // Another character set than UTF-8; the end of a string that is none.
+        if (sequence.intermediates === '%') return sequence.final === 'G';
+        return sequence.final !== '\\';
       case 'csi':
         return csiDrives(sequence);
       case 'osc':
