@@ -1,5 +1,6 @@
 import { benchAccess } from './access.ts';
 import { benchApiReads } from './api-reads.ts';
+import { benchAttach } from './attach.ts';
 import { benchAudit } from './audit.ts';
 import { benchAuditSearch } from './audit-search.ts';
 import { benchEgress } from './egress.ts';
@@ -23,6 +24,7 @@ const benches = [
   benchRedaction,
   benchMemory,
   benchEgress,
+  benchAttach,
   benchRevocation,
 ];
 const rows: Row[] = [];
