@@ -28,6 +28,8 @@ export class LiveTerminal {
   readonly #events: LiveEvents;
   #session: AttachSession | null = null;
   #role: AttachRole = 'viewer';
+  /** Whether the person asked for the wheel: then, and only then, the keyboard goes to the terminal once it is theirs. */
+  #isAsking = false;
   #sizing: ReturnType<typeof setTimeout> | undefined;
   #size: TerminalSize | null = null;
 
@@ -80,6 +82,7 @@ export class LiveTerminal {
 
   /** The role belongs to the ticket: who watched until now attaches anew. */
   drive(takeover: boolean): void {
+    this.#isAsking = true;
     if (this.#role === 'driver') this.#session?.drive({ takeover });
     else this.attach({ role: 'driver', drive: takeover ? 'takeover' : 'ask' });
   }
@@ -116,6 +119,10 @@ export class LiveTerminal {
     this.#view.setTyping(isTyping);
     if (isTyping) this.fitWindow();
     else this.#size = null;
+    if (isTyping && this.#isAsking) {
+      this.#isAsking = false;
+      this.#view.focus();
+    }
     this.#events.changed(state, wish);
   }
 }

@@ -22,12 +22,13 @@ export type PlaybackState = {
   readonly hasEnded: boolean;
 };
 
-/** What is drawn between two frames at most: a page that writes more at once does not answer the keyboard. */
-const sliceBytesMax = 256 * 1024;
-const sliceEventsMax = 5_000;
+/** What is handed to the stage at once: so much later at most a seek gives way to the next. */
+const sliceBytesMax = 1024 * 1024;
+const sliceEventsMax = 20_000;
 
 /**
- * Plays a recording on a stage. One thing is drawn at a time: whoever seeks while something is drawn ends that first,
+ * Plays a recording on a stage. Seeking back draws from the beginning: pictures of the screen in between would be faster,
+ * but whoever seeks has to see what whoever plays sees, and such pictures leave out some of a terminal's state. One thing is drawn at a time: whoever seeks while something is drawn ends that first,
  * and where several seek at once the last one counts.
  */
 export class Playback {

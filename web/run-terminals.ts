@@ -120,9 +120,14 @@ function item(run: string, terminal: TerminalView, open: Open | null): HTMLLIEle
   );
 }
 
+/** What is not seen, or turns the text around it. */
+const unseen = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
 /** A command as one would type it, but short; control characters are shown, not obeyed. */
 export function commandText(command: readonly string[]): string {
   const words = command.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word)));
-  const text = words.join(' ');
+  const text = words
+    .join(' ')
+    .replace(unseen, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`);
   return text.length > 120 ? `${text.slice(0, 119)}…` : text;
 }
