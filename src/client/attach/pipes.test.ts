@@ -148,3 +148,25 @@ test('a command in a terminal is told the size; one with pipes has none', async 
   await piped.peer.frame('end-input');
   assert.deepEqual(piped.peer.frames, []);
 });
+
+test('what comes in one piece with the welcome is kept, and the end too', async (t) => {
+  const server = await openTestAttachServer(t);
+  const socket = nodeSocket({ url: server.url });
+  const atOnce = async () => {
+    const peer = await server.peer();
+    peer.welcome({ terminal: null, size: null });
+    peer.data('all of it', attachStreams.output);
+    peer.end(0);
+  };
+  const [exec] = await Promise.all([openExec(socket, server.ticket(null)), atOnce()]);
+  assert.deepEqual([await text(exec.stdout), await exec.exit], ['all of it', { code: 0, signal: null }]);
+  const [port] = await Promise.all([openPort(socket, server.ticket(null)), atOnce()]);
+  assert.equal(await text(port), 'all of it');
+  const cutAtOnce = async () => {
+    const peer = await server.peer();
+    peer.welcome({ terminal: null, size: null });
+    peer.socket.close(attachCloseCodes.revoked);
+  };
+  const [cut] = await Promise.all([openPort(socket, server.ticket(null)), cutAtOnce()]);
+  await assert.rejects(text(cut));
+});

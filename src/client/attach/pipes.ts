@@ -29,6 +29,13 @@ export async function openExec(socket: OpenSocket, ticket: AttachTicketView): Pr
   const [stdout, stderr] = [readableOf(rooms[0]), readableOf(rooms[1])];
   const exit = Promise.withResolvers<ExecExit>();
   exit.promise.catch(() => {});
+  // There before the connection: what comes with the welcome, and the end, find them.
+  const stdin = new Writable({
+    write: (bytes: Buffer, _, done) => void connection.input(bytes).then(() => done()),
+    final: (done) => void connection.control({ type: 'end-input' }).then(() => done()),
+  });
+  // Whoever writes to a command that has ended is told by its exit.
+  stdin.on('error', () => {});
   const connection = await connected(socket, ticket, {
     data: (stream, bytes) =>
       stream === attachStreams.error ? rooms[1].pour(stderr, bytes) : rooms[0].pour(stdout, bytes),
@@ -40,12 +47,6 @@ export async function openExec(socket: OpenSocket, ticket: AttachTicketView): Pr
       stdin.destroy();
     },
   });
-  const stdin = new Writable({
-    write: (bytes: Buffer, _, done) => void connection.input(bytes).then(() => done()),
-    final: (done) => void connection.control({ type: 'end-input' }).then(() => done()),
-  });
-  // Whoever writes to a command that has ended is told by its exit.
-  stdin.on('error', () => {});
   return {
     stdin,
     stdout,
@@ -65,13 +66,6 @@ export async function openExec(socket: OpenSocket, ticket: AttachTicketView): Pr
 export async function openPort(socket: OpenSocket, ticket: AttachTicketView): Promise<Duplex> {
   const room = new Room();
   let ended = false;
-  const connection = await connected(socket, ticket, {
-    data: (_, bytes) => room.pour(port, bytes),
-    ended(how) {
-      ended = true;
-      finish(port, how);
-    },
-  });
   const port = new Duplex({
     read: () => room.made(),
     write: (bytes: Buffer, _, done) => void connection.input(bytes).then(() => done()),
@@ -80,6 +74,15 @@ export async function openPort(socket: OpenSocket, ticket: AttachTicketView): Pr
       room.made();
       if (!ended) connection.leave();
       done(error);
+    },
+  });
+  // A cut that comes with the welcome is met by whoever reads; nobody can listen for it yet.
+  port.on('error', () => {});
+  const connection = await connected(socket, ticket, {
+    data: (_, bytes) => room.pour(port, bytes),
+    ended(how) {
+      ended = true;
+      finish(port, how);
     },
   });
   return port;
