@@ -377,9 +377,10 @@ test('what is not SSH, and what stops in the middle, ends the connection without
   ];
   for (const input of inputs) {
     const [ours, theirs] = pipePair();
-    const { ended } = testServer(access, ours);
+    const { ended, said } = testServer(access, ours);
     theirs.resume().end(Buffer.from(input, 'latin1'));
     assert.equal(await ended, false);
+    if (!input.startsWith('SSH')) assert.deepEqual(said, ['Nobody spoke SSH on standard input.']);
   }
 });
 

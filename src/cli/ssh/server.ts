@@ -43,10 +43,12 @@ const neverMs = 2 ** 31 - 1;
 export async function serveSsh(transport: Duplex, options: SshServerOptions): Promise<boolean> {
   const closed = new AbortController();
   const gone = AbortSignal.any([closed.signal, options.signal]);
+  let greeted = false;
   let letIn = false;
   const server = new ssh2.Server(
     { hostKeys: [options.hostKey], ident: 'sealwright', algorithms, keepaliveInterval: neverMs },
     (connection) => {
+      greeted = true;
       serveConnection(connection, options, gone);
       connection.on('ready', () => {
         letIn = true;
@@ -74,6 +76,7 @@ export async function serveSsh(transport: Duplex, options: SshServerOptions): Pr
   clearTimeout(grace);
   closed.abort();
   transport.destroy();
+  if (!greeted && !options.signal.aborted) options.say('Nobody spoke SSH on standard input.');
   return letIn;
 }
 

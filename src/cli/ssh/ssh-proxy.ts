@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Api } from '../api.ts';
 import { type Context, note } from '../context.ts';
-import { CliFailure, exitStatus } from '../failure.ts';
+import { CliFailure, exitStatus, UsageFailure } from '../failure.ts';
 import { resolveRun } from '../resolve.ts';
 
 export function defineSshProxy(program: Command, context: Context): void {
@@ -21,6 +21,8 @@ export function defineSshProxy(program: Command, context: Context): void {
 
 async function proxy(context: Context, word: string): Promise<number> {
   const { environment } = context;
+  if (environment.stdin.isTerminal)
+    throw new UsageFailure('ssh-proxy speaks SSH, not with people: ssh starts it.', `sealwright ssh ${word}`);
   const api = await context.connect();
   const run = await liveRun(api, word);
   const [{ openSshKeys }, { serveSsh }, { pipeTransport }] = await Promise.all([

@@ -18,6 +18,8 @@ export type Ended = { readonly status: number | null; readonly stdout: Buffer; r
 export class OpenSsh {
   readonly folder: string = mkdtempSync(join(tmpdir(), 'sealwright-openssh-'));
   readonly config: string = join(this.folder, 'config');
+  /** Of every program, besides where programs are. */
+  environment: Readonly<Record<string, string>> = {};
 
   async prepare(change: (block: string) => string = (block) => block): Promise<void> {
     const place = {
@@ -41,7 +43,7 @@ export class OpenSsh {
   start(program: 'ssh' | 'scp' | 'sftp' | 'rsync', words: readonly string[]) {
     const config = program === 'rsync' ? ['-e', `ssh -F ${this.config}`] : ['-F', this.config];
     const child = spawn(program, [...config, ...words], {
-      env: { PATH: process.env.PATH, HOME: this.folder, LC_ALL: 'C' },
+      env: { PATH: process.env.PATH, HOME: this.folder, LC_ALL: 'C', ...this.environment },
       cwd: this.folder,
     });
     const kept = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
