@@ -199,10 +199,11 @@ test('a shell in a terminal is typed to, resized, shared, left and ended, and al
   const second = await Attached.to({ purpose: 'terminal', run, terminal, from: null });
   assert.equal(((await second.json()) as TerminalOpening).resumed, false);
   first.channel.close();
-  await second.type('read -rs secret; echo "[$((3+3))]"\r');
+  await second.type('stty -echo; echo "[$((3+3))]"; read -r secret; stty echo; echo "[$((4+4))]"\r');
+  await second.until('[6]');
   await second.channel.sendJson({ ask: 'author', by, recordInput: true });
   await second.type('hunter2\r');
-  await second.until('[6]');
+  await second.until('[8]');
   await second.type('exit 7\r');
   assert.deepEqual(await second.end(), { told: 'ended', code: 7 });
   assert.equal(await endOf(run), 7);

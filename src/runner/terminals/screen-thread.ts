@@ -76,7 +76,11 @@ export class ScreenThread {
 
   #post(message: ToScreens): void {
     if (this.#closed) return;
-    this.#running().postMessage(message);
+    if (message.order === 'write') {
+      // A copy of its own, which moves: what the bytes are a part of is not to be copied with them.
+      const bytes = new Uint8Array(message.bytes);
+      this.#running().postMessage({ ...message, bytes } satisfies ToScreens, [bytes.buffer]);
+    } else this.#running().postMessage(message);
     this.#watchOver();
   }
 

@@ -1,5 +1,5 @@
 import { SerializeAddon } from '@xterm/addon-serialize/lib/addon-serialize.mjs';
-import headless, { type Terminal } from '@xterm/headless';
+import headless, { type IBufferCell, type IBufferLine, type Terminal } from '@xterm/headless';
 import type { TerminalSize } from '../../model/terminal.ts';
 import { terminalLimits } from './limits.ts';
 
@@ -77,7 +77,9 @@ export class Screen {
 
   /** What makes an empty terminal of the same size show the same, and continue in the same way. */
   snapshot(): Uint8Array {
-    const drawn = redrawStart + this.#serialize.serialize() + this.#scrollRegion();
+    // The second screen would be filled with the colours that are set at its beginning.
+    const content = this.#serialize.serialize().replace('\x1b[?1049h', '\x1b[m\x1b[?1049h');
+    const drawn = redrawStart + content + blanks(this.#terminal) + this.#scrollRegion();
     return Buffer.concat([Buffer.from(drawn + this.#unfinished), this.#partOfCharacter]);
   }
 
@@ -94,6 +96,43 @@ export class Screen {
   close(): void {
     this.#terminal.dispose();
   }
+}
+
+/** Blanks that were erased in a colour, which the addon leaves out where nothing else is on their line. */
+function blanks({ buffer: { active }, rows, cols, modes }: Terminal): string {
+  if (modes.originMode) return '';
+  let text = '';
+  const cell = active.getNullCell();
+  for (let row = 0; row < rows; row += 1) {
+    const line = active.getLine(active.baseY + row);
+    for (let column = 0; column < cols; column += 1) {
+      line?.getCell(column, cell);
+      const next = cell.getCode() === 0 && cell.getWidth() === 1 ? background(cell) : '';
+      if (next !== '') {
+        const from = column;
+        while (column + 1 < cols && isSameBlank(line, column + 1, cell, next)) column += 1;
+        text += `\x1b[${row + 1};${from + 1}H\x1b[${next}m\x1b[${column + 1 - from}X`;
+      }
+    }
+  }
+  return text === '' ? '' : `\x1b7\x1b[m${text}\x1b8`;
+}
+
+function isSameBlank(
+  line: IBufferLine | undefined,
+  column: number,
+  cell: IBufferCell,
+  colour: string,
+): boolean {
+  line?.getCell(column, cell);
+  return cell.getCode() === 0 && cell.getWidth() === 1 && background(cell) === colour;
+}
+
+/** As SGR has it; empty for the default. */
+function background(cell: IBufferCell): string {
+  const colour = cell.getBgColor();
+  if (cell.isBgRGB()) return `48;2;${colour >> 16};${(colour >> 8) & 255};${colour & 255}`;
+  return cell.isBgPalette() ? `48;5;${colour}` : '';
 }
 
 function unfinishedIn(text: string): string {

@@ -1,11 +1,18 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import headless from '@xterm/headless';
 import fc from 'fast-check';
 import { FakeTerminal } from '../../../tests/support/fake-terminal.ts';
-import { Screen } from './screen.ts';
 import { ScreenThread } from './screen-thread.ts';
 import type { Subscription } from './subscription.ts';
 import { TerminalHub, type TerminalRecorder } from './terminal-hub.ts';
+
+type Inside = {
+  readonly _core: { readonly buffer: { readonly scrollTop: number; readonly scrollBottom: number } };
+};
 
 const size = { columns: 80, rows: 24 };
 const screens = new ScreenThread();
@@ -39,6 +46,10 @@ class SpokenRecorder implements TerminalRecorder {
   }
 }
 
+/** Bytes that nobody holds any more do not count. */
+setFlagsFromString('--expose_gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
 function begin() {
   const terminal = new FakeTerminal();
   const recorder = new SpokenRecorder();
@@ -59,14 +70,24 @@ async function readUntil(subscription: Subscription, isEnough: (text: string) =>
 
 const until = (mark: string) => (text: string) => text.endsWith(mark);
 
-/** What a terminal of the same size shows of these bytes. */
+/** What somebody else's terminal of the same size shows of these bytes, cell by cell, and the state it is in. */
 async function drawn(...pieces: (Buffer | null)[]): Promise<string> {
-  const screen = new Screen(size);
+  const terminal = new headless.Terminal({ cols: 80, rows: 24, allowProposedApi: true });
   for (const piece of pieces)
-    await new Promise<void>((resolve) => screen.write(piece ?? Buffer.alloc(0), resolve));
-  const text = Buffer.from(screen.snapshot()).toString();
-  screen.close();
-  return text;
+    await new Promise<void>((resolve) => terminal.write(piece ?? Buffer.alloc(0), resolve));
+  const { active } = terminal.buffer;
+  const rows = Array.from({ length: 24 }, (_, row) => {
+    const line = active.getLine(active.viewportY + row)!;
+    return Array.from({ length: 80 }, (_, column) => {
+      const cell = line.getCell(column)!;
+      return `${cell.getChars() || ' '}${cell.getFgColor()}/${cell.getBgColor()}`;
+    }).join('');
+  });
+  const { cursorX, cursorY, type } = active;
+  const { scrollTop, scrollBottom } = (terminal as unknown as Inside)._core.buffer;
+  const state = { cursorX, cursorY, type, modes: terminal.modes, scrollTop, scrollBottom };
+  terminal.dispose();
+  return [...rows, JSON.stringify(state)].join('\n');
 }
 
 test('output goes to every subscriber from where it stands, and to the recorder first', async () => {
@@ -127,4 +148,104 @@ test('a snapshot and what follows it show the same as everything, wherever it is
     ),
     { numRuns: 60 },
   );
+});
+
+test('a subscriber goes on at the offset it names, and gets a snapshot where that is gone', async () => {
+  const { terminal, hub } = begin();
+  const reader = await hub.subscribe(0);
+  const line = 'x'.repeat(1023);
+  for (let count = 0; count < 1_500; count += 1) await terminal.shows(`${line}\n`);
+  terminal.close();
+  await hub.outputEnded;
+  assert.equal(await reader.next(), null, 'fell behind');
+  const end = hub.outputBytes;
+  assert.equal(end, 1_500 * 1_024);
+  const resumed = await hub.subscribe(end - 5_000);
+  assert.deepEqual([resumed.opening.resumed, resumed.opening.offset], [true, end - 5_000]);
+  assert.equal((await readUntil(resumed, (text) => text.length === 5_000)).length, 5_000);
+  for (const gone of [0, end + 1]) {
+    const fresh = await hub.subscribe(gone);
+    assert.deepEqual([fresh.opening.resumed, fresh.opening.offset], [false, end]);
+    assert.equal(fresh.opening.snapshotBytes, fresh.snapshot?.length);
+  }
+});
+
+test('who stops reading is cut, in bounded memory, and the shell and other readers go on', async () => {
+  const { terminal, hub } = begin();
+  const stalled = await hub.subscribe(0);
+  const reader = await hub.subscribe(0);
+  const chunk = Buffer.from('200 MB of this, and nobody waits for whoever does not read\r\n'.repeat(1_000));
+  const before = process.memoryUsage();
+  let most = 0;
+  let received = 0;
+  const total = 200 * 1024 ** 2;
+  const reading = (async () => {
+    for (let item = await reader.next(); item !== null; item = await reader.next())
+      if ('bytes' in item) received += item.bytes.length;
+  })();
+  for (let sent = 0; sent < total; sent += chunk.length) {
+    await terminal.shows(chunk);
+    await turn();
+    if (sent % (20 * chunk.length) !== 0) continue;
+    collectGarbage();
+    const { external, arrayBuffers } = process.memoryUsage();
+    most = Math.max(most, external + arrayBuffers - before.external - before.arrayBuffers);
+  }
+  terminal.close();
+  await hub.end(0);
+  await reading;
+  assert(received >= total, `${received} bytes were read`);
+  assert.equal(await stalled.next(), null);
+  assert(most < 16 * 1024 ** 2, `${most} bytes were in buffers`);
+});
+
+test('what else happens is told behind the output before it', async () => {
+  const { terminal, recorder, hub } = begin();
+  const reader = await hub.subscribe(0);
+  await terminal.shows('one');
+  await readUntil(reader, until('one'));
+  await terminal.shows('two');
+  await turn();
+  hub.resize({ columns: 100, rows: 30 });
+  recorder.tell(false);
+  await terminal.shows('three');
+  terminal.close();
+  await hub.end(9);
+  assert.equal(
+    await readUntil(reader, (text) => text.includes('ended')),
+    'two<{"told":"size","size":{"columns":100,"rows":30}}><{"told":"recorded","recorded":false}>three<{"told":"ended","code":9}>',
+  );
+  assert.equal(await reader.next(), null);
+  const late = await hub.subscribe(0);
+  assert.equal(
+    await readUntil(late, (text) => text.includes('ended')),
+    'onetwothree<{"told":"ended","code":9}>',
+  );
+});
+
+test('input is typed in its order, counted, and recorded where that is wanted', async () => {
+  const { terminal, recorder, hub } = begin();
+  const gate = Promise.withResolvers<void>();
+  terminal.reading = gate.promise;
+  const author = { by: 'user:ann', recordInput: true } as const;
+  const typed = [hub.type(Buffer.from('a'), author), hub.type(Buffer.from('b'), null)];
+  gate.resolve();
+  await Promise.all(typed);
+  terminal.isEchoing = false;
+  await hub.type(Buffer.from('secret'), author);
+  assert.equal(Buffer.concat(terminal.typed).toString(), 'absecret');
+  assert.deepEqual(recorder.said, ['user:ann typed a', 'user:ann hidden']);
+  assert.equal(hub.typedBytes, 8);
+});
+
+test('a storm of sizes changes the terminal now and then, and to the last one', async (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const { terminal, hub } = begin();
+  for (let columns = 2; columns <= 1_000; columns += 1) hub.resize({ columns, rows: 24 });
+  context.mock.timers.tick(1_000);
+  assert.deepEqual(
+    terminal.sizes.map(({ columns }) => columns),
+    [2, 1_000],
+  );
+  assert.equal(hub.size.columns, 1_000);
 });

@@ -45,6 +45,7 @@ export class TerminalHub {
   #wantedSize: TerminalSize | null = null;
   #resizeTimer: NodeJS.Timeout | null = null;
   #gathered: Buffer[] = [];
+  #gatheredBytes = 0;
   #isGathering = false;
   #typing: Promise<void> = Promise.resolve();
   #typedBytes = 0;
@@ -154,16 +155,24 @@ export class TerminalHub {
   /** What a terminal gives in one turn of the event loop is one piece, so that many small reads cost as one. */
   #gather(chunk: Buffer): void {
     this.#gathered.push(chunk);
+    this.#gatheredBytes += chunk.length;
+    if (this.#gatheredBytes >= terminalLimits.readBytesMax) {
+      this.#process();
+      return;
+    }
     if (this.#isGathering) return;
     this.#isGathering = true;
-    setImmediate(() => this.#process());
+    setImmediate(() => {
+      this.#isGathering = false;
+      this.#process();
+    });
   }
 
   #process(): void {
-    this.#isGathering = false;
     if (this.#gathered.length === 0) return;
     const bytes = this.#gathered.length === 1 ? this.#gathered[0]! : Buffer.concat(this.#gathered);
     this.#gathered = [];
+    this.#gatheredBytes = 0;
     const { readBytesMax, modelWaitingBytesMax } = terminalLimits;
     for (let at = 0; at < bytes.length; at += readBytesMax) this.#show(bytes.subarray(at, at + readBytesMax));
     if (this.#screen.waitingBytes > modelWaitingBytesMax) this.#parts.terminal.output.pause();
