@@ -17,7 +17,7 @@ export type MetricsParts = {
   readonly readings: Readings;
   readonly sinks: Sinks;
   readonly witnesses: Witnesses;
-  readonly attach: { readonly count: number };
+  readonly attach: { readonly count: number; readonly terminals: number };
 };
 
 /** Gauges that are read when they are asked for, as Prometheus text. Those of the process are the server's. */
@@ -35,6 +35,7 @@ export function openMetrics(parts: MetricsParts): { text(): Promise<string> } {
   gauge('runs_queued', 'Runs that wait for a slot', () => parts.scheduler.waiting);
   gauge('runs_live', 'Runs that hold a slot', () => parts.scheduler.running);
   gauge('attach_clients', 'Clients that are attached to runs', () => parts.attach.count);
+  gauge('attach_terminals', 'Terminals that are held open for them', () => parts.attach.terminals);
   gauge('runner_connected', 'Whether the runner takes orders', () => Number(parts.link.connected));
   gauge('runner_connections', 'Connections to the runner since the start', () => parts.link.generation);
   gauge('audit_healthy', 'Whether the audit log takes events', () => Number(parts.gate.health().ok));

@@ -68,6 +68,10 @@ export class Connections {
     return this.#open.size;
   }
 
+  get terminals(): number {
+    return this.#terminals.size;
+  }
+
   /** Takes one of the places that a run and an actor have; false where there is none left. */
   reserve(run: RunId, actor: ActorId): boolean {
     if (this.#closed) return false;

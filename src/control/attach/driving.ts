@@ -151,11 +151,14 @@ export class Driving {
     return null;
   }
 
-  /** A client has gone; its lease is kept for it. */
-  left(client: DrivingClient): void {
-    this.#leases = leaveLease(this.#leases, client.attached.connection);
+  /** A client has gone. Its lease is kept for it, unless it was sent away. */
+  left(client: DrivingClient, mayReturn: boolean): void {
+    const { connection } = client.attached;
     this.#told.delete(client);
-    this.#count(client.attached.connection);
+    if (!mayReturn && this.#leases.some(({ holder }) => holder === connection))
+      this.#endOf(connection, 'ended');
+    this.#leases = leaveLease(this.#leases, connection);
+    this.#count(connection);
     this.changed();
   }
 

@@ -33,13 +33,14 @@ test('a hundred look on over one connection to the runner, and each sees the sam
   await Promise.all(viewers.map((viewer) => viewer.until(({ text }) => text.endsWith('line 99\r\n'))));
   const [first] = viewers;
   for (const viewer of viewers) assert.equal(viewer.text, first!.text);
-  assert.match(await control.control.metrics(driverOfMetrics()), /sealwright_attach_clients 100/);
+  assert.match(await gauges(), /sealwright_attach_clients 100/);
   for (const viewer of viewers) viewer.connection.gone('left');
   await control.runner.until(() => terminal.channels.size === 0);
 });
 
-function driverOfMetrics() {
-  return { ...ann, actor: { ...ann.actor, scopes: new Set(['cluster:read'] as const) } };
+async function gauges(): Promise<string> {
+  const caller = { ...ann, actor: { ...ann.actor, scopes: new Set(['cluster:read'] as const) } };
+  return await control.control.metrics(caller);
 }
 
 test('who comes in the midst of output gets a screen and exactly what follows it', async () => {
@@ -230,6 +231,24 @@ test('who never came leaves nothing behind', async () => {
     ended.map(({ data }) => data?.reason),
     ['never-came'],
   );
+});
+
+test('nothing is left of those who came and went', async () => {
+  const { run, terminal } = await attachable(control, ann);
+  for (let count = 0; count < 200; count += 1) {
+    const client = await attach(control, ann, run, { role: 'driver' });
+    if (count % 2 === 0) await client.until(({ mayType }) => mayType);
+    if (count % 3 === 0) await client.type('x');
+    client.connection.gone(count % 5 === 0 ? 'left' : 'lost');
+  }
+  const last = await attach(control, ann, run, { role: 'driver' });
+  await last.until(({ mayType }) => mayType);
+  await last.connection.control({ type: 'release' });
+  last.connection.gone('left');
+  await control.runner.until(() => terminal.channels.size === 0);
+  const text = await gauges();
+  assert.match(text, /sealwright_attach_clients 0/);
+  assert.match(text, /sealwright_attach_terminals 0/);
 });
 
 test('what terminals showed is read and searched on the record, also after the run', async () => {

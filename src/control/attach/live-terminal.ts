@@ -10,7 +10,7 @@ import type { AttachSettings, TerminalSize } from '../../model/terminal.ts';
 import type { Gate } from '../gate.ts';
 import type { LiveRuns } from '../live-runs.ts';
 import type { Logger } from '../logger.ts';
-import type { RunnerLink } from '../runner-link.ts';
+import { LinkLost, type RunnerLink } from '../runner-link.ts';
 import { Driving } from './driving.ts';
 import { controlAttachLimits } from './limits.ts';
 import { OutputRing } from './output-ring.ts';
@@ -92,6 +92,7 @@ export class LiveTerminal {
    * and `audit.unavailable` where what it shows is not recorded.
    */
   async expect(from: number | null): Promise<void> {
+    if (this.#disposed.signal.aborted) throw new LinkLost('the terminal was let go of a moment ago');
     this.#expected += 1;
     try {
       if (this.#ended !== null) return;
@@ -123,9 +124,10 @@ export class LiveTerminal {
     });
   }
 
-  leave(connection: TerminalConnection): void {
+  /** `mayReturn` where its lease is kept for it. */
+  leave(connection: TerminalConnection, mayReturn: boolean): void {
     if (!this.#clients.delete(connection)) return;
-    this.driving.left(connection);
+    this.driving.left(connection, mayReturn);
     this.#tellClients();
     this.#settle();
   }

@@ -11,7 +11,7 @@ import type { Connections, ConnectionsParts } from './connections.ts';
 import { controlAttachLimits } from './limits.ts';
 import type { LiveTerminal } from './live-terminal.ts';
 import { PipeConnection } from './pipe-connection.ts';
-import type { Attached, AttachRefusal } from './records.ts';
+import type { Attached, AttachRefusal, DisconnectReason } from './records.ts';
 import { moderatedText, switchedOffText } from './settings.ts';
 import { liveTerminalOf } from './terminal-choice.ts';
 import { TerminalConnection } from './terminal-connection.ts';
@@ -187,6 +187,9 @@ async function terminalFor(parts: Parts, admitted: Admitted, id: TerminalId): Pr
   return connections.terminal(run, session, id, startedBy);
 }
 
+/** Ends after which a client may come back within its lease. */
+const mayReturn: ReadonlySet<DisconnectReason> = new Set(['left', 'lost', 'slow', 'timeout', 'goingAway']);
+
 function beginTerminal(
   parts: Parts,
   { ticket, caller, run }: Admitted,
@@ -203,7 +206,7 @@ function beginTerminal(
     recheck: (watched) => connections.recheck(watched),
     onGone: (gone, ended) => {
       // What was typed goes on record before the end does.
-      terminal.leave(gone);
+      terminal.leave(gone, mayReturn.has(ended.reason));
       connections.gone(gone, ended);
     },
   });

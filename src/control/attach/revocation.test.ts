@@ -24,18 +24,37 @@ afterEach(async () => {
 });
 
 /** Somebody who came by an API token, which can be revoked. */
-async function tokenCaller(): Promise<{ caller: Caller; id: TokenId }> {
-  const request = { name: 'ci', scopes: [...operatorScopes], actor: 'service:ci', reach: 'all' as const };
+async function tokenCaller(actorId = 'service:ci'): Promise<{ caller: Caller; id: TokenId }> {
+  const request = { name: 'ci', scopes: [...operatorScopes], actor: actorId, reach: 'all' as const };
   const made = await control.control.tokens.create(root, { request, idempotencyKey: null });
   const actor = await control.control.authenticate({ bearer: made.token }, root.request);
   return { caller: callerOf(actor!), id: made.id as TokenId };
 }
 
+async function user(name: string, role: string): Promise<void> {
+  const made = await control.store.identity.users.create(
+    {
+      name,
+      displayName: null,
+      email: null,
+      role,
+      eligibleRoles: [],
+      phase: 'active',
+      passwordHash: null,
+      totpSealed: null,
+      createdAt: 1,
+    },
+    { external: null, teams: [] },
+  );
+  assert.equal(made.outcome, 'created');
+  await control.directory.changes.look();
+}
+
 /** A client that drives, and one of somebody else who goes on whatever happens to the first. */
-async function world() {
+async function world(actorId?: string) {
   const made = await attachable(control, ann);
   made.terminal.echoes = true;
-  const { caller, id } = await tokenCaller();
+  const { caller, id } = await tokenCaller(actorId);
   const driver = await attach(control, caller, made.run, { role: 'driver' });
   await driver.until((client) => client.mayType);
   const witness = await attach(control, ann, made.run);
@@ -47,7 +66,7 @@ async function world() {
 
 /** Nothing passes in either direction once `revoke` has resolved, and the connection ends within a second. */
 async function cutBy(
-  { driver, witness, terminal }: Awaited<ReturnType<typeof world>>,
+  { driver, witness, terminal, caller }: Awaited<ReturnType<typeof world>>,
   revoke: () => Promise<unknown>,
   reason = 'revoked',
 ): Promise<void> {
@@ -70,7 +89,7 @@ async function cutBy(
   await control.stop();
   const ended = (await control.events()).filter(({ action }) => action === 'attach.disconnect');
   const own = ended.find(({ data }) => data?.role === 'driver');
-  assert.deepEqual([own?.data?.reason, own?.data?.bytesIn, own?.actor.id], [reason, 6, 'service:ci']);
+  assert.deepEqual([own?.data?.reason, own?.data?.bytesIn, own?.actor.id], [reason, 6, caller.actor.id]);
   await control.start();
 }
 
@@ -79,6 +98,19 @@ describe('whoever is attached is cut, and nothing passes later, when', () => {
     const all = await world();
     await cutBy(all, () => control.control.tokens.revoke(root, all.token));
     assert.equal(all.witness.closed?.reason, 'goingAway', 'the others went on until the server stopped');
+  });
+
+  test('the user is disabled', async () => {
+    await user('dora', 'operator');
+    const all = await world('user:dora');
+    await cutBy(all, () => control.control.users.disable(root, 'dora'));
+  });
+
+  test('the user’s role no longer holds what driving needs', async () => {
+    await user('dora', 'operator');
+    const all = await world('user:dora');
+    const { version } = await control.control.users.get(root, 'dora');
+    await cutBy(all, () => control.control.users.update(root, 'dora', { role: 'auditor' }, version));
   });
 
   test('a policy forbids it', async () => {
@@ -152,6 +184,14 @@ test('a ticket that is redeemed while its actor’s rights go shows nothing', as
   client.connection = begin(client);
   await client.until(({ closed }) => closed !== null);
   assert.deepEqual([client.text, client.frames], ['', []]);
+});
+
+test('the lease of whoever was sent away is free at once', async () => {
+  const { run, driver, token } = await world();
+  await control.control.tokens.revoke(root, token);
+  await driver.until(({ closed }) => closed !== null);
+  const next = await attach(control, ann, run, { role: 'driver' });
+  await next.until((client) => client.mayType);
 });
 
 describe('while somebody else’s rights change', () => {

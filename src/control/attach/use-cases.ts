@@ -31,6 +31,8 @@ export type Attach = {
   readonly useCases: AttachUseCases;
   /** How many clients are attached. */
   readonly count: number;
+  /** How many terminals control holds open for them, or for leases that they may come back for. */
+  readonly terminals: number;
   /** The session takes no more runs: whoever is attached to one of its runs goes. */
   sessionClosed(session: SessionId): void;
   close(): void;
@@ -55,6 +57,9 @@ export function openAttach(parts: AttachParts): Attach {
     },
     get count() {
       return connections.count;
+    },
+    get terminals() {
+      return connections.terminals;
     },
     sessionClosed: (session) => connections.endSession(session, 'ended', 'The session was closed.'),
     close: () => connections.close(),
