@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import type { Page } from 'playwright-core';
@@ -16,10 +18,20 @@ let site: string;
 
 before(async () => {
   if (noBrowser !== false) return;
-  instance = await startInstance();
+  // Of its own, and the same after a restart.
+  instance = await startInstance({ environment: { SEALWRIGHT_LISTEN: `127.0.0.1:${await freePort()}` } });
   site = `http://localhost:${new URL(instance.url).port}`;
 });
 after(() => instance?.remove());
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
 
 async function sealwright(...words: string[]): Promise<string> {
   const { stdout, status, stderr } = await cli(instance.home, words);
@@ -149,6 +161,24 @@ test('whoever may no longer is cut at once, and told why', { skip: noBrowser }, 
   await drive(barbara.page);
   await type(barbara.page, 'echo still-$((40 + 2))');
   await shows(barbara.page, 'still-42');
+});
+
+test('a server that is killed and comes back finds the browser where it was', {
+  skip: noBrowser,
+}, async (t) => {
+  const { page } = await signIn(t, 'katherine');
+  const { run } = await startShell();
+  await open(page, run);
+  await drive(page);
+  await type(page, 'echo before-$((40 + 2))');
+  await shows(page, 'before-42');
+  process.kill(instance.pids().control, 'SIGKILL');
+  await page.getByText('The connection broke. Connecting again…').waitFor();
+  await page.getByText('You drive.').waitFor();
+  await page.locator('.terminal-box').click();
+  await type(page, 'echo after-$((40 + 3))');
+  await shows(page, 'after-43');
+  await shows(page, 'before-42');
 });
 
 test('what was shown can be replayed and searched after the end', { skip: noBrowser }, async (t) => {
