@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { pino } from 'pino';
+import { attachProtocol } from '../../src/contract/attach.ts';
 import type { ActorId, Reach } from '../../src/model/actor.ts';
 import type { RunId, SignInId, TokenId } from '../../src/model/ids.ts';
 import { type OpenServer, openServer } from '../../src/server/server.ts';
-import { openRaw } from '../support/raw-http.ts';
+import { openRaw, rawExchange } from '../support/raw-http.ts';
 import { type OtherProcess, openOtherProcess, type Taking } from '../support/rights.ts';
 import { actorOf, bootstrapSecret, callerOf, TestControl } from '../support/test-control.ts';
 import { wideRates } from '../support/test-server.ts';
@@ -44,12 +45,16 @@ before(async () => {
   const { teams } = control.store.identity;
   const members: ActorId[] = ['user:owner'];
   await teams.put({ name: 'core', description: null, members, createdAt: Date.now() }, null);
-  const owner = callerOf({ ...actorOf('owner'), teams: new Set(['core']) });
-  const session = await control.session(owner, { team: 'core' });
-  run = (await control.run(owner, session)).id as RunId;
+  const owner = callerOf({ ...actorOf('owner', 'own', ['*']), teams: new Set(['core']) });
+  const session = await control.session(owner, { team: 'core', attach: { enabled: true } });
+  run = (await control.run(owner, session, { terminal: { columns: 80, rows: 24 } })).id as RunId;
   await control.runner.until(() => control.runner.live.has(run));
   control.runner.running(run);
-  ticking = setInterval(() => control.runner.write(run, 'stdout', 'tick\n'), 10);
+  const terminal = control.runner.terminals.of(run);
+  ticking = setInterval(() => {
+    control.runner.write(run, 'stdout', 'tick\n');
+    terminal.write('tick\n');
+  }, 10);
 });
 
 after(async () => {
@@ -109,6 +114,23 @@ async function watch(who: Who, target: string, ...headers: string[]): Promise<Wa
   return watched;
 }
 
+/** The run's terminal, over a WebSocket. */
+async function watchTerminal(who: Who): Promise<Watched> {
+  const path = `/api/v1/runs/${run}/attach`;
+  const origin = `Origin: ${server.address}`;
+  const json = ['Content-Type: application/json', 'Content-Length: 2', 'Connection: close', '', '{}'];
+  const host = `Host: 127.0.0.1:${server.port}`;
+  const asked = [`POST ${path}-tickets HTTP/1.1`, host, who.credential, origin, ...json];
+  const { status, body } = await rawExchange(server.port, asked.join('\r\n'));
+  assert.equal(status, 201, body);
+  const { ticket } = JSON.parse(body) as { ticket: string };
+  // A ticket alone lets in: no credential goes with it.
+  const holder = { ...who, credential: `Authorization: Bearer ${ticket}` };
+  const upgrade = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'];
+  const words = ['Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', `Sec-WebSocket-Protocol: ${attachProtocol}`];
+  return await watch(holder, `GET ${path}`, ...upgrade, ...words, origin);
+}
+
 const events = 'Accept: text/event-stream';
 
 /** Every kind of stream that somebody may have open about the run; those of a session of one's own only with a token. */
@@ -119,8 +141,10 @@ async function watchAll(who: Who): Promise<Record<string, Watched>> {
     bytes: await watch(who, `${path}/logs?follow=true`, 'Accept: text/plain'),
     flows: await watch(who, `${path}/egress`, events),
     wait: await watch(who, `${path}/wait?timeoutSeconds=60`),
+    terminal: await watchTerminal(who),
   };
-  for (const kind of ['events', 'bytes'] as const) await until(() => all[kind]!.text.includes('tick'), kind);
+  for (const kind of ['events', 'bytes', 'terminal'] as const)
+    await until(() => all[kind]!.text.includes('tick'), kind);
   await until(() => all.flows!.bytes > 0, 'flows');
   if (who.credential.startsWith('Cookie')) return all;
   const body = ['Content-Type: application/octet-stream', 'Content-Length: 1000'];
