@@ -106,8 +106,9 @@ export class ClientSocket implements AttachClient {
       return;
     }
     this.#outgoing.drop();
-    if (withoutAnotherByte.has(reason) && !this.#outgoing.isEmpty) this.#options.webSocket.terminate();
-    else this.#sayClose(reason, detail);
+    if (!withoutAnotherByte.has(reason) || this.#outgoing.isEmpty) this.#sayClose(reason, detail);
+    // What left a moment ago is only now said to have left; more than that is held up, and goes no further.
+    else setImmediate(() => this.#sayCloseAlone(reason, detail));
   }
 
   /** To be called from time to time: asks whether the client is there, and cuts those that are not. */
@@ -183,6 +184,11 @@ export class ClientSocket implements AttachClient {
     if (this.#ending !== null) return;
     this.close(reason, detail);
     this.#gone(reason);
+  }
+
+  #sayCloseAlone(reason: AttachCloseReason, detail: string): void {
+    if (this.#outgoing.isEmpty) this.#sayClose(reason, detail);
+    else this.#options.webSocket.terminate();
   }
 
   #sayClose(reason: AttachCloseReason, detail: string): void {
