@@ -39,7 +39,8 @@ export const homes: readonly Home[] = [
       'src/contract', // what programs say to each other
       'src/server', // parameters and headers of single routes
       'src/control/paging', // cursors, which come back from callers
-      'src/control/runner-frames', // frames from the runner, which may be taken over
+      'src/control/runner-frames',
+      'src/control/attach/terminal-frames', // frames from the runner, which may be taken over
       'src/runner/control-frames', // frames from control, which may be taken over
       'src/cli/profile', // a file that people edit
       'src/main', // configuration
