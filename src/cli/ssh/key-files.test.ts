@@ -26,11 +26,11 @@ let made = 0;
 function place() {
   made += 1;
   const home = join(root, `home ${made}`);
-  return { variables: {}, home, platform: process.platform };
+  return { variables: {}, home, platform: process.platform, uid: process.getuid?.() ?? null };
 }
 
 test('the folder is the one for state, or that of SEALWRIGHT_HOME', () => {
-  const at = (variables: Record<string, string>) => sshFolder({ variables, home: '/h', platform: 'linux' });
+  const at = (variables: Record<string, string>) => sshFolder({ variables, home: '/h' });
   assert.equal(at({}), '/h/.local/state/sealwright/ssh');
   assert.equal(at({ XDG_STATE_HOME: '/s' }), '/s/sealwright/ssh');
   assert.equal(at({ XDG_STATE_HOME: '/s', SEALWRIGHT_HOME: '/d' }), '/d/ssh');
@@ -95,4 +95,10 @@ test('a folder that others can write to is refused', async () => {
   await openSshKeys(where);
   chmodSync(sshFolder(where), 0o777);
   await assert.rejects(openSshKeys(where), { name: 'CliFailure' });
+});
+
+test('keys of another user are refused', async () => {
+  const where = place();
+  await openSshKeys(where);
+  await assert.rejects(openSshKeys({ ...where, uid: (where.uid ?? 0) + 1 }), /others can read it or own it/);
 });

@@ -16,10 +16,10 @@ export type SshKeys = {
   readonly knownHostsFile: string;
 };
 
-type Place = Pick<Environment, 'variables' | 'home' | 'platform'>;
+type Place = Pick<Environment, 'variables' | 'home' | 'platform' | 'uid'>;
 
 /** `$SEALWRIGHT_HOME/ssh`, or `sealwright/ssh` in the XDG folder for state. */
-export function sshFolder({ variables, home }: Place): string {
+export function sshFolder({ variables, home }: Pick<Place, 'variables' | 'home'>): string {
   const { SEALWRIGHT_HOME: own = '', XDG_STATE_HOME: state = '' } = variables;
   if (own !== '') return join(own, 'ssh');
   return join(state === '' ? join(home, '.local', 'state') : state, 'sealwright', 'ssh');
@@ -32,11 +32,11 @@ export function sshFolder({ variables, home }: Place): string {
 export async function openSshKeys(place: Place): Promise<SshKeys> {
   const folder = sshFolder(place);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  await refuseForeign(folder, place.platform);
+  await refuseForeign(folder, place);
   const identityFile = join(folder, 'id_ed25519');
   const knownHostsFile = join(folder, 'known_hosts');
-  const client = await keyAt(identityFile, place.platform);
-  const host = await keyAt(join(folder, 'host_ed25519'), place.platform);
+  const client = await keyAt(identityFile, place);
+  const host = await keyAt(join(folder, 'host_ed25519'), place);
   await keepText(`${identityFile}.pub`, `${publicLine(client.blob)} sealwright\n`);
   await keepText(knownHostsFile, `${hostKeyAlias} ${publicLine(host.blob)}\n`);
   return { hostKey: host.text, clientKey: client, identityFile, knownHostsFile };
@@ -44,12 +44,12 @@ export async function openSshKeys(place: Place): Promise<SshKeys> {
 
 type Key = { readonly text: string; readonly blob: Buffer; readonly key: KeyObject };
 
-async function keyAt(path: string, platform: NodeJS.Platform): Promise<Key> {
-  const found = await readPrivate(path, platform);
+async function keyAt(path: string, place: Place): Promise<Key> {
+  const found = await readPrivate(path, place);
   if (found !== null) return parsed(path, found);
   const { private: made } = ssh2.utils.generateKeyPairSync('ed25519', { comment: 'sealwright' });
   await linkNew(path, made);
-  const kept = await readPrivate(path, platform);
+  const kept = await readPrivate(path, place);
   if (kept === null) throw new CliFailure(`${path} was removed while it was made; try again.`);
   return parsed(path, kept);
 }
@@ -73,7 +73,7 @@ async function linkNew(path: string, text: string): Promise<void> {
   }
 }
 
-async function readPrivate(path: string, platform: NodeJS.Platform): Promise<string | null> {
+async function readPrivate(path: string, place: Place): Promise<string | null> {
   const stat = await lstat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return null;
     throw new CliFailure(`The key ${path} cannot be read (${error.code}).`, { cause: error });
@@ -81,16 +81,17 @@ async function readPrivate(path: string, platform: NodeJS.Platform): Promise<str
   if (stat === null) return null;
   if (!stat.isFile() || stat.size > sshLimits.keyBytesMax)
     throw new CliFailure(`${path} is not a key.`, { hint: 'Remove it; another is made then.' });
-  await refuseForeign(path, platform);
+  await refuseForeign(path, place);
   return await readFile(path, 'utf8');
 }
 
 /** What others can read is no secret, and what others can write is not ours. */
-async function refuseForeign(path: string, platform: NodeJS.Platform): Promise<void> {
+async function refuseForeign(path: string, { platform, uid }: Place): Promise<void> {
   const stat = await lstat(path);
   const isOpen = platform !== 'win32' && (stat.mode & 0o077) !== 0;
-  if (stat.isSymbolicLink() || isOpen)
-    throw new CliFailure(`${path} holds keys and others can read it, or it is a link.`, {
+  const isOthers = uid !== null && stat.uid !== uid;
+  if (stat.isSymbolicLink() || isOpen || isOthers)
+    throw new CliFailure(`${path} holds keys, and others can read it or own it, or it is a link.`, {
       hint: `Remove ${path} and try again: other keys are made then.`,
     });
 }

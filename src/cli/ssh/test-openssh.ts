@@ -22,11 +22,9 @@ export class OpenSsh {
   environment: Readonly<Record<string, string>> = {};
 
   async prepare(change: (block: string) => string = (block) => block): Promise<void> {
-    const place = {
-      variables: { SEALWRIGHT_HOME: this.folder },
-      home: this.folder,
-      platform: process.platform,
-    };
+    const variables = { SEALWRIGHT_HOME: this.folder };
+    const uid = process.getuid?.() ?? null;
+    const place = { variables, home: this.folder, platform: process.platform, uid };
     const { identityFile, knownHostsFile } = await openSshKeys(place);
     const block: HostBlock = {
       ...{ run: 'run_box', name: 'box', url: 'http://127.0.0.1:1', identityFile, knownHostsFile },

@@ -11,7 +11,8 @@ import { pipeTransport } from './transport.ts';
 compileInForeground();
 const [folder = ''] = process.argv.slice(2);
 const { platform } = process;
-const keys = await openSshKeys({ variables: { SEALWRIGHT_HOME: folder }, home: homedir(), platform });
+const uid = process.getuid?.() ?? null;
+const keys = await openSshKeys({ variables: { SEALWRIGHT_HOME: folder }, home: homedir(), platform, uid });
 const interruption = new AbortController();
 process.once('SIGHUP', () => interruption.abort());
 const output = {
