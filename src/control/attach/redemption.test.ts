@@ -239,6 +239,19 @@ test('a client that is faster than the start of its run waits for it', async () 
   assert.equal(client.last('welcome')?.resumed, true);
 });
 
+test('a terminal whose end only the runner knows of yet is nothing to attach to', async () => {
+  const { run, terminal } = await attachable(control, ann);
+  control.runner.terminals.all.delete(terminal.id);
+  await assert.rejects(attach(control, ann, run), withCode('state.conflict'));
+  assert.deepEqual(await refusals(), ['user:ann attach:nothing-there']);
+  const events = await control.events();
+  const ended = events.filter(({ action }) => action === 'attach.disconnect');
+  assert.deepEqual(
+    ended.map(({ data }) => data?.reason),
+    ['not-started'],
+  );
+});
+
 test('a run and an actor have a bounded number of connections, and those that end make room', async () => {
   const { run } = await attachable(control, ann);
   const { ticket } = await control.control.attach.ticket(ann, run, {});

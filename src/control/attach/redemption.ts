@@ -134,6 +134,12 @@ async function connect(parts: Parts, admitted: Admitted): Promise<Redeemed> {
   } catch (error) {
     records.disconnected(caller, attached, { reason: 'not-started', bytesIn: 0, bytesOut: 0 });
     const fault = faultOf(error);
+    // The runner knows of the end of a terminal before control does.
+    if (attached.kind === 'terminal' && fault.code === 'resource.absent')
+      throw new Refused(
+        'nothing-there',
+        nothingThere('The terminal has ended. Look at its recording instead.'),
+      );
     throw new Refused(fault.code === 'state.conflict' ? 'nothing-there' : 'failed', fault);
   }
 }
