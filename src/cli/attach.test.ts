@@ -294,6 +294,17 @@ describe('exec', () => {
     assert.equal(out(), '<><>');
   });
 
+  it('is byte for byte in a pipe, and only draws where its output is a terminal', async () => {
+    const bytes = Buffer.from('\xffa\x1b[31mb\x1b]52;c;aGk=\x07\n', 'latin1');
+    server.attach.onExec = async () => ({ status: 0, stdout: bytes });
+    assert.equal(await start('exec', 'build', '--', 'cat'), 0);
+    assert.deepEqual(environment.stdout.bytes, bytes);
+    environment.stdout.chunks.length = 0;
+    environment.stdout.isTerminal = true;
+    assert.equal(await start('exec', 'build', '--', 'cat'), 0);
+    assert.equal(out(), '\ufffda\x1b[31mb\n\x1b[0m');
+  });
+
   it('has a terminal where there is one, told as the environment of the command', async () => {
     environment.terminal = terminal;
     const ending = start('exec', 'build', 'bash', '-l');

@@ -90,6 +90,8 @@ describe('cp', () => {
     }
     assert.deepEqual(readdirSync(sandbox).sort(), ['-odd', 'a b', 'into']);
     assert.equal(await cp('build:-odd', 'back'), 0, err());
+    assert.equal(await cp('back', 'build:'), 0, err());
+    assert(readFileSync(there('back')).equals(bytes));
   });
 
   it('copies a tree out and in, with long names, empty folders and odd ones', async () => {

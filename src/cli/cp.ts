@@ -43,10 +43,10 @@ export function defineCp(program: Command, context: Context): void {
 
 type Remote = { readonly run: string; readonly path: string };
 
-/** `RUN:PATH`; a path of this machine that looks so is written with `./` before it. */
+/** `RUN:PATH`, `RUN:` for its workspace; a path of this machine that looks so is written with `./` before it. */
 function remoteOf(word: string): Remote | null {
-  const match = /^([^:/\\.][^:/\\]{1,}):(.+)$/s.exec(word);
-  return match === null ? null : { run: match[1]!, path: match[2]! };
+  const match = /^([^:/\\.][^:/\\]{1,}):(.*)$/s.exec(word);
+  return match === null ? null : { run: match[1]!, path: match[2] || '.' };
 }
 
 async function download(context: Context, { run: word, path }: Remote, to: string): Promise<void> {

@@ -12,6 +12,8 @@ import { resolveRun } from './resolve.ts';
 import { gather } from './run.ts';
 import { environmentOf } from './run-options.ts';
 import { defaultDetachKeys, parseDetachKeys } from './terminal/detach-keys.ts';
+import { draws } from './terminal/escape-policy.ts';
+import { TerminalFilter } from './terminal/terminal-filter.ts';
 
 type Flags = {
   tty?: boolean;
@@ -170,6 +172,13 @@ async function withPipes(
   }
 }
 
+/** Byte for byte; to a terminal, which nobody gave to the command, as far as it only draws. */
 async function copied(from: AsyncIterable<Uint8Array>, to: Context['environment']['stdout']): Promise<void> {
-  for await (const bytes of from) await to.write(bytes);
+  if (!to.isTerminal) {
+    for await (const bytes of from) await to.write(bytes);
+    return;
+  }
+  const filter = new TerminalFilter(draws);
+  for await (const bytes of from) await to.write(filter.bytes(bytes));
+  await to.write(filter.restore());
 }
