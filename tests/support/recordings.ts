@@ -1,7 +1,9 @@
 import { mkdirSync } from 'node:fs';
+import type { OwnedRun } from '../../src/audit/egress-events.ts';
 import type { AuditEvent, NewEvent } from '../../src/audit/event.ts';
 import { type ToldRecording, toldRecording } from '../../src/audit/recording-events.ts';
-import { newId, type RunId, type TerminalId } from '../../src/model/ids.ts';
+import type { RunTerminal } from '../../src/contract/runner-terminals.ts';
+import { newId, parseId, type RunId, type TerminalId } from '../../src/model/ids.ts';
 import { openRedactor } from '../../src/redaction/redactor.ts';
 import { SecretValues } from '../../src/redaction/secret-values.ts';
 import { runnerFolders } from '../../src/runner/folders.ts';
@@ -90,12 +92,25 @@ export function recordingWorld(
   };
 }
 
-/** Begins to record the terminal of the test run. */
+/** Whose recording it is. */
+export type TestIds = { readonly run: OwnedRun; readonly terminal: RunTerminal };
+
+/** Begins to record the terminal of the test run, or of another. */
 export function openTestRecording(
   recordings: Recordings,
   command: readonly string[] = ['bash'],
+  ids: TestIds = { run: testRun, terminal: testTerminal },
 ): LiveRecording {
-  return recordings.open({ kind: 'run', by: 'user:ann', run: testRun, terminal: testTerminal, command });
+  return recordings.open({ kind: 'run', by: 'user:ann', ...ids, command });
+}
+
+/** As a command line tells them. */
+export function testIds(run: string, session: string, terminal: string): TestIds {
+  const ids = [parseId('run', run), parseId('session', session), parseId('terminal', terminal)] as const;
+  return {
+    run: { run: ids[0]!, session: ids[1]!, owner: 'user:ann' },
+    terminal: { id: ids[2]!, size: testTerminal.size },
+  };
 }
 
 /** All of a recording as text. */

@@ -84,10 +84,14 @@ export class Terminals {
     const hub = this.#hub(terminal, pty, recording, onOutput);
     const { promise: done, resolve } = Promise.withResolvers<void>();
     this.#live.set(terminal.id, { run: run.run, hub, done });
+    let wasSeen = false;
+    hub.onSubscribers = () => {
+      wasSeen = true;
+    };
     const end = async (code: number | null) => {
       await hub.end(code);
       await recording.end(code);
-      this.#live.delete(terminal.id);
+      this.#forget(terminal.id, wasSeen);
       resolve();
     };
     return { hub, end };
@@ -151,8 +155,12 @@ export class Terminals {
     await hub.end(code);
     started.ended({ code, bytesIn: hub.typedBytes, bytesOut: hub.outputBytes });
     await recording.end(code);
-    // Whoever asked for the command may only be on the way here.
-    if (wasSeen()) this.#live.delete(id);
+    this.#forget(id, wasSeen());
+  }
+
+  /** Whoever asked for what it showed may only be on the way here. */
+  #forget(id: TerminalId, wasSeen: boolean): void {
+    if (wasSeen) this.#live.delete(id);
     else setTimeout(() => this.#live.delete(id), terminalLimits.lastLookMs).unref();
   }
 

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { appendFileSync, readdirSync, readFileSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -14,6 +16,7 @@ import {
 import { verifyRecording } from '../../../audit/verify-recording.ts';
 import { recordingLimits } from './limits.ts';
 
+const writer = join(import.meta.dirname, '../../../../tests/support/recording-writer.ts');
 const secret = 'correct-horse-battery-staple';
 
 /** Time that passes only when the test says so. */
@@ -262,4 +265,29 @@ test('a torn line of a runner that was killed is cut by the next one, which comp
   const report = await verifyRecording(world.path, world.told());
   assert.deepEqual([report.findings, report.isEnded], [[], true]);
   assert.equal(report.verifiedBytes, info?.recordingBytes);
+});
+
+test('kill -9 of the writer loses at most 64 KiB of what was shown, and what is left plays', async () => {
+  using world = recordingWorld();
+  const { run, session } = testRun;
+  const words = [writer, world.folders.root, run, session, testTerminal.id];
+  const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let told = '';
+  for await (const chunk of child.stdout) {
+    told += chunk;
+    if (told.split('\n').length > 60) break;
+  }
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  const shown = Number(told.trim().split('\n').at(-1));
+  const next = world.begin();
+  const played = playedData(events(recordedText(next)), 'o');
+  const lines = played.split('\r\n').slice(0, -1);
+  for (const [index, line] of lines.entries()) assert.equal(line, `line ${index} `);
+  const lost =
+    Buffer.byteLength(Array.from({ length: shown }, (_, line) => `line ${line} \r\n`).join('')) -
+    played.length;
+  assert(lost <= 64 * 1024, `${lost} bytes of ${played.length} are lost`);
+  await next.mend();
+  assert.equal((await verifyRecording(world.path, world.told())).findings.length, 0);
 });
