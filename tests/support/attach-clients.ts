@@ -1,3 +1,4 @@
+import type { AuditEvent } from '../../src/audit/event.ts';
 import {
   type AttachCloseReason,
   type AttachStream,
@@ -168,4 +169,11 @@ export async function redeemed(
   const client = new TestClient();
   client.connection = begin(client);
   return client;
+}
+
+/** The log with everything that was noted by now: what is recorded later is on the disk no earlier. */
+export async function recorded(test: TestControl): Promise<AuditEvent[]> {
+  const root = callerOf({ id: 'user:root', scopes: new Set(['*']), reach: 'all' });
+  await test.control.users.list(root, { limit: 1 });
+  return await test.events();
 }

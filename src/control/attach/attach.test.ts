@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
-import { attach, attachable, driverCaller, viewerCaller } from '../../../tests/support/attach-clients.ts';
+import {
+  attach,
+  attachable,
+  driverCaller,
+  recorded,
+  viewerCaller,
+} from '../../../tests/support/attach-clients.ts';
 import { TestControl } from '../../../tests/support/test-control.ts';
 
 const ann = driverCaller();
@@ -28,7 +34,7 @@ test('a driver sees the screen and what follows, types, and the run’s end is t
   await client.until(({ closed }) => closed !== null);
   assert.deepEqual(client.last('ended'), { type: 'ended', code: 3, signal: null });
   assert.equal(client.closed?.reason, 'ended');
-  const actions = (await control.events()).map(({ action }) => action);
+  const actions = (await recorded(control)).map(({ action }) => action);
   assert.deepEqual(
     actions.filter((action) => action.startsWith('attach.')),
     [
@@ -55,7 +61,7 @@ test('a viewer cannot type, and what it tries is on record', async () => {
   await driver.type('ok');
   await control.runner.until(() => terminal.typed.includes('ok'));
   assert.equal(terminal.typed, 'ok');
-  const refused = (await control.events()).find(
+  const refused = (await recorded(control)).find(
     ({ action, outcome }) => action === 'attach.input' && outcome === 'denied',
   );
   assert.deepEqual([refused?.actor.id, refused?.decision.rule], ['user:vera', 'attach:viewer']);

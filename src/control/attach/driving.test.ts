@@ -4,6 +4,7 @@ import {
   attach,
   attachable,
   driverCaller,
+  recorded,
   type TestClient,
   viewerCaller,
 } from '../../../tests/support/attach-clients.ts';
@@ -37,7 +38,7 @@ async function driven(settings: Parameters<typeof attachable>[2] = {}): Promise<
 }
 
 async function leaseEvents(): Promise<unknown[]> {
-  const events = await control.events();
+  const events = await recorded(control);
   return events
     .filter(({ action }) => action === 'attach.lease')
     .map(({ actor, data }) => `${actor.id} ${data?.event}`);

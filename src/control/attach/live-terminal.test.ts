@@ -4,6 +4,7 @@ import {
   attach,
   attachable,
   driverCaller,
+  recorded,
   TestClient,
   viewerCaller,
 } from '../../../tests/support/attach-clients.ts';
@@ -226,7 +227,7 @@ test('who never came leaves nothing behind', async () => {
   const { abandon } = await uses.redeem({ run, ticket, from: null, request: ann.request });
   abandon();
   await control.runner.until(() => control.runner.countOf('close-terminal') === 1);
-  const ended = (await control.events()).filter(({ action }) => action === 'attach.disconnect');
+  const ended = (await recorded(control)).filter(({ action }) => action === 'attach.disconnect');
   assert.deepEqual(
     ended.map(({ data }) => data?.reason),
     ['never-came'],
@@ -263,7 +264,7 @@ test('what terminals showed is read and searched on the record, also after the r
   const { signal } = new AbortController();
   const found = await uses.search(viewerCaller(), run, terminal.id, { text: 'fatal', limit: 5 }, signal);
   assert.deepEqual(found, [{ at: 0.5, line: 'Fatal error' }]);
-  const read = (await control.events()).filter(({ action }) => action === 'run.recording');
+  const read = (await recorded(control)).filter(({ action }) => action === 'run.recording');
   assert.deepEqual(
     read.map(({ actor }) => actor.id),
     ['user:vera', 'user:vera'],

@@ -4,6 +4,7 @@ import {
   attach,
   attachable,
   driverCaller,
+  recorded,
   redeemed,
   runningIn,
   viewerCaller,
@@ -27,7 +28,7 @@ afterEach(async () => {
 });
 
 async function refusals(): Promise<string[]> {
-  const events = await control.events();
+  const events = await recorded(control);
   return events
     .filter(({ action }) => action === 'attach.refuse')
     .map(({ actor, decision }) => `${actor.id} ${decision.rule}`);
@@ -40,7 +41,7 @@ describe('a ticket', () => {
     assert.equal(issued.path, `/api/v1/runs/${run}/attach`);
     await redeemed(control, ann, run, issued.ticket);
     await assert.rejects(redeemed(control, ann, run, issued.ticket), withCode('auth.invalid'));
-    const log = JSON.stringify(await control.events());
+    const log = JSON.stringify(await recorded(control));
     assert(!log.includes(issued.ticket) && !log.includes(issued.ticket.slice(10, 30)));
     assert.deepEqual(await refusals(), ['user:ann attach:ticket-used']);
   });
@@ -52,7 +53,7 @@ describe('a ticket', () => {
       Array.from({ length: 10 }, () => redeemed(control, ann, run, ticket)),
     );
     assert.equal(all.filter(({ status }) => status === 'fulfilled').length, 1);
-    const connects = (await control.events()).filter(({ action }) => action === 'attach.connect');
+    const connects = (await recorded(control)).filter(({ action }) => action === 'attach.connect');
     assert.equal(connects.length, 1);
   });
 
@@ -189,7 +190,7 @@ test('switching needs control:write, also when a session is made with it', async
   assert.deepEqual(on, { enabled: true, mode: 'collaborative', moderated: false, recordInput: false });
   const { view } = await control.control.sessions.get(ann, session);
   assert.deepEqual(view.attach, on);
-  const event = (await control.events()).find(
+  const event = (await recorded(control)).find(
     ({ action, outcome }) => action === 'attach.control' && outcome === 'allowed',
   );
   assert.deepEqual(event?.data, { attach: on, reason: 'pairing' });
@@ -244,7 +245,7 @@ test('a terminal whose end only the runner knows of yet is nothing to attach to'
   control.runner.terminals.all.delete(terminal.id);
   await assert.rejects(attach(control, ann, run), withCode('state.conflict'));
   assert.deepEqual(await refusals(), ['user:ann attach:nothing-there']);
-  const events = await control.events();
+  const events = await recorded(control);
   const ended = events.filter(({ action }) => action === 'attach.disconnect');
   assert.deepEqual(
     ended.map(({ data }) => data?.reason),
