@@ -118,6 +118,25 @@ describe('a stream that does not continue', () => {
       assert.equal(recorded[0]![3], 'failed');
     });
 
+  it('is another thing than one that tells of commands and recordings, which is taken over', async () => {
+    await using test = await TestControl.open();
+    const acts = ['runner.started', 'exec.start', 'terminal.recorded', 'exec.end'];
+    await now(
+      test,
+      sending(
+        4,
+        asBytes(
+          chainOf(
+            stream,
+            acts.map((action) => told(action)),
+          ),
+        ),
+      ),
+    );
+    await mirrored(test, 4);
+    assert.deepEqual(await gaps(test), []);
+  });
+
   it('because the runner lost the end of it is found at once', async () => {
     await using test = await TestControl.open();
     await now(test, sending(4, asBytes(lines)));
