@@ -222,6 +222,20 @@ test('a driver asks for the lease and takes it over once, and tells its size whe
   assert.deepEqual((await second.frame('resize')).size, { columns: 90, rows: 20 });
 });
 
+test('of a window that is dragged few sizes are told, and the last one is', async (t) => {
+  const server = await openTestAttachServer(t);
+  const watched = new Watched(t, server, { drive: 'ask' });
+  const peer = await server.peer();
+  peer.welcome();
+  await peer.frame('drive');
+  peer.send(lease);
+  await watched.until(() => watched.session.state.input?.allowed === true);
+  for (let columns = 1; columns <= 500; columns += 1) watched.session.resize({ columns, rows: 10 });
+  const told: number[] = [];
+  while (told.at(-1) !== 500) told.push((await peer.frame('resize')).size.columns);
+  assert.deepEqual(told, [1, 500]);
+});
+
 test('a viewer asks for no lease and sends nothing that is typed', async (t) => {
   const server = await openTestAttachServer(t);
   const watched = new Watched(t, server, { drive: 'ask', size: { columns: 10, rows: 10 } });

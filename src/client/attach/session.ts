@@ -55,6 +55,8 @@ const reconnectForMs = 120_000;
 /** A connection that lasted this long was a good one: the next break is tried again at once. */
 const settledMs = 10_000;
 const keepAliveMs = attachLimits.leaseMs / 3;
+/** A window that is dragged changes its size with every frame of the screen; the server cuts who sends all of that. */
+const resizeMs = 50;
 
 const nothing: AttachState = {
   ...{
@@ -89,6 +91,7 @@ export class AttachSession {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #settling: ReturnType<typeof setTimeout> | undefined;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
+  #resizing: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: AttachOptions) {
     this.#options = options;
@@ -121,10 +124,15 @@ export class AttachSession {
     return true;
   }
 
-  /** The size that the terminal is to have; told to the server while this client drives. */
+  /** The size that the terminal is to have; told to the server while this client drives, of many in a row the newest. */
   resize(size: TerminalSize): void {
     this.#size = size;
+    if (this.#resizing !== undefined) return;
     this.#tellSize();
+    this.#resizing = setTimeout(() => {
+      this.#resizing = undefined;
+      if (this.#size !== size) this.resize(this.#size ?? size);
+    }, resizeMs);
   }
 
   /** Asks for the lease; `takeover` takes it from whoever has it. */
@@ -251,6 +259,7 @@ export class AttachSession {
   #finish(end: AttachEnd): void {
     if (this.#state.phase === 'ended') return;
     clearTimeout(this.#timer);
+    clearTimeout(this.#resizing);
     this.#change({ phase: 'ended', brokenBy: null, clients: [], input: null });
     this.#end(end);
   }
