@@ -15,6 +15,8 @@ export type CliProcess = {
   readonly ended: Promise<CliEnd>;
   /** Resolves when standard output or error holds a match; rejects when the program ends without one. */
   said(pattern: RegExp): Promise<void>;
+  /** What it printed so far. */
+  printed(): string;
 };
 
 export type CliOptions = {
@@ -58,5 +60,5 @@ export function startCli(home: string, words: readonly string[], options: CliOpt
       look();
       ended.then(() => reject(new Error(`it ended without saying ${pattern}: ${text()}`)), reject);
     });
-  return { child, ended, said };
+  return { child, ended, said, printed: text };
 }
