@@ -114,6 +114,39 @@ test('a reader that stalls holds the command up and is not cut', { skip }, async
   assert.deepEqual([status, stdout.length, stderr], [0, size, 'all written\n']);
 });
 
+test('a terminal that is read slowly is not lost: it goes on with the screen as it is then', {
+  skip,
+}, async () => {
+  const line =
+    "head -c 30000000 /dev/zero | tr '\\0' x; echo; echo the last line; read answer; echo got $answer; exit 6";
+  const { child, ended } = ssh.start('ssh', ['-tt', 'box.sealwright', line]);
+  child.stdout.pause();
+  // Another terminal writes as much meanwhile, and is read.
+  assert.equal((await inBox("head -c 40000000 /dev/zero | tr '\\0' x; exit 5", '-tt')).status, 5);
+  const shown = new Promise<void>((resolve) => {
+    let end = '';
+    child.stdout.on('data', (bytes: Buffer) => {
+      end = (end + bytes.toString('latin1')).slice(-10_000);
+      if (end.includes('the last line')) resolve();
+    });
+  });
+  child.stdout.resume();
+  await shown;
+  child.stdin.write('typed\n');
+  const { status, stdout } = await ended;
+  assert.equal(status, 6);
+  assert.match(stdout.subarray(-4_000).toString(), /got typed/);
+  const cuts = await cli(instance.home, [
+    'audit',
+    'events',
+    '--action',
+    'attach.disconnect',
+    '--text',
+    'slow',
+  ]);
+  assert.match(cuts.stdout.toString(), /"reason":"slow"/, 'it was cut, and came again');
+});
+
 test('-W reaches a port inside, and the refusal of others is said', { skip }, async () => {
   const server = ssh.start('ssh', ['box.sealwright', `perl -MIO::Socket::INET -e '${answering}'`]);
   const [first] = (await once(server.child.stdout, 'data')) as [Buffer];

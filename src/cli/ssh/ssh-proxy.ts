@@ -25,10 +25,11 @@ async function proxy(context: Context, word: string): Promise<number> {
     throw new UsageFailure('ssh-proxy speaks SSH, not with people: ssh starts it.', `sealwright ssh ${word}`);
   const api = await context.connect();
   const run = await liveRun(api, word);
-  const [{ openSshKeys }, { serveSsh }, { pipeTransport }] = await Promise.all([
+  const [{ openSshKeys }, { serveSsh }, { pipeTransport }, { openTerminalCommand }] = await Promise.all([
     import('./key-files.ts'),
     import('./server.ts'),
     import('./transport.ts'),
+    import('./remote-terminal.ts'),
   ]);
   const keys = await openSshKeys(environment);
   const interruption = new AbortController();
@@ -37,7 +38,10 @@ async function proxy(context: Context, word: string): Promise<number> {
     const letIn = await serveSsh(pipeTransport(environment.stdin.read(), environment.stdout), {
       ...keys,
       access: {
-        exec: async (request) => api.attach.openExec(run, request),
+        exec: async ({ terminal, ...request }) =>
+          terminal === undefined
+            ? await api.attach.openExec(run, request)
+            : await openTerminalCommand(api.attach, run, { ...request, terminal }),
         connect: async (port) => api.attach.openPort(run, port),
       },
       say: (text) => void note(environment, text).catch(() => {}),
