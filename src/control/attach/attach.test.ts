@@ -49,6 +49,18 @@ test('a driver sees the screen and what follows, types, and the run’s end is t
   );
 });
 
+test('what a driver types before its lease is on record waits for that, and is not lost', async () => {
+  const { run, terminal } = await attachable(control, ann);
+  const client = await attach(control, ann, run, { role: 'driver' });
+  await Promise.all([client.type('early '), client.type('bird')]);
+  await control.runner.until(() => terminal.typed === 'early bird');
+  assert.equal(client.last('refused'), null);
+  const second = await attach(control, driverCaller('bob'), run, { role: 'driver' });
+  await second.type('late');
+  await second.until(() => second.last('refused') !== null);
+  assert.equal(terminal.typed, 'early bird');
+});
+
 test('a viewer cannot type, and what it tries is on record', async () => {
   const { run, terminal } = await attachable(control, ann);
   const [driver, viewer] = [

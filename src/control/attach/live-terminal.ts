@@ -323,6 +323,7 @@ export class LiveTerminal {
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
     }
+    connection.arrived();
     this.driving.greet(connection);
   }
 

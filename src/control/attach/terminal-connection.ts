@@ -41,6 +41,7 @@ export class TerminalConnection implements AttachConnection, DrivingClient, Watc
   readonly #parts: TerminalConnectionParts;
   readonly #rate: FrameRate;
   readonly #waiting = new Set<() => void>();
+  readonly #arrival = Promise.withResolvers<void>();
   readonly attached: Attached;
   readonly from: number | null;
   caller: Caller;
@@ -87,7 +88,13 @@ export class TerminalConnection implements AttachConnection, DrivingClient, Watc
     }
   }
 
+  /** Whether it drives from the beginning is settled: what it typed before that waited. */
+  arrived(): void {
+    this.#arrival.resolve();
+  }
+
   async input(bytes: Buffer): Promise<void> {
+    await this.#arrival.promise;
     if (!(await this.released()) || bytes.length === 0) return;
     const { terminal } = this.#parts;
     const bar = terminal.driving.barOf(this);
@@ -198,6 +205,7 @@ export class TerminalConnection implements AttachConnection, DrivingClient, Watc
   #leave(reason: DisconnectReason): void {
     if (this.hasGone) return;
     this.hasGone = true;
+    this.#arrival.resolve();
     for (const go of [...this.#waiting]) go();
     this.#parts.onGone(this, { reason, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut });
   }
