@@ -11,7 +11,9 @@ export const terminalSizeSchema = z.strictObject({
   rows: z.int().min(1).max(terminalBounds.rowsMax),
 });
 
-const connectionId = z.string().refine((text): text is ConnectionId => parseId('connection', text) !== null);
+export const connectionId = z
+  .string()
+  .refine((text): text is ConnectionId => parseId('connection', text) !== null);
 
 const clientFrame: z.ZodType<ClientFrame> = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('resize'), size: terminalSizeSchema }),

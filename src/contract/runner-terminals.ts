@@ -1,5 +1,5 @@
 import type { ActorId } from '../model/actor.ts';
-import type { RunId, TerminalId } from '../model/ids.ts';
+import type { ConnectionId, RunId, TerminalId } from '../model/ids.ts';
 import type { TerminalSize } from '../model/terminal.ts';
 
 /**
@@ -13,8 +13,9 @@ export type RunTerminal = { readonly id: TerminalId; readonly size: TerminalSize
 /** A command beside the run's own, in the same sandbox. `env` is added to the sandbox's own environment. */
 export type ExecSpec = {
   readonly run: RunId;
-  /** Who asked for it, for what is recorded of it. */
+  /** Who asked for it, for what is recorded of it, and by which connection of control's record. */
   readonly by: ActorId;
+  readonly connection: ConnectionId;
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   /** Absolute in the sandbox, or relative to /workspace; null for /workspace. */

@@ -311,7 +311,7 @@ function assemble(options: ControlOptions) {
   const closer = new SessionCloser({ store, link, live, clock, logger });
   const sweeper: Sweeper = new Sweeper({ store, link, closer, gate, clock, logger, arriving }, config);
   const readings = new Readings({ store, audit, access, gate, link, intake, flags, clock, witnesses });
-  const attach = openAttach({ store, gate, live, link, clock, logger, ...identityPart(options) });
+  const attach = openAttach({ store, gate, live, link, clock, logger, secrets, ...identityPart(options) });
   const metrics = openMetrics({ ...options, gate, link, scheduler, readings, attach });
   return {
     store,

@@ -27,6 +27,22 @@ describe('the secrets of a run', () => {
     assert.equal(test.secretValues.size, 0);
   });
 
+  it('are those of commands beside it, too', async () => {
+    await using test = await TestControl.open();
+    const session = await test.session(owner);
+    await test.control.attach.configure(owner, session, { enabled: true });
+    const run = (await test.run(owner, session)).id as RunId;
+    await test.runner.until(() => test.runner.live.has(run));
+    const command = ['psql-correct-horse'];
+    await test.control.attach.exec(owner, run, { command, env: { DB_PASSWORD: 'correct-horse' } });
+    const text = JSON.stringify(await test.events());
+    assert.ok(text.includes('"program":"psql-[redacted:run-environment]"'), text.slice(-800));
+    test.runner.running(run);
+    test.runner.finish(run);
+    await test.finished(owner, run);
+    assert.equal(test.secretValues.size, 0);
+  });
+
   it('are forgotten where the run comes to nothing', async () => {
     await using test = await TestControl.open({ config: { liveRunsPerOwnerMax: 0 } });
     const session = await test.session(owner);

@@ -20,6 +20,11 @@ export class RunSecrets {
   /** To be called before anything of the run is written. Takes the place of what was held of it. */
   environment(run: string, env: Readonly<Record<string, string>>): void {
     this.#values.letGo(run);
+    this.moreEnvironment(run, env);
+  }
+
+  /** The same of a command beside the run's own; held until the run has ended. */
+  moreEnvironment(run: string, env: Readonly<Record<string, string>>): void {
     for (const [name, value] of Object.entries(env)) {
       if (!isSecretName(name) || this.#values.hold(run, 'run-environment', value) !== 'full') continue;
       this.#onFull(run);

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { streamPattern } from '../audit/event.ts';
 import { eventCharacters } from '../audit/limits.ts';
-import { terminalSizeSchema } from '../contract/attach-frames.ts';
+import { connectionId, terminalSizeSchema } from '../contract/attach-frames.ts';
 import { terminalId } from '../contract/attach-schemas.ts';
 import { Fault } from '../contract/faults.ts';
 import { egressPolicy } from '../contract/gateway.ts';
@@ -43,6 +43,7 @@ const runTerminal = z.strictObject({ id: terminalId, size: terminalSizeSchema })
 const execSpec = z.strictObject({
   run: runId,
   by: actorId,
+  connection: connectionId,
   command,
   env: environment,
   cwd: cwd.nullable(),

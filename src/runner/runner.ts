@@ -14,6 +14,7 @@ import type {
   RunnerStatus,
   RunSpec,
 } from '../contract/runner.ts';
+import type { ExecSpec } from '../contract/runner-terminals.ts';
 import type { RunId, SessionId } from '../model/ids.ts';
 import { openRedactor } from '../redaction/redactor.ts';
 import { RunSecrets } from '../redaction/run-secrets.ts';
@@ -137,7 +138,7 @@ export class Runner {
       case 'status':
         return await this.#status();
       case 'open-terminal':
-        await this.terminals.openExec(this.execPlace(order.exec.run), order.terminal, order.exec);
+        await this.terminals.openExec(this.placeOf(order.exec), order.terminal, order.exec);
         return null;
       case 'close-terminal':
         this.terminals.close(order.run, order.terminal);
@@ -152,6 +153,13 @@ export class Runner {
     const live = this.#live.get(run);
     if (live === undefined) throw new Fault('state.conflict', { detail: 'This run is not running.' });
     return live.hosted.execPlace;
+  }
+
+  /** The same for this command, whose secrets are looked for from now on. */
+  placeOf({ run, env }: ExecSpec): ExecPlace {
+    const place = this.execPlace(run);
+    this.#secrets.moreEnvironment(run, env);
+    return place;
   }
 
   /** The newest that control said of its own stream; null before it did. */

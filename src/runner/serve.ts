@@ -36,7 +36,7 @@ export async function serveControl(runner: Runner, channel: Channel): Promise<vo
       return await orFault(channel, () => serveTerminal(runner.terminals, channel, value));
     case 'exec':
       return await orFault(channel, () =>
-        serveExec(runner.terminals.execs, channel, runner.execPlace(value.exec.run), value.exec),
+        serveExec(runner.terminals.execs, channel, runner.placeOf(value.exec), value.exec),
       );
     case 'port':
       return await orFault(channel, async () =>

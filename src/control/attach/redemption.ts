@@ -1,7 +1,7 @@
 import type { Channel } from '../../base/channel.ts';
 import { Fault } from '../../contract/faults.ts';
 import type { ActionName } from '../../model/actions.ts';
-import { newId, type TerminalId } from '../../model/ids.ts';
+import { type ConnectionId, newId, type TerminalId } from '../../model/ids.ts';
 import { isTerminal } from '../../model/run.ts';
 import type { RunRecord, SessionRecord } from '../../store/store.ts';
 import type { Caller } from '../control.ts';
@@ -164,7 +164,7 @@ async function connectTerminal(
   attached: Attached,
   id: TerminalId,
 ): Promise<Redeemed> {
-  const terminal = await terminalFor(parts, admitted, id);
+  const terminal = await terminalFor(parts, admitted, id, attached.connection);
   const isOwn = admitted.ticket.use.kind === 'exec';
   // Of a command of its own nobody misses the beginning.
   const from = isOwn ? (admitted.from ?? 0) : admitted.from;
@@ -179,12 +179,17 @@ async function connectTerminal(
   };
 }
 
-async function terminalFor(parts: Parts, admitted: Admitted, id: TerminalId): Promise<LiveTerminal> {
+async function terminalFor(
+  parts: Parts,
+  admitted: Admitted,
+  id: TerminalId,
+  connection: ConnectionId,
+): Promise<LiveTerminal> {
   const { connections, link } = parts;
   const { ticket, run, session, caller } = admitted;
   const { use } = ticket;
   if (use.kind === 'exec' && use.terminal !== null) {
-    await link.order({ order: 'open-terminal', terminal: use.terminal, exec: use.exec });
+    await link.order({ order: 'open-terminal', terminal: use.terminal, exec: { ...use.exec, connection } });
     return connections.terminal(run, session, id, caller.actor.id);
   }
   const known = connections.known(id);
@@ -227,7 +232,10 @@ async function connectPipe(parts: Parts, admitted: Admitted, attached: Attached)
     parts.link,
     use.kind === 'port'
       ? { purpose: 'port', run: attached.run, port: use.port }
-      : { purpose: 'exec', exec: (use as TicketUse & { kind: 'exec' }).exec },
+      : {
+          purpose: 'exec',
+          exec: { ...(use as TicketUse & { kind: 'exec' }).exec, connection: attached.connection },
+        },
   );
   return {
     begin: (client) => beginPipe(parts, admitted, { attached, channel, client }),

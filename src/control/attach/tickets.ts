@@ -11,7 +11,11 @@ import { controlAttachLimits } from './limits.ts';
 export type TicketUse =
   | { readonly kind: 'terminal'; readonly terminal: TerminalId; readonly role: AttachRole }
   /** A command, which starts when the ticket is redeemed; null for pipes. */
-  | { readonly kind: 'exec'; readonly exec: ExecSpec; readonly terminal: RunTerminal | null }
+  | {
+      readonly kind: 'exec';
+      readonly exec: Omit<ExecSpec, 'connection'>;
+      readonly terminal: RunTerminal | null;
+    }
   | { readonly kind: 'port'; readonly port: number };
 
 export type Ticket = { readonly caller: Caller; readonly run: RunId; readonly use: TicketUse };

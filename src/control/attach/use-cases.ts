@@ -11,6 +11,7 @@ import { absent, Fault } from '../../contract/faults.ts';
 import { newId, type RunId, type SessionId, type TerminalId } from '../../model/ids.ts';
 import { isTerminal } from '../../model/run.ts';
 import type { AttachSettings } from '../../model/terminal.ts';
+import type { RunSecrets } from '../../redaction/run-secrets.ts';
 import type { RunRecord, SessionRecord } from '../../store/store.ts';
 import type { Caller } from '../control.ts';
 import type { Act } from '../gate.ts';
@@ -24,7 +25,10 @@ import { attachSettingsOf, moderatedText, switchedOffText } from './settings.ts'
 import { liveTerminalOf } from './terminal-choice.ts';
 import { Tickets, type TicketUse } from './tickets.ts';
 
-export type AttachParts = ConnectionsParts;
+export type AttachParts = ConnectionsParts & {
+  /** What the record must not say: commands add what they are given. */
+  readonly secrets: Pick<RunSecrets, 'moreEnvironment'>;
+};
 
 /** Attaching, with what the rest of control tells it and asks of it. */
 export type Attach = {
@@ -130,6 +134,7 @@ async function exec(parts: Parts, caller: Caller, id: RunId, request: CreateExec
     },
   };
   const session = await admit(parts, caller, run, act);
+  parts.secrets.moreEnvironment(id, env);
   if (size === undefined) await requireUnmoderated(parts, caller, act, session);
   const terminal = size === undefined ? null : { id: newId('terminal', parts.clock.now()), size };
   const spec = { run: id, by: caller.actor.id, command, env, cwd };

@@ -71,24 +71,39 @@ export class Execs {
 
 type ExecEnd = { readonly code: number | null; readonly bytesIn: number; readonly bytesOut: number };
 
-function startEvent(run: OwnedRun, { by, command, cwd, env }: ExecSpec, terminal: RunTerminal | null) {
+function startEvent(
+  run: OwnedRun,
+  { by, connection, command, cwd, env }: ExecSpec,
+  terminal: RunTerminal | null,
+) {
   return {
     ...commonParts(run, by),
     action: 'exec.start',
     phase: 'attempt',
     outcome: 'allowed',
-    data: { command: [...command], cwd, environment: Object.keys(env), terminal: terminal?.id ?? null },
+    data: {
+      connection,
+      command: [...command],
+      cwd,
+      environment: Object.keys(env),
+      terminal: terminal?.id ?? null,
+    },
   } as const;
 }
 
-function endEvent(run: OwnedRun, { by }: ExecSpec, of: EventId, { code, bytesIn, bytesOut }: ExecEnd) {
+function endEvent(
+  run: OwnedRun,
+  { by, connection }: ExecSpec,
+  of: EventId,
+  { code, bytesIn, bytesOut }: ExecEnd,
+) {
   return {
     ...commonParts(run, by),
     action: 'exec.end',
     phase: 'outcome',
     of,
     outcome: code === null ? 'failed' : 'succeeded',
-    data: { code, bytesIn, bytesOut },
+    data: { connection, code, bytesIn, bytesOut },
   } as const;
 }
 

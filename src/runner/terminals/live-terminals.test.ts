@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import type { TerminalInfo, TerminalOpening, TerminalPurpose } from '../../contr
 import { unlimitedEgress } from '../../model/egress.ts';
 import { newId, type RunId, type TerminalId } from '../../model/ids.ts';
 import { defaultRunLimits } from '../../model/limits.ts';
+import { openRedactor } from '../../redaction/redactor.ts';
 import { SecretValues } from '../../redaction/secret-values.ts';
 import type { Backend } from '../../sandbox/backend.ts';
 import { openLocalBackend } from '../../sandbox/local/open.ts';
@@ -61,12 +62,22 @@ before(async () => {
   const log = { info: () => undefined, warn: () => undefined };
   const signingKey = generateKeyPairSync('ed25519').privateKey;
   const clock = systemClock;
+  const secretValues = new SecretValues();
   const newEventId = () => newId('event', clock.now());
-  record = await RunnerRecord.open({ folder: join(root, 'audit'), clock, newId: newEventId, signingKey }, {});
+  record = await RunnerRecord.open(
+    {
+      folder: join(root, 'audit'),
+      clock,
+      newId: newEventId,
+      signingKey,
+      redactor: openRedactor(secretValues),
+    },
+    {},
+  );
   runner = new Runner({
     ...{ folder: join(root, 'runner'), backend, clock, log, record },
     egress: new EgressRelay({ record, clock, log }),
-    secretValues: new SecretValues(),
+    secretValues,
   });
   const [path, key] = [join(root, 'socket'), randomBytes(32)];
   const serve = (channel: Channel) => serveControl(runner, channel);
@@ -181,6 +192,8 @@ class Attached {
   }
 }
 
+const connection = newId('connection', 1);
+
 test('a shell in a terminal is typed to, resized, shared, left and ended, and all of it recorded', {
   skip,
 }, async () => {
@@ -232,7 +245,14 @@ test('a second command has a terminal of its own, is recorded, and is hung up by
 }, async () => {
   const run = await startRun(['sleep', '60'], null);
   const terminal = newId('terminal', 1);
-  const exec = { run, by, command: ['bash', '--norc'], env: { MARK: 'here' }, cwd: '/tmp' } as const;
+  const exec = {
+    run,
+    by,
+    connection,
+    command: ['bash', '--norc'],
+    env: { MARK: 'here' },
+    cwd: '/tmp',
+  } as const;
   await order({ order: 'open-terminal', terminal: { id: terminal, size }, exec });
   await order({ order: 'open-terminal', terminal: { id: terminal, size }, exec });
   const attached = await Attached.to({ purpose: 'terminal', run, terminal, from: 0 });
@@ -259,7 +279,7 @@ test('a second command has a terminal of its own, is recorded, and is hung up by
 test('a command that ends before anybody is attached is shown to who comes for it', { skip }, async () => {
   const run = await startRun(['sleep', '60'], null);
   const terminal = newId('terminal', 1);
-  const exec = { run, by, command: ['echo', 'done'], env: {}, cwd: null } as const;
+  const exec = { run, by, connection, command: ['echo', 'done'], env: {}, cwd: null } as const;
   await order({ order: 'open-terminal', terminal: { id: terminal, size }, exec });
   const hasEnded = async () =>
     ((await order({ order: 'terminals', run })) as TerminalInfo[])[0]?.endedAt !== null;
@@ -272,12 +292,34 @@ test('a command that ends before anybody is attached is shown to who comes for i
   await endOf(run);
 });
 
+test('what a command is given for a secret is in no recording of it and on no record', { skip }, async () => {
+  const run = await startRun(['sleep', '60'], null);
+  const terminal = newId('terminal', 1);
+  const command = ['sh', '-c', 'echo "got $DB_PASSWORD and $PLAIN"', 'correct-horse-battery'];
+  const env = { DB_PASSWORD: 'correct-horse-battery', PLAIN: 'plain-as-day' };
+  const exec = { run, by, connection, command, env, cwd: null } as const;
+  await order({ order: 'open-terminal', terminal: { id: terminal, size }, exec });
+  const attached = await Attached.to({ purpose: 'terminal', run, terminal, from: 0 });
+  await attached.json();
+  await attached.end();
+  assert.match(attached.text, /got correct-horse-battery and plain-as-day/, 'who watches sees it');
+  const recording = await Attached.to({ purpose: 'recording', run, terminal });
+  await recording.end();
+  assert.match(recording.text, /got \[redacted:run-environment\] and plain-as-day/);
+  assert.doesNotMatch(recording.text, /correct-horse/);
+  const lines = readFileSync(join(record.folder, readdirSync(record.folder).sort()[0]!), 'utf8');
+  assert.match(lines, /"exec\.start"/);
+  assert.doesNotMatch(lines, /correct-horse/);
+  await order({ order: 'stop', run, as: 'cancelled' });
+  await endOf(run);
+});
+
 test('a command with pipes gets all its input and gives all its output, and ends with its connection', {
   skip,
 }, async () => {
   const run = await startRun(['sleep', '60'], null);
   const bytes = randomBytes(3 * 1024 * 1024);
-  const exec = { run, by, env: {}, cwd: null } as const;
+  const exec = { run, by, connection, env: {}, cwd: null } as const;
   const copy = await Attached.to({
     purpose: 'exec',
     exec: { ...exec, command: ['sh', '-c', 'cat; echo oops >&2; exit 3'] },

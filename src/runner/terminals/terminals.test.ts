@@ -38,6 +38,8 @@ class FakePlace implements ExecPlace {
   }
 }
 
+const connection = newId('connection', 0);
+
 function begin(parts: Partial<TerminalsParts> = {}) {
   const world = recordingWorld();
   const { clock, folders, events } = world;
@@ -56,6 +58,7 @@ function begin(parts: Partial<TerminalsParts> = {}) {
   const exec = {
     run: testRun.run,
     by: 'user:bob',
+    connection,
     command: ['top', '-b'],
     env: { A: 'b' },
     cwd: null,
@@ -89,11 +92,11 @@ test('a command is on the record before it starts, and its end with what went in
   const [start, end] = acts();
   assert.deepEqual(
     [start?.actor.id, start?.data],
-    ['user:bob', { command: ['top', '-b'], cwd: null, environment: ['A'], terminal: id }],
+    ['user:bob', { connection, command: ['top', '-b'], cwd: null, environment: ['A'], terminal: id }],
   );
   assert.deepEqual(
     [end?.action, end?.outcome, end?.data],
-    ['exec.end', 'succeeded', { code: 3, bytesIn: 1, bytesOut: 3 }],
+    ['exec.end', 'succeeded', { connection, code: 3, bytesIn: 1, bytesOut: 3 }],
   );
   assert.equal(terminals.hub(testRun.run, id), null);
   const [info] = terminals.list(testRun.run);
