@@ -3,7 +3,6 @@ import { homedir, tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import { isatty } from 'node:tty';
 import { systemClock } from '../base/clock.ts';
-import { compileInForeground } from '../base/foreground-compiling.ts';
 import type { Context } from '../cli/context.ts';
 import { type Environment, type Output, OutputClosed, type UserTerminal } from '../cli/environment.ts';
 import { buildProgram, handedOver, type ProgramFlags, runProgram } from '../cli/program.ts';
@@ -220,5 +219,4 @@ async function main(words: readonly string[]): Promise<number> {
   return await runProgram(program, words, context);
 }
 
-compileInForeground();
 process.exit(await main(process.argv.slice(2)));

@@ -12,6 +12,9 @@ export function withoutProgram(...names: readonly string[]): string | false {
   return missing.length === 0 ? false : `needs ${missing.join(', ')}: see tools/fetch-test-programs`;
 }
 
+/** As `bin/sealwright` has it: programs that end while V8 compiles in another thread may hang. */
+const asTheLauncher = ['--no-concurrent-sparkplug', '--no-concurrent-recompilation'];
+
 export type Ended = { readonly status: number | null; readonly stdout: Buffer; readonly stderr: string };
 
 /** For tests: Debian's ssh and its like, which know one host, `box`, whose ProxyCommand is `test-proxy.ts`. */
@@ -28,7 +31,7 @@ export class OpenSsh {
     const { identityFile, knownHostsFile } = await openSshKeys(place);
     const block: HostBlock = {
       ...{ run: 'run_box', name: 'box', url: 'http://127.0.0.1:1', identityFile, knownHostsFile },
-      program: [process.execPath, join(import.meta.dirname, 'test-proxy.ts'), this.folder],
+      program: [process.execPath, ...asTheLauncher, join(import.meta.dirname, 'test-proxy.ts'), this.folder],
     };
     writeFileSync(this.config, change(hostBlock(block)));
   }

@@ -1,6 +1,5 @@
 import { appendFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { compileInForeground } from '../../base/foreground-compiling.ts';
 import { openSshKeys } from './key-files.ts';
 import { serveSsh } from './server.ts';
 import { localAccess } from './test-access.ts';
@@ -8,7 +7,6 @@ import { pipeTransport } from './transport.ts';
 
 /** For tests, as a ProxyCommand: FOLDER for its keys, commands and the file `asked`. It says on stderr what it is told to. */
 
-compileInForeground();
 const [folder = ''] = process.argv.slice(2);
 const { platform } = process;
 const uid = process.getuid?.() ?? null;
