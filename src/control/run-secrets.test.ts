@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { actorOf, callerOf, TestControl, withCode } from '../../tests/support/test-control.ts';
 import type { RunId } from '../model/ids.ts';
+import { roles } from '../model/scopes.ts';
 
 const owner = callerOf(actorOf('ann'));
 const saying = (userAgent: string) => ({ ...owner, request: { ...owner.request, userAgent } });
@@ -29,6 +30,7 @@ describe('the secrets of a run', () => {
 
   it('are those of commands beside it, too', async () => {
     await using test = await TestControl.open();
+    const owner = callerOf(actorOf('ann', 'own', roles.operator));
     const session = await test.session(owner);
     await test.control.attach.configure(owner, session, { enabled: true });
     const run = (await test.run(owner, session)).id as RunId;

@@ -40,6 +40,7 @@ test('a command with pipes has its three streams and its status', async () => {
   assert.deepEqual(pipe.spec, {
     run,
     by: 'user:ann',
+    connection: client.last('welcome')?.connection,
     command: ['tar', 'c'],
     env: { LANG: 'C' },
     cwd: '/workspace/a',
