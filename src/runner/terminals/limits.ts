@@ -5,6 +5,9 @@ import { attachLimits } from '../../contract/attach.ts';
 export const terminalLimits = {
   /** What is taken of a terminal at a time. */
   readBytesMax: 64 * 1024,
+  /** With so much at once a program is in full flow, and more is gathered for a moment. */
+  flowBytes: 4_000,
+  flowMs: 2,
   /** Output that the model of a screen has not taken yet; while there is more, the terminal is not read. */
   modelWaitingBytesMax: 512 * 1024,
   /** What the model parses between two looks at the clock: a hostile byte can cost it a thousand times another's. */

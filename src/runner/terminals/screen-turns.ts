@@ -60,8 +60,9 @@ export class ScreenTurns {
     if (order.order === 'resize') screen.resize(order.size);
     if (order.order === 'snapshot') this.#tell({ question: order.question, bytes: screen.snapshot() });
     if (order.order !== 'write') return true;
-    const isDrawn = await this.#draw(screen, order.bytes);
-    if (isDrawn) this.#tell({ screen: number, taken: order.bytes.length });
+    const bytes = withFollowing(order.bytes, waiting);
+    const isDrawn = await this.#draw(screen, bytes);
+    if (isDrawn) this.#tell({ screen: number, taken: bytes.length });
     return isDrawn;
   }
 
@@ -84,4 +85,17 @@ export class ScreenTurns {
     this.#screens.delete(number);
     this.#ready.delete(number);
   }
+}
+
+/** With the output that waits behind it, up to a turn's: a screen takes a millisecond for each write, however small. */
+function withFollowing(first: Uint8Array, waiting: ToScreens[]): Uint8Array {
+  const pieces = [first];
+  let count = first.length;
+  for (let [next] = waiting; next?.order === 'write'; [next] = waiting) {
+    count += next.bytes.length;
+    if (count > terminalLimits.readBytesMax) break;
+    pieces.push(next.bytes);
+    waiting.shift();
+  }
+  return pieces.length === 1 ? first : Buffer.concat(pieces);
 }

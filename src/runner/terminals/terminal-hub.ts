@@ -152,7 +152,10 @@ export class TerminalHub {
     return subscription;
   }
 
-  /** What a terminal gives in one turn of the event loop is one piece, so that many small reads cost as one. */
+  /**
+   * What a terminal gives in one turn of the event loop is one piece, so that many small reads cost as one. The kernel
+   * gives 4 KiB at most, so where it gave that there is more, and that is worth a moment: what people type never waits.
+   */
   #gather(chunk: Buffer): void {
     this.#gathered.push(chunk);
     this.#gatheredBytes += chunk.length;
@@ -163,9 +166,14 @@ export class TerminalHub {
     if (this.#isGathering) return;
     this.#isGathering = true;
     setImmediate(() => {
-      this.#isGathering = false;
-      this.#process();
+      if (this.#gatheredBytes < terminalLimits.flowBytes) this.#gatheringEnds();
+      else setTimeout(() => this.#gatheringEnds(), terminalLimits.flowMs);
     });
+  }
+
+  #gatheringEnds(): void {
+    this.#isGathering = false;
+    this.#process();
   }
 
   #process(): void {
