@@ -18,6 +18,8 @@ const macBytes = 32;
 const headerBytes = 5;
 export const frameBytesMax = 16 * 1024 * 1024;
 const handshakeTimeoutMs = 5_000;
+/** How soon a reader that waits for something else learns that the other end is gone. */
+const probeMs = 250;
 
 export type Frame =
   | { readonly kind: 'json'; readonly value: unknown }
@@ -73,6 +75,22 @@ export class Channel {
     if (type === 1) return { kind: 'json', value: JSON.parse(payload.toString('utf8')) };
     if (type === 2) return { kind: 'data', bytes: payload };
     throw new ChannelError('unknown frame type');
+  }
+
+  /**
+   * Waits for something else than the next frame. While nobody reads, the kernel tells nobody that the other end is gone;
+   * whoever writes hears of it. So an empty data frame goes there now and then, which it has to pass over.
+   */
+  async whileUnread<T>(work: Promise<T>): Promise<T> {
+    const probe = setInterval(() => {
+      if (this.#socket.writableLength === 0 && !this.#socket.writableEnded)
+        this.sendData(Buffer.alloc(0)).catch(() => undefined);
+    }, probeMs);
+    try {
+      return await work;
+    } finally {
+      clearInterval(probe);
+    }
   }
 
   /** Exactly `count` bytes, or null when the connection ended before the first of them. */

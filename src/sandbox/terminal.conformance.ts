@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { buffer, text } from 'node:stream/consumers';
 import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { Fault } from '../contract/faults.ts';
 import { type Bench, requestOf } from './backend.conformance.ts';
 import type { Sandbox, SandboxRequest } from './backend.ts';
@@ -239,6 +240,26 @@ function fullTerminalTests(name: string, bench: () => Bench): void {
     assert.equal(isOver, false);
     sandbox.kill();
     await typing;
+    await sandbox.ended;
+  });
+
+  test(`${name}: what was not taken when its author went is not typed, and others type on`, async () => {
+    const script = 'stty raw -echo; echo up; while [ ! -e /tmp/go ]; do sleep 0.02; done; exec cat';
+    const { sandbox, terminal, screen } = await inTerminal(bench(), ['sh', '-c', script]);
+    await screen.shows(/up/);
+    const gone = new AbortController();
+    const typing = terminal.write(Buffer.alloc(1024 ** 2, 'x'), gone.signal);
+    // The kernel has what it has room for by now.
+    await turn();
+    gone.abort();
+    await typing;
+    const next = terminal.write(Buffer.from('y'.repeat(5)));
+    assert.equal((await outcomeOf(await sandbox.exec(execOf(['touch', '/tmp/go'])))).status, 0);
+    await next;
+    await screen.shows(/y{5}/);
+    const taken = screen.text.split('x').length - 1;
+    assert.ok(taken > 0 && taken < 128 * 1024, `${taken} bytes were with the kernel`);
+    sandbox.kill();
     await sandbox.ended;
   });
 }

@@ -8,8 +8,11 @@ import type { TerminalSize } from '../model/terminal.ts';
 export type PseudoTerminal = {
   /** What is written to it; ends when the last program that holds it is gone. While nobody reads, writers wait. */
   readonly output: Readable;
-  /** Types. Resolves when the kernel took all of it or the terminal is gone; what is not read in there waits. */
-  write(bytes: Buffer): Promise<void>;
+  /**
+   * Types. Resolves when the kernel took all of it, the terminal is gone or the signal aborts: what is not read in there
+   * waits, and what the kernel has not taken by then is dropped.
+   */
+  write(bytes: Buffer, signal?: AbortSignal): Promise<void>;
   resize(size: TerminalSize): void;
   /** Whether what is typed is shown; false while a program asks for a password. */
   echoes(): boolean;

@@ -124,9 +124,10 @@ export class LiveTerminal {
     });
   }
 
-  /** `mayReturn` where its lease is kept for it. */
+  /** `mayReturn` where its lease is kept for it; of one that may not, nothing that waits is typed any more. */
   leave(connection: TerminalConnection, mayReturn: boolean): void {
     if (!this.#clients.delete(connection)) return;
+    if (!mayReturn && connection.hasTyped) this.#dropInput();
     this.driving.left(connection, mayReturn);
     this.#tellClients();
     this.#settle();
@@ -241,6 +242,8 @@ export class LiveTerminal {
     const began = this.#parts.clock.monotonic();
     try {
       for (let frame = await channel.read(); frame !== null; frame = await channel.read()) {
+        // What it still says is said again, from where the newest output ends.
+        if (this.#channel !== channel) break;
         if (frame.kind === 'data') this.#output(frame.bytes);
         else this.#told(parseTold(frame.value));
       }
@@ -277,6 +280,12 @@ export class LiveTerminal {
         waitMs = Math.min(Math.max(waitMs * 2, reopenMinMs), reopenMaxMs);
       }
     }
+  }
+
+  /** The runner drops what waits of a connection that is hung up on; the others go on over a new one. */
+  #dropInput(): void {
+    this.#channel?.close();
+    this.#channel = null;
   }
 
   #output(bytes: Buffer): void {

@@ -100,6 +100,26 @@ describe('whoever is attached is cut, and nothing passes later, when', () => {
     assert.equal(all.witness.closed?.reason, 'goingAway', 'the others went on until the server stopped');
   });
 
+  test('input of theirs waits for a program, which the runner is not to pass on any more', async () => {
+    const all = await world();
+    const { terminal, driver, witness } = all;
+    const [channel] = terminal.channels;
+    terminal.stalls = true;
+    await driver.type('waits');
+    await witness.until(({ text }) => text.endsWith('waits'));
+    const shown = witness.text;
+    await control.control.tokens.revoke(root, all.token);
+    await driver.until(({ closed }) => closed !== null);
+    // With its connection goes, in the runner, what came over it.
+    await channel!.closed;
+    terminal.stalls = false;
+    await control.runner.until(() => terminal.channels.size === 1);
+    terminal.write('goes on');
+    await witness.until(({ text }) => text.endsWith('goes on'));
+    assert.equal(witness.text, `${shown}goes on`);
+    assert.equal(witness.closed, null);
+  });
+
   test('the user is disabled', async () => {
     await user('dora', 'operator');
     const all = await world('user:dora');

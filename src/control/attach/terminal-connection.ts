@@ -67,6 +67,10 @@ export class TerminalConnection implements AttachConnection, DrivingClient, Watc
     this.from = parts.from;
   }
 
+  get hasTyped(): boolean {
+    return this.#bytesIn > 0;
+  }
+
   /** While it is held nothing is said; `catchUp` says how things stand when it is released. */
   send(frame: ServerFrame): void {
     if (this.isHeld) this.#missed = true;

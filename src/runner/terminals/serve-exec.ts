@@ -42,7 +42,7 @@ async function type(channel: Channel, { stdin }: SandboxExec, bytes: Counted): P
       stdin?.end();
     } else if (stdin?.writable === true) {
       bytes.in += frame.bytes.length;
-      if (!stdin.write(frame.bytes)) await drained(stdin);
+      if (!stdin.write(frame.bytes)) await channel.whileUnread(drained(stdin));
     }
   }
 }

@@ -22,7 +22,7 @@ async function receive(channel: Channel, socket: Socket): Promise<void> {
     if (frame.kind === 'json') {
       parseEndInput(frame.value);
       socket.end();
-    } else if (!socket.write(frame.bytes)) await roomIn(socket);
+    } else if (!socket.write(frame.bytes)) await channel.whileUnread(roomIn(socket));
   }
   socket.destroy();
 }

@@ -16,8 +16,12 @@ export async function serveTerminal(
   const hub = terminals.hub(run, terminal);
   if (hub === null) throw absent('terminal');
   const subscription = await hub.subscribe(from);
-  void channel.closed.then(() => subscription.close());
-  void listen(hub, channel).catch(() => channel.close());
+  const gone = new AbortController();
+  void channel.closed.then(() => {
+    gone.abort();
+    subscription.close();
+  });
+  void listen(hub, channel, gone.signal).catch(() => channel.close());
   try {
     await show(subscription, channel);
   } finally {
@@ -43,9 +47,9 @@ async function show(subscription: Subscription, channel: Channel): Promise<void>
 
 /**
  * Input in its order, and sizes at once: a program that reads nothing holds its own input up, and control only once a
- * bounded amount waits.
+ * bounded amount waits. What waits when control hangs up is dropped: its author may have lost the right to type it.
  */
-async function listen(hub: TerminalHub, channel: Channel): Promise<void> {
+async function listen(hub: TerminalHub, channel: Channel, gone: AbortSignal): Promise<void> {
   let author: Author | null = null;
   let waitingBytes = 0;
   for (let frame: Frame | null = await channel.read(); frame !== null; frame = await channel.read()) {
@@ -57,9 +61,9 @@ async function listen(hub: TerminalHub, channel: Channel): Promise<void> {
     }
     const { length } = frame.bytes;
     waitingBytes += length;
-    const typed = hub.type(frame.bytes, author).then(() => {
+    const typed = hub.type(frame.bytes, author, gone).then(() => {
       waitingBytes -= length;
     });
-    if (waitingBytes > terminalLimits.inputWaitingBytesMax) await typed;
+    if (waitingBytes > terminalLimits.inputWaitingBytesMax) await channel.whileUnread(typed);
   }
 }

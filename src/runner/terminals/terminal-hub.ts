@@ -98,9 +98,12 @@ export class TerminalHub {
     return this.#admit(this.#window.end, this.#rawSnapshot());
   }
 
-  /** Types, after everything that was typed before; resolves once the terminal took it. */
-  type(bytes: Buffer, author: Author | null): Promise<void> {
-    this.#typing = this.#typing.then(() => this.#typeNow(bytes, author));
+  /**
+   * Types, after everything that was typed before; resolves once the terminal took it, or once the signal has aborted:
+   * what the terminal has not taken by then it never gets.
+   */
+  type(bytes: Buffer, author: Author | null, signal?: AbortSignal): Promise<void> {
+    this.#typing = this.#typing.then(() => this.#typeNow(bytes, author, signal));
     return this.#typing;
   }
 
@@ -199,11 +202,12 @@ export class TerminalHub {
       this.#parts.terminal.output.resume();
   }
 
-  async #typeNow(bytes: Buffer, author: Author | null): Promise<void> {
+  async #typeNow(bytes: Buffer, author: Author | null, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted === true) return;
     const { terminal, recorder } = this.#parts;
     if (author?.recordInput === true) recorder.input(bytes, { by: author.by, isHidden: !terminal.echoes() });
     this.#typedBytes += bytes.length;
-    await terminal.write(bytes);
+    await terminal.write(bytes, signal);
   }
 
   #resizeNow(): void {

@@ -71,8 +71,8 @@ class MasterSide implements PseudoTerminal {
     this.output = output;
   }
 
-  write(bytes: Buffer): Promise<void> {
-    this.#typing = this.#typing.then(() => this.#type(bytes));
+  write(bytes: Buffer, signal?: AbortSignal): Promise<void> {
+    this.#typing = this.#typing.then(() => this.#type(bytes, signal));
     return this.#typing;
   }
 
@@ -96,9 +96,9 @@ class MasterSide implements PseudoTerminal {
   }
 
   /** There is no event for room in a terminal that is only read here, so it is tried again, less and less often. */
-  async #type(bytes: Buffer): Promise<void> {
+  async #type(bytes: Buffer, signal?: AbortSignal): Promise<void> {
     let waitMs: number = localLimits.typeFirstMs;
-    for (let at = 0; this.#isOpen && at < bytes.length; ) {
+    for (let at = 0; this.#isOpen && signal?.aborted !== true && at < bytes.length; ) {
       const taken = takenOf(this.#fd, bytes.subarray(at, at + localLimits.typeBytes));
       if (taken === null) return this.close();
       at += taken;
