@@ -62,7 +62,7 @@ export const attachCloseCodes = {
   revoked: 4401,
   /** Attaching was switched off for the session. */
   switchedOff: 4403,
-  /** No pong in time. */
+  /** No pong in time, or a message that did not end. */
   timeout: 4408,
   /** What is shown can no longer be recorded. */
   unrecorded: 4503,
@@ -120,6 +120,8 @@ export type ServerFrame =
       readonly bar: InputBar;
       readonly holder: ConnectionId | null;
     }
+  /** How people attach to the session was changed. */
+  | { readonly type: 'settings'; readonly mode: AttachMode; readonly moderated: boolean }
   | { readonly type: 'resized'; readonly size: TerminalSize }
   /** Something this client asked for was not done. */
   | {

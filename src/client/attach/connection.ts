@@ -164,6 +164,7 @@ const frameTypes: ReadonlySet<string> = new Set<Told['type']>([
   'clients',
   'input',
   'resized',
+  'settings',
   'refused',
   'ended',
 ]);

@@ -222,6 +222,17 @@ test('a driver asks for the lease and takes it over once, and tells its size whe
   assert.deepEqual((await second.frame('resize')).size, { columns: 90, rows: 20 });
 });
 
+test('that the session was given another way of attaching is known at once', async (t) => {
+  const server = await openTestAttachServer(t);
+  const watched = new Watched(t, server);
+  const peer = await server.peer();
+  peer.welcome();
+  peer.send({ type: 'settings', mode: 'collaborative', moderated: true });
+  await watched.until(
+    () => watched.session.state.mode === 'collaborative' && watched.session.state.moderated,
+  );
+});
+
 test('of a window that is dragged few sizes are told, and the last one is', async (t) => {
   const server = await openTestAttachServer(t);
   const watched = new Watched(t, server, { drive: 'ask' });

@@ -201,6 +201,7 @@ export class AttachSession {
   #told(frame: Told): void {
     if (frame.type === 'clients') this.#change({ clients: frame.clients });
     if (frame.type === 'resized') this.#change({ size: frame.size });
+    if (frame.type === 'settings') this.#change({ mode: frame.mode, moderated: frame.moderated });
     if (frame.type === 'refused') this.#options.refused?.(frame);
     if (frame.type !== 'input') return;
     const was = this.#state.input?.allowed ?? false;

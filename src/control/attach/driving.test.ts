@@ -249,6 +249,7 @@ test('another mode ends the leases of the one before', async () => {
   const { session, first, second } = await driven({ mode: 'collaborative' });
   await control.control.attach.configure(ann, session, { enabled: true });
   assert(!first.mayType && !second.mayType);
+  assert.deepEqual(first.last('settings'), { type: 'settings', mode: 'exclusive', moderated: false });
   await second.connection.control({ type: 'drive' });
   assert(second.mayType && !first.mayType);
 });

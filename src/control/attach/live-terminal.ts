@@ -176,6 +176,9 @@ export class LiveTerminal {
   configure(settings: AttachSettings): void {
     this.#author = null;
     this.driving.configure(settings);
+    const { mode, moderated } = settings;
+    for (const connection of this.#clients)
+      if (connection.joined) connection.send({ type: 'settings', mode, moderated });
     this.#tellClients();
   }
 
