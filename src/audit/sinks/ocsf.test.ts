@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { attempt, chainOf } from '../../../tests/support/audit.ts';
 import type { JsonObject } from '../../base/canonical-json.ts';
+import { faultTable } from '../../contract/faults.ts';
 import { actions } from '../../model/actions.ts';
 import type { AuditEvent } from '../event.ts';
 import { ocsfOf } from './ocsf.ts';
@@ -20,11 +21,11 @@ function notedActions(): string[] {
     const text = readFileSync(join(source, name), 'utf8');
     return [
       ...text.matchAll(/\baction: '([a-z-]+(?:\.[a-z-]+)+)'/g),
-      ...text.matchAll(/#note\('([a-z-]+(?:\.[a-z-]+)+)'/g),
+      ...text.matchAll(/#(?:note|event)\('([a-z-]+(?:\.[a-z-]+)+)'/g),
       ...text.matchAll(/[?:|] '((?:egress|sign-in|audit|token|user|invitation|account)\.[a-z.-]+)'/g),
     ].map((match) => match[1]!);
   });
-  return [...new Set(found)].sort();
+  return [...new Set(found.filter((name) => !Object.hasOwn(faultTable, name)))].sort();
 }
 
 const noted = notedActions();
