@@ -34,14 +34,18 @@ export class Execs {
     this.#owed = owed;
   }
 
+  /** Throws Fault `quota.exceeded` where a run has as many commands as it may. */
+  requireRoom(run: RunId): void {
+    if ((this.#counts.get(run) ?? 0) < terminalLimits.execsPerRunMax) return;
+    throw new Fault('quota.exceeded', {
+      detail: `A run has at most ${terminalLimits.execsPerRunMax} commands beside its own at a time. End one of them.`,
+    });
+  }
+
   async start(place: ExecPlace, spec: ExecSpec, terminal: RunTerminal | null): Promise<StartedExec> {
     const { run } = spec;
-    const count = this.#counts.get(run) ?? 0;
-    if (count >= terminalLimits.execsPerRunMax)
-      throw new Fault('quota.exceeded', {
-        detail: `A run has at most ${terminalLimits.execsPerRunMax} commands beside its own at a time. End one of them.`,
-      });
-    this.#counts.set(run, count + 1);
+    this.requireRoom(run);
+    this.#counts.set(run, (this.#counts.get(run) ?? 0) + 1);
     try {
       const { id: of } = await this.#record.append(startEvent(place.run, spec, terminal));
       const end = (data: ExecEnd) => void this.#owed.append(endEvent(place.run, spec, of, data));

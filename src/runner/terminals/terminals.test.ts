@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { after, test } from 'node:test';
 import { FakeTerminal } from '../../../tests/support/fake-terminal.ts';
-import { recordingWorld, testRun } from '../../../tests/support/recordings.ts';
+import { FailingDisk, recordingWorld, testRun } from '../../../tests/support/recordings.ts';
 import type { NewEvent } from '../../audit/event.ts';
 import { Fault } from '../../contract/faults.ts';
 import { newId } from '../../model/ids.ts';
@@ -122,6 +122,27 @@ test('what cannot be recorded does not start, and what does not start is said to
   place.refusal = null;
   await open();
   assert.equal(place.started.length, 1);
+});
+
+test('a command whose terminal cannot be recorded does not start, and does once it can', async () => {
+  const disk = new FailingDisk();
+  const { terminals, place, open, acts, world } = begin({ disk });
+  using _ = world;
+  disk.failing.set('write', 'ENOSPC');
+  await assert.rejects(open(), { code: 'audit.unavailable' });
+  assert.equal(place.started.length, 0);
+  assert.deepEqual(acts(), []);
+  disk.failing.delete('write');
+  const id = await open();
+  assert.equal(place.started.length, 1);
+  await terminals.hub(testRun.run, id)!.subscribe(0);
+  place.started[0]!.terminal.close();
+  place.started[0]!.end(0);
+  await terminals.settled(testRun.run);
+  const before = terminals.list(testRun.run);
+  // Whoever took control over writes over no recording with another of its name.
+  await assert.rejects(open(id), { code: 'state.conflict' });
+  assert.deepEqual([place.started.length, terminals.list(testRun.run)], [1, before]);
 });
 
 test('a run has a bounded number of commands at a time, and a repeated order is the same one', async () => {

@@ -128,19 +128,16 @@ export class Terminals {
 
   async #openExec(place: ExecPlace, terminal: RunTerminal, spec: ExecSpec): Promise<void> {
     this.#refuseTooMany(spec.run);
-    const started = await this.execs.start(place, spec, terminal);
-    const pty = started.exec.terminal!;
-    let recording: LiveRecording;
+    this.execs.requireRoom(spec.run);
+    const recording = await this.#record(place, terminal, spec);
+    let started: StartedExec;
     try {
-      const { by, command } = spec;
-      recording = this.recordings.open({ kind: 'exec', by, run: place.run, terminal, command });
+      started = await this.execs.start(place, spec, terminal);
     } catch (error) {
-      started.exec.kill();
-      pty.close();
-      void started.exec.ended.then(() => started.ended({ code: null, bytesIn: 0, bytesOut: 0 }));
+      await recording.end(null);
       throw error;
     }
-    const hub = this.#hub(terminal, pty, recording);
+    const hub = this.#hub(terminal, started.exec.terminal!, recording);
     const kill = () => {
       hub.hangUp();
       started.exec.kill();
@@ -148,6 +145,16 @@ export class Terminals {
     const wasSeen = this.#hangUpWhenAbandoned(hub, kill);
     const done = this.#finish(terminal.id, { hub, recording, started, wasSeen });
     this.#live.set(terminal.id, { run: spec.run, hub, done, kill });
+  }
+
+  /** Throws Fault `audit.unavailable`: a command that nobody could look at afterwards is not started. */
+  async #record(place: ExecPlace, terminal: RunTerminal, { by, command }: ExecSpec): Promise<LiveRecording> {
+    const recording = this.recordings.open({ kind: 'exec', by, run: place.run, terminal, command });
+    if (recording.recorder.isRecorded) return recording;
+    await recording.end(null);
+    throw new Fault('audit.unavailable', {
+      detail: 'The terminal cannot be recorded now, so the command was not started. Try again later.',
+    });
   }
 
   async #finish(id: TerminalId, { hub, recording, started, wasSeen }: Ending): Promise<void> {

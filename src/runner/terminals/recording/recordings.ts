@@ -4,6 +4,7 @@ import type { OwnedRun } from '../../../audit/egress-events.ts';
 import { OwedEvents } from '../../../audit/owed-events.ts';
 import { recordedEvent } from '../../../audit/recording-events.ts';
 import type { Clock } from '../../../base/clock.ts';
+import { Fault } from '../../../contract/faults.ts';
 import type { RunTerminal, TerminalInfo } from '../../../contract/runner-terminals.ts';
 import { parseId, type RunId, type TerminalId } from '../../../model/ids.ts';
 import type { Redactor } from '../../../redaction/redactor.ts';
@@ -58,12 +59,17 @@ export class Recordings {
     return this.#owed.size;
   }
 
-  /** Throws the file system's error where not even the description can be written. */
+  /**
+   * Throws the file system's error where not even the description can be written, and Fault `state.conflict` where
+   * there is a recording of that terminal already: what was recorded stays as it is.
+   */
   open(opening: NewRecording): LiveRecording {
     const { run, terminal, kind, by, command } = opening;
     const { clock, redactor, disk = nodeRecordingDisk } = this.#parts;
     const openedAt = clock.now();
     const folder = this.#parts.folders.terminal(run.run, terminal.id);
+    if (existsSync(join(folder, metaName)))
+      throw new Fault('state.conflict', { detail: 'There was a terminal of this id before.' });
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const { id, size } = terminal;
     const shown = redactor.starts([...command], recordingLimits.commandCharactersMax).map(({ text }) => text);
