@@ -97,7 +97,7 @@ class LiveScreen {
     this.#environment = environment;
     this.#terminal = terminal;
     this.#options = options;
-    this.#filter = new TerminalFilter(options.role === 'driver' ? drives : draws);
+    this.#filter = new TerminalFilter(options.role === 'driver' ? drives : draws, 'raw');
     this.#detach = new DetachKeys(options.detachKeys);
   }
 

@@ -36,7 +36,7 @@ export class Player {
   readonly #terminal: UserTerminal;
   readonly #cast: CastFile;
   readonly #idleMax: number;
-  #filter = new TerminalFilter(draws);
+  #filter = new TerminalFilter(draws, 'raw');
   #speed: number;
   /** Seconds of the recording that have been shown. */
   #at = 0;
@@ -92,7 +92,7 @@ export class Player {
     seconds: number,
   ): Promise<CastEvent | null> {
     const back = this.#filter.restore();
-    this.#filter = new TerminalFilter(draws);
+    this.#filter = new TerminalFilter(draws, 'raw');
     const model = new CastModel(this.#cast.size);
     let event = (await events.next()).value ?? null;
     let last = 0;

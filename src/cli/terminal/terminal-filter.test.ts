@@ -177,6 +177,12 @@ describe('what drives', () => {
     assert.equal(filter.text('\x1bc'), '\x1b[0m\x1b[H\x1b[2J');
   });
 
+  it('a program moves straight down in a raw terminal, too', () => {
+    const filter = new TerminalFilter(drives, 'raw');
+    assert.equal(filter.text('\x1b[1;42H\x1b[K\n\x1b[K\r\n'), '\x1b[1;42H\x1b[K\v\x1b[K\r\v');
+    assert.equal(driven('a\n'), 'a\n');
+  });
+
   it('what was switched is switched back, once', () => {
     const filter = new TerminalFilter(drives);
     filter.text('\x1b[?1049h\x1b[?1000h\x1b[?25l\x1b[?7l\x1b[?7h\x1b]11;#fff\x07\x1b[>1u\x1b[4h');

@@ -4,16 +4,26 @@ import { TerminalModes } from './terminal-modes.ts';
 
 const introducers = { osc: '\x1b]', dcs: '\x1bP', sos: '\x1bX', pm: '\x1b^', apc: '\x1b_', title: '\x1bk' };
 
+/**
+ * How a line feed is written. A terminal that Node has made raw still returns at each (tty(4), ONLCR), and programs that
+ * draw on the whole screen move straight down by it: for them it is a vertical tab, which terminals read as a line feed
+ * and the kernel leaves alone.
+ */
+const lineFeeds = { cooked: '\n', raw: '\v' } as const;
+
 /** What a policy allows of a program's output, for the user's terminal, and the way back from it. */
 export class TerminalFilter {
   readonly #policy: EscapePolicy;
   readonly #parser: EscapeParser;
   readonly #modes = new TerminalModes();
   readonly #decoder = new TextDecoder();
+  readonly #lineFeed: string;
   #passed = '';
 
-  constructor(policy: EscapePolicy) {
+  /** `mode` is that of the terminal for which it is. */
+  constructor(policy: EscapePolicy, mode: keyof typeof lineFeeds = 'cooked') {
     this.#policy = policy;
+    this.#lineFeed = lineFeeds[mode];
     this.#parser = new EscapeParser(policy.stringCharactersMax, (sequence) => this.#take(sequence));
   }
 
@@ -45,7 +55,8 @@ export class TerminalFilter {
       this.#passed += `${this.#modes.restore()}\x1b[H\x1b[2J`;
     } else if (this.#policy.allows(sequence)) {
       this.#modes.saw(sequence);
-      this.#passed += written(sequence);
+      const isLineFeed = sequence.kind === 'control' && sequence.character === '\n';
+      this.#passed += isLineFeed ? this.#lineFeed : written(sequence);
     }
   }
 }
