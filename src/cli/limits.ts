@@ -41,6 +41,8 @@ export const cliLimits = {
   snapshotDrawnMs: 300,
   /** Of a recording; a recorder writes 64 KiB at most, six times as long in JSON. */
   castLineCharactersMax: 1024 * 1024,
+  /** Of what a replay prints in one line where it prints text alone. */
+  plainLineCharactersMax: 64 * 1024,
   /** The server lets one caller have 64 at once, its terminals among them. */
   forwardedConnectionsMax: 48,
   /** How long a connection may wait for its turn. */

@@ -102,6 +102,17 @@ describe('replay', () => {
     assert.equal(out(), 'next\n');
   });
 
+  it('prints the lines of a shell without empty ones between them, and bars as they were left', async () => {
+    server.attach.recording = cast(
+      [0, 'o', '\x1b[?2004h$ make\r\n\x1b[?2004l\r'],
+      [1, 'o', '10%\r'],
+      [2, 'o', '50%\r100%\r'],
+      [3, 'o', '\n\x1b[?2004h$ '],
+    );
+    assert.equal(await replay(), 0);
+    assert.equal(out(), '$ make\n100%\n$ ');
+  });
+
   it('passes over lines that are no events, time that goes back, and an end that is torn', async () => {
     server.attach.recording = `${cast([5, 'o', 'a'])}nonsense\n[1,"o","b"]\n["x","o","c"]\n[9,"o"]\n[6,"r","0x5"]\n[7,"o","d"]\n[8,"o","to`;
     assert.equal(await replay(), 0);

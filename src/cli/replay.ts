@@ -3,14 +3,18 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
+import { PlainLines } from '../base/plain-lines.ts';
 import type { TerminalView } from '../contract/attach-schemas.ts';
 import type { Api } from './api.ts';
 import { type Context, note, print } from './context.ts';
+import type { Environment } from './environment.ts';
 import { escapeLine } from './escape.ts';
 import { CliFailure, exitStatus, UsageFailure } from './failure.ts';
+import { cliLimits } from './limits.ts';
 import { createProgress, type Progress } from './progress.ts';
 import { parseDuration, parseNumber, parseWhole, showBytes } from './quantities.ts';
 import { resolveRun } from './resolve.ts';
+import type { CastFile } from './terminal/cast-file.ts';
 import { chooseTerminal } from './terminals.ts';
 
 type Flags = {
@@ -82,12 +86,7 @@ async function shown(
   const { CastFile } = await import('./terminal/cast-file.ts');
   const cast = await CastFile.open(path);
   if (environment.terminal === null) {
-    const { PlainText } = await import('./terminal/terminal-filter.ts');
-    const plain = new PlainText();
-    for await (const event of cast.events()) {
-      const text = event.kind === 'output' ? plain.text(event.text) : '';
-      if (event.at >= play.from && text !== '') await environment.stdout.write(text);
-    }
+    await printText(environment, cast, play.from);
     return exitStatus.ok;
   }
   const [{ Player, showClock }, { sizeOf }] = await Promise.all([
@@ -103,6 +102,25 @@ async function shown(
   const reached = await new Player(environment, environment.terminal, cast, play).play();
   await note(environment, `the replay ended at ${showClock(reached)}`);
   return exitStatus.ok;
+}
+
+/** Its lines as they were left, for whoever is no terminal: no sequences, and no controls but line feeds and tabs. */
+async function printText({ stdout }: Environment, cast: CastFile, from: number): Promise<void> {
+  let text = '';
+  const { plainLineCharactersMax: charactersMax } = cliLimits;
+  const lines = new PlainLines({ drawnOver: 'gone', charactersMax }, (line) => {
+    text += `${line}\n`;
+  });
+  lines.columns = cast.size.columns;
+  for await (const event of cast.events()) {
+    if (event.kind === 'resize') lines.columns = event.size.columns;
+    else lines.push(event.text, event.at);
+    if (event.at >= from && text !== '') await stdout.write(text);
+    text = '';
+  }
+  lines.end();
+  // The last line has no end.
+  if (text !== '') await stdout.write(text.slice(0, -1));
 }
 
 async function fetched(api: Api, terminal: TerminalView, path: string, progress: Progress): Promise<void> {

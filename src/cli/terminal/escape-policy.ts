@@ -1,4 +1,4 @@
-import type { Sequence } from './escape-parser.ts';
+import type { Sequence } from '../../base/escape-parser.ts';
 
 /**
  * What may reach the user's terminal. `draws` is for what nobody answers to (a recording, somebody else's terminal): only

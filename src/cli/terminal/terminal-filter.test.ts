@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import headless, { type Terminal } from '@xterm/headless';
 import fc from 'fast-check';
 import { draws, drives } from './escape-policy.ts';
-import { PlainText, TerminalFilter } from './terminal-filter.ts';
+import { TerminalFilter } from './terminal-filter.ts';
 
 const drawn = (text: string) => new TerminalFilter(draws).text(text);
 const driven = (text: string) => new TerminalFilter(drives).text(text);
@@ -192,12 +192,4 @@ describe('what drives', () => {
     assert(back.endsWith('\x1b[?1049l') && !back.includes('?7'));
     assert.equal(filter.restore(), '');
   });
-});
-
-it('text alone has no sequences and no controls', () => {
-  const plain = new PlainText();
-  assert.equal(
-    plain.text('\x1b[31ma\x1b[0m\r\nb\tc\x07\x1b]52;c;aGk=\x07 10%\r 20%\r\n\u009b6n'),
-    'a\nb\tc 10%\n 20%\n',
-  );
 });

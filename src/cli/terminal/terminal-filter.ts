@@ -1,4 +1,4 @@
-import { EscapeParser, type Sequence } from './escape-parser.ts';
+import { EscapeParser, type Sequence } from '../../base/escape-parser.ts';
 import type { EscapePolicy } from './escape-policy.ts';
 import { TerminalModes } from './terminal-modes.ts';
 
@@ -71,30 +71,4 @@ function written(sequence: Sequence): string {
     return `\x1b[${prefix}${parameters}${intermediates}${final}`;
   }
   return `${introducers[sequence.kind]}${sequence.body}\x1b\\`;
-}
-
-/** Text alone, for whoever is no terminal: no sequences, and no controls but line feeds and tabs. */
-export class PlainText {
-  readonly #parser = new EscapeParser(0, (sequence) => this.#take(sequence));
-  #passed = '';
-  #returned = false;
-
-  text(text: string): string {
-    this.#parser.push(text);
-    const passed = this.#passed;
-    this.#passed = '';
-    return passed;
-  }
-
-  #take(sequence: Sequence): void {
-    if (sequence.kind === 'control') {
-      const { character } = sequence;
-      if (character === '\n' || character === '\t') this.#passed += character;
-      this.#returned = character === '\r';
-    } else if (sequence.kind === 'text') {
-      // What is written over begins a line of its own.
-      this.#passed += (this.#returned ? '\n' : '') + sequence.text;
-      this.#returned = false;
-    }
-  }
 }

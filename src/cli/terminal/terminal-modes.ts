@@ -1,4 +1,4 @@
-import type { Sequence } from './escape-parser.ts';
+import type { Sequence } from '../../base/escape-parser.ts';
 
 /** Private modes that terminals begin with. */
 const onAtFirst: ReadonlySet<string> = new Set(['7', '25']);

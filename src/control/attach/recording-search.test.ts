@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { PlainLines } from '../../base/plain-lines.ts';
 import { controlAttachLimits } from './limits.ts';
-import { PlainLines } from './plain-lines.ts';
 import { RecordingSearch } from './recording-search.ts';
 
 const header = JSON.stringify({ version: 2, width: 80, height: 24 });
@@ -18,7 +18,10 @@ function found(text: string, bytes: Buffer, limit = 100, chunk = bytes.length) {
 
 function lines(text: string): string[] {
   const all: string[] = [];
-  const plain = new PlainLines((line) => all.push(line));
+  const plain = new PlainLines(
+    { drawnOver: 'kept', charactersMax: controlAttachLimits.searchTextCharactersMax },
+    (line) => all.push(line),
+  );
   plain.push(text, 0);
   plain.end();
   return all;

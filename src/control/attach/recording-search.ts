@@ -1,14 +1,18 @@
 import { StringDecoder } from 'node:string_decoder';
+import { PlainLines } from '../../base/plain-lines.ts';
 import type { TerminalMatch } from '../../contract/attach-schemas.ts';
 import { controlAttachLimits } from './limits.ts';
-import { PlainLines } from './plain-lines.ts';
 
 /** Looks for a text in an asciicast (version 2) as its bytes come. What is in it is the sandbox's: untrusted. */
 export class RecordingSearch {
   readonly #text: string;
   readonly #limit: number;
   readonly #decoder = new StringDecoder('utf8');
-  readonly #lines = new PlainLines((line, at) => this.#look(line, at));
+  /** What was drawn over was shown, too: nobody hides anything by that. */
+  readonly #lines = new PlainLines(
+    { drawnOver: 'kept', charactersMax: controlAttachLimits.searchTextCharactersMax },
+    (line, at) => this.#look(line, at),
+  );
   readonly matches: TerminalMatch[] = [];
   #rest = '';
   #isHeader = true;
