@@ -144,10 +144,19 @@ export class Connections {
     return { run, session };
   }
 
-  /** The same for a connection that goes on: its session must still let people attach. */
-  async still(caller: Caller, id: RunId, acts: readonly ActionName[]): Promise<void> {
-    const { session } = await this.decide(caller, id, acts);
-    if (!session.attach.enabled) throw new Fault('access.denied', { detail: 'Attaching was switched off.' });
+  /** The same for a connection that goes on: its session must still let people attach, to what it is to. */
+  async still(
+    caller: Caller,
+    { run, terminal }: Attached,
+    acts: readonly ActionName[],
+  ): Promise<SessionRecord> {
+    const { session } = await this.decide(caller, run, acts);
+    const { attach, phase } = session;
+    const denied = (detail: string) => new Fault('access.denied', { detail });
+    if (!attach.enabled) throw denied('Attaching was switched off.');
+    if (attach.moderated && terminal === null) throw denied(unwatchedText);
+    if (phase === 'terminating' || phase === 'closed') throw denied('The session was closed.');
+    return session;
   }
 
   configure(session: SessionId, settings: AttachSettings): void {
@@ -176,12 +185,14 @@ export class Connections {
     for (const connection of [...this.#open]) {
       const { attached } = connection;
       if (attached.session === session && attached.terminal === null)
-        connection.cut('switchedOff', 'The session is moderated now, and nobody can watch this.');
+        connection.cut('switchedOff', unwatchedText);
     }
   }
 }
 
 export type Decided = { readonly run: RunRecord; readonly session: SessionRecord };
+
+const unwatchedText = 'The session is moderated now, and nobody can watch this.';
 
 const goingAwayText = 'The server stops. Come again in a moment.';
 

@@ -7,11 +7,12 @@ import {
   recorded,
   redeemed,
   runningIn,
+  TestClient,
   viewerCaller,
 } from '../../../tests/support/attach-clients.ts';
 import { actorOf, callerOf, TestControl, withCode } from '../../../tests/support/test-control.ts';
 import { attachLimits } from '../../contract/attach.ts';
-import { newId } from '../../model/ids.ts';
+import { newId, type RunId } from '../../model/ids.ts';
 
 const ann = driverCaller();
 let offset = 0;
@@ -238,6 +239,72 @@ test('a client that is faster than the start of its run waits for it', async () 
   const client = await coming;
   await client.until(({ text }) => text === 'first');
   assert.equal(client.last('welcome')?.resumed, true);
+});
+
+describe('what changes while a client waits for the start of its run holds for it:', () => {
+  async function starting() {
+    const session = await control.session(ann, { attach: { enabled: true } });
+    const { id: run } = await control.run(ann, session, { terminal: { columns: 80, rows: 24 } });
+    await control.runner.until(() => control.runner.live.has(run));
+    return { run, session, uses: control.control.attach };
+  }
+
+  /** Redeems, and gives what comes of it once the change was made and the run has begun. */
+  async function waitedFor(run: RunId, ticket: string, change: () => Promise<unknown>) {
+    const coming = redeemed(control, ann, run, ticket);
+    coming.catch(() => undefined);
+    // It was decided about by then, and waits.
+    await recorded(control);
+    await change();
+    control.runner.running(run);
+    return coming;
+  }
+
+  test('attaching that was switched off starts no command', async () => {
+    const { run, session, uses } = await starting();
+    const { ticket } = await uses.exec(ann, run, { command: ['id'] });
+    const coming = waitedFor(run, ticket, () => uses.configure(ann, session, { enabled: false }));
+    await assert.rejects(coming, withCode('access.denied'));
+    assert.equal(control.runner.terminals.pipes.length, 0);
+    assert((await refusals()).includes('user:ann attach:switched-off'));
+  });
+
+  test('a session that is moderated by then lets nobody do what nobody can watch', async () => {
+    const { run, session, uses } = await starting();
+    const { ticket } = await uses.portForward(ann, run, { port: 80 });
+    const moderated = { enabled: true, moderated: true };
+    const coming = waitedFor(run, ticket, () => uses.configure(ann, session, moderated));
+    await assert.rejects(coming, withCode('access.denied'));
+    assert.equal(control.runner.terminals.pipes.length, 0);
+  });
+
+  test('a driver of a session that is moderated by then types nothing unwatched', async () => {
+    const { run, session, uses } = await starting();
+    const { ticket } = await uses.ticket(ann, run, { role: 'driver' });
+    const moderated = { enabled: true, moderated: true };
+    const client = await waitedFor(run, ticket, () => uses.configure(ann, session, moderated));
+    await client.until((driver) => driver.last('input') !== null);
+    assert.deepEqual(client.last('input'), {
+      ...{ type: 'input', allowed: false, bar: 'no-observer', holder: client.id },
+    });
+    assert.equal(client.last('welcome')?.moderated, true);
+  });
+});
+
+test('between the answer to an upgrade and its first frame a session that is moderated or closed is noticed', async () => {
+  for (const change of ['moderate', 'close'] as const) {
+    const { run, session } = await attachable(control, ann);
+    const { attach: uses, sessions } = control.control;
+    const { ticket } = await uses.exec(ann, run, { command: ['sleep', '9'] });
+    const upgrade = { run, ticket, from: null, request: ann.request };
+    const { begin } = await uses.redeem(upgrade);
+    if (change === 'close') await sessions.close(ann, session);
+    else await uses.configure(ann, session, { enabled: true, moderated: true });
+    const client = new TestClient();
+    client.connection = begin(client);
+    await client.until(({ closed }) => closed !== null);
+    assert.equal(client.last('welcome'), null);
+  }
 });
 
 test('a terminal whose end only the runner knows of yet is nothing to attach to', async () => {

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Channel } from '../../base/channel.ts';
 import { Fault } from '../../contract/faults.ts';
 import type { ActionName } from '../../model/actions.ts';
@@ -72,7 +73,7 @@ async function letIn(parts: Parts, ticket: Ticket, upgrade: AttachUpgrade): Prom
   if (!connections.reserve(run.id, caller.actor.id)) throw new Refused('too-many', tooMany());
   try {
     await begun(parts, admitted);
-    return await connect(parts, admitted);
+    return await connect(parts, admitted, () => admit(parts, ticket, upgrade));
   } catch (error) {
     connections.vacate(run.id, caller.actor.id);
     throw error;
@@ -121,18 +122,26 @@ async function begun({ live }: Parts, { run }: Admitted): Promise<void> {
     throw new Refused('nothing-there', nothingThere('The run has ended. Look at its recording instead.'));
 }
 
-/** On record, then connected to the runner; nothing is shown before. */
-async function connect(parts: Parts, admitted: Admitted): Promise<Redeemed> {
+/**
+ * On record, then connected to the runner; nothing is shown before. In between it is decided again: both the start of the
+ * run and the disk may have taken a while, and who lost the right meanwhile starts nothing.
+ */
+async function connect(
+  parts: Parts,
+  { caller, ticket, run }: Admitted,
+  again: () => Promise<Admitted>,
+): Promise<Redeemed> {
   const { records } = parts.connections;
-  const { caller, ticket, run } = admitted;
   const attached = attachedOf(parts, ticket.use, run);
   await refusing('unrecorded', records.connected(caller, attached));
   try {
+    const admitted = await again();
     if (attached.terminal !== null)
       return await connectTerminal(parts, admitted, attached, attached.terminal);
     return await connectPipe(parts, admitted, attached);
   } catch (error) {
     records.disconnected(caller, attached, { reason: 'not-started', bytesIn: 0, bytesOut: 0 });
+    if (error instanceof Refused) throw error;
     const fault = faultOf(error);
     // The runner knows of the end of a terminal before control does.
     if (attached.kind === 'terminal' && fault.code === 'resource.absent')
@@ -168,7 +177,10 @@ async function connectTerminal(
   const isOwn = admitted.ticket.use.kind === 'exec';
   // Of a command of its own nobody misses the beginning.
   const from = isOwn ? (admitted.from ?? 0) : admitted.from;
-  await terminal.expect(from);
+  await terminal.expect(from).catch((error: unknown) => {
+    if (isOwn) hangUp(parts, admitted, id);
+    throw error;
+  });
   return {
     begin: (client) => beginTerminal(parts, admitted, { attached, terminal, client, from }),
     abandon: () => {
@@ -212,7 +224,13 @@ function beginTerminal(
     ...given,
     caller,
     clock,
-    still: (now) => connections.still(now, run.id, actsOf(ticket.use)),
+    still: async (now) => {
+      const before = terminal.driving.settings;
+      const { attach } = await connections.still(now, given.attached, actsOf(ticket.use));
+      // They may have changed before the terminal was here to be told; what it is told meanwhile is newer.
+      if (terminal.driving.settings === before && !isDeepStrictEqual(before, attach))
+        terminal.configure(attach);
+    },
     mayObserve: (now) => gate.may(now, runAct('attach.drive', run)),
     recheck: (watched) => connections.recheck(watched),
     onGone: (gone, ended) => {
@@ -248,7 +266,7 @@ async function connectPipe(parts: Parts, admitted: Admitted, attached: Attached)
 
 function beginPipe(
   parts: Parts,
-  { ticket, caller, run }: Admitted,
+  { ticket, caller }: Admitted,
   given: { attached: Attached; channel: Channel; client: AttachClient },
 ): AttachConnection {
   const { connections, gate, clock } = parts;
@@ -257,7 +275,9 @@ function beginPipe(
     caller,
     gate,
     clock,
-    still: (now) => connections.still(now, run.id, actsOf(ticket.use)),
+    still: async (now) => {
+      await connections.still(now, given.attached, actsOf(ticket.use));
+    },
     recheck: (watched) => connections.recheck(watched),
     onGone: (gone, ended) => connections.gone(gone, ended),
   });
