@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Clock } from '../base/clock.ts';
+import { Rounds } from '../base/rounds.ts';
 import type { Caller, Control } from '../control/control.ts';
 import { type Actor, sameRights } from '../model/actor.ts';
 import { serverLimits } from './limits.ts';
@@ -50,16 +51,15 @@ class OpenStreams implements Streams {
   readonly #timer: NodeJS.Timeout;
   readonly #stopListening: () => void;
   #changedAt = Number.NEGATIVE_INFINITY;
-  #round: Promise<void> | null = null;
-  #again = false;
+  readonly #rounds = new Rounds(() => this.#checkAll());
 
   constructor(options: StreamsOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => this.#look(), serverLimits.streamCheckMs);
+    this.#timer = setInterval(() => this.#rounds.ask(), serverLimits.streamCheckMs);
     this.#timer.unref();
     this.#stopListening = options.control.onIdentityChange(() => {
       this.#changedAt = options.clock.monotonic();
-      this.#look();
+      this.#rounds.ask();
     });
   }
 
@@ -81,21 +81,6 @@ class OpenStreams implements Streams {
   close(): void {
     clearInterval(this.#timer);
     this.#stopListening();
-  }
-
-  /** One round at a time; a change during one makes another, which sees it. */
-  #look(): void {
-    if (this.#round !== null) {
-      this.#again = true;
-      return;
-    }
-    if (this.#open.size === 0) return;
-    this.#round = this.#checkAll().finally(() => {
-      this.#round = null;
-      if (!this.#again) return;
-      this.#again = false;
-      this.#look();
-    });
   }
 
   async #checkAll(): Promise<void> {

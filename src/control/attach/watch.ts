@@ -1,4 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
+import { Rounds } from '../../base/rounds.ts';
 import type { AttachCloseReason } from '../../contract/attach.ts';
 import { sameRights } from '../../model/actor.ts';
 import type { Caller } from '../control.ts';
@@ -38,14 +39,13 @@ export class AttachWatch {
   readonly #forget: () => void;
   #changes = 0;
   #changedAt = Number.NEGATIVE_INFINITY;
-  #round: Promise<void> | null = null;
-  #again = false;
+  readonly #rounds = new Rounds(() => this.#checkAll());
 
   constructor(options: WatchOptions) {
     this.#options = options;
     this.#timer = setInterval(() => {
       options.onLook();
-      this.#look();
+      this.#rounds.ask();
     }, controlAttachLimits.lookMs);
     this.#timer.unref();
     this.#forget = options.onChange(() => this.changed());
@@ -71,7 +71,7 @@ export class AttachWatch {
     this.#changes += 1;
     this.#changedAt = this.#options.clock.monotonic();
     for (const watched of this.#watched) watched.hold();
-    this.#look();
+    this.#rounds.ask();
   }
 
   close(): void {
@@ -97,21 +97,6 @@ export class AttachWatch {
       watched.cut('revoked', 'The credential has ended, or no longer allows this.');
       return false;
     }
-  }
-
-  /** One round at a time; a change during one makes another, which sees it. */
-  #look(): void {
-    if (this.#round !== null) {
-      this.#again = true;
-      return;
-    }
-    if (this.#watched.size === 0) return;
-    this.#round = this.#checkAll().finally(() => {
-      this.#round = null;
-      if (!this.#again) return;
-      this.#again = false;
-      this.#look();
-    });
   }
 
   async #checkAll(): Promise<void> {
