@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../base/canonical-json.ts';
 import type { AttachCloseReason } from '../../contract/attach.ts';
+import { addressKey } from '../../model/address-key.ts';
 import type { ConnectionId, RunId, SessionId, TerminalId } from '../../model/ids.ts';
 import type { AttachRole } from '../../model/terminal.ts';
 import type { Caller } from '../control.ts';
@@ -107,7 +108,10 @@ export class AttachRecords {
     });
   }
 
-  /** An upgrade that led to nothing; repetitions are counted. Of whom, where a ticket said so. */
+  /**
+   * An upgrade that led to nothing; repetitions are counted. Of whom, where a ticket said so; without one, the run is a
+   * word of anybody's and tells no two apart.
+   */
   refused(
     refusal: AttachRefusal,
     run: RunId,
@@ -121,7 +125,7 @@ export class AttachRecords {
       outcome: 'denied',
       rule: `attach:${refusal}`,
       request,
-      countAs: `attach.refuse ${refusal} ${run} ${request.address ?? 'local'}`,
+      countAs: `attach.refuse ${refusal} ${actor === null ? '' : run} ${addressKey(request.address)}`,
     });
   }
 

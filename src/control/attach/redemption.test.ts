@@ -218,6 +218,23 @@ test('an upgrade that the server turned away is on record, and repetitions are c
   await control.start();
 });
 
+test('whoever has no ticket fills the record with no names of runs', async () => {
+  const { request } = ann;
+  const from = (address: string) => ({ ...request, address });
+  const refused = (address: string) =>
+    control.control.attach.refused(
+      { run: newId('run', 1), ticket: null, from: null, request: from(address) },
+      'ticket-missing',
+    );
+  for (let count = 0; count < 20; count += 1) refused('192.0.2.1');
+  for (let count = 0; count < 20; count += 1) refused(`2001:db8::${count}`);
+  const found = (await recorded(control)).filter(({ action }) => action === 'attach.refuse');
+  assert.deepEqual(
+    found.map(({ request: { address } = {} }) => address),
+    ['192.0.2.1', '2001:db8::0'],
+  );
+});
+
 test('a resumed run has a terminal of its own, as large as its parent’s', async () => {
   const { run, terminal } = await attachable(control, ann);
   control.runner.finish(run);
