@@ -70,6 +70,23 @@ export const evidenceLimits = {
   artifactsMax: 10_000,
 } as const;
 
+/** Bounds of who holds recordings against the record. */
+export const recordingCheckLimits = {
+  readBytes: 256 * 1024,
+  /** Of one recording; the rest is counted. */
+  findingsMax: 100,
+  /** Of the description beside a recording. */
+  metaBytesMax: 256 * 1024,
+  /** A recording that began so long before the newest sign of life of its streams, or later, may not be on the record yet. */
+  youngMs: 90_000,
+  /** Events of a bundle that tell of recordings. */
+  bundleEventsMax: 1_000_000,
+  /** Marks of dropped parts in a recording that was fetched. */
+  marksMax: 1_000,
+  markBytesMax: 128,
+  headerBytesMax: 64 * 1024,
+} as const;
+
 export const verifyLimits = { blockBytes: 1024 * 1024 } as const;
 
 /** A control character is one code unit and six bytes (`\u0000`): nothing takes more. */
@@ -93,6 +110,10 @@ export const scaffoldBytes = 640;
 assert(
   escapedBytesMax * stringCharacters + scaffoldBytes + auditLimits.dataBytesMax <= auditLimits.lineBytesMax,
   'an event with every member at its bound fits a line',
+);
+assert(
+  recordingCheckLimits.youngMs > auditLimits.heartbeatMs,
+  'what is older than a sign of life is on record',
 );
 assert(auditLimits.batchEventsMax <= auditLimits.pendingEventsMax);
 assert(owedLimits.retryMinMs <= owedLimits.retryMaxMs);

@@ -1,6 +1,4 @@
-import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
-import { auditLimits } from './limits.ts';
+import { linesWithPrefix } from './prefix-lines.ts';
 import type { Segment } from './segments.ts';
 
 /** What a stream says about itself and others in notes of the log's own; nothing of it is verified. */
@@ -29,7 +27,6 @@ export type Beat = { readonly seq: number; readonly at: number; readonly action:
 
 const prefix = '{"action":"audit.';
 const actions = ['opened', 'closed', 'heartbeat', 'recovered', 'key.introduced', 'key.rotated'] as const;
-const blockBytes = 1024 * 1024;
 
 /**
  * Finds the notes of the log itself among the lines of a stream, by how they begin: far faster than reading every line. A
@@ -38,7 +35,11 @@ const blockBytes = 1024 * 1024;
 export async function readLogNotes(segments: readonly Segment[]): Promise<LogNotes> {
   const notes = { keys: [] as KeyNote[], claims: [] as Claim[], beats: [] as Beat[] };
   for (const { path } of segments) {
-    for await (const line of linesWithPrefix(path)) take(line, notes);
+    try {
+      for await (const line of linesWithPrefix(path, [prefix])) take(line, notes);
+    } catch {
+      // Whoever verifies the file says why.
+    }
   }
   return notes;
 }
@@ -70,44 +71,5 @@ function parse(line: string): LogNote | null {
     return { seq, action, at, data: typeof data === 'object' && data !== null ? data : {} };
   } catch {
     return null;
-  }
-}
-
-async function* linesWithPrefix(path: string): AsyncGenerator<string> {
-  let handle: FileHandle | null = null;
-  try {
-    // As the verifier opens it, so that neither a pipe nor a device is waited for.
-    handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    if ((await handle.stat()).isFile()) yield* linesOf(handle);
-  } catch {
-    // Whoever verifies the file says why.
-  } finally {
-    await handle?.close();
-  }
-}
-
-/** The start of a line that a block cuts off goes before the next; lines are bounded. */
-async function* linesOf(handle: FileHandle): AsyncGenerator<string> {
-  const block = Buffer.alloc(auditLimits.lineBytesMax + blockBytes);
-  let carried = 0;
-  for (let position = 0; ; ) {
-    const { bytesRead } = await handle.read(block, carried, blockBytes, position);
-    if (bytesRead === 0) return;
-    position += bytesRead;
-    const filled = carried + bytesRead;
-    const end = block.subarray(0, filled).lastIndexOf(0x0a) + 1;
-    yield* matching(block.subarray(0, end));
-    carried = Math.min(filled - end, auditLimits.lineBytesMax);
-    block.copyWithin(0, filled - carried, filled);
-  }
-}
-
-function* matching(lines: Buffer): Generator<string> {
-  let at = lines.indexOf(prefix);
-  while (at >= 0) {
-    const end = lines.indexOf(0x0a, at);
-    if (end < 0) return;
-    if (at === 0 || lines[at - 1] === 0x0a) yield lines.toString('utf8', at, end);
-    at = lines.indexOf(prefix, end);
   }
 }

@@ -1,5 +1,5 @@
 import { actorKind } from '../model/actor.ts';
-import type { RunId, TerminalId } from '../model/ids.ts';
+import { parseId, type RunId, type TerminalId } from '../model/ids.ts';
 import type { OwnedRun } from './egress-events.ts';
 import type { AuditEvent, NewEvent } from './event.ts';
 
@@ -22,7 +22,8 @@ export type ToldRecording = { readonly run: RunId; readonly terminal: TerminalId
   | { readonly end: number }
 );
 
-const action = 'terminal.recorded';
+/** What the event is called that tells of recordings. */
+export const recordedAction = 'terminal.recorded';
 
 /** What is recorded of a recording, by whoever writes it. */
 export function recordedEvent(
@@ -31,7 +32,7 @@ export function recordedEvent(
   { run, session, owner }: OwnedRun,
 ): NewEvent {
   return {
-    action,
+    action: recordedAction,
     phase: 'note',
     actor: { id: owner, kind: actorKind(owner) },
     resource: { kind: 'run', id: run, session },
@@ -44,19 +45,25 @@ export function recordedEvent(
 /** What a line tells of recordings; null where it tells of something else. Says nothing about who wrote the line. */
 export function toldRecording({ action: name, resource, data = {} }: AuditEvent): ToldRecording | null {
   const { terminal, range, dropped, end } = data;
-  if (name !== action || resource.id === undefined || typeof terminal !== 'string') return null;
-  const whose = { run: resource.id as RunId, terminal: terminal as TerminalId };
+  if (name !== recordedAction || typeof resource.id !== 'string' || typeof terminal !== 'string') return null;
+  const ids = { run: parseId('run', resource.id), terminal: parseId('terminal', terminal) };
+  if (ids.run === null || ids.terminal === null) return null;
+  const whose = { run: ids.run, terminal: ids.terminal };
   if (isRange(range)) return { ...whose, range };
   if (isDropped(dropped)) return { ...whose, dropped };
-  return typeof end === 'number' ? { ...whose, end } : null;
+  return isPlace(end) ? { ...whose, end } : null;
+}
+
+function isPlace(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function isRange(value: unknown): value is RecordedRange {
   const { segment, from, to, sha256 } = Object(value) as Record<string, unknown>;
-  return [segment, from, to].every((place) => Number.isSafeInteger(place)) && typeof sha256 === 'string';
+  return [segment, from, to].every(isPlace) && typeof sha256 === 'string';
 }
 
 function isDropped(value: unknown): value is DroppedSegment {
   const { segment, to } = Object(value) as Record<string, unknown>;
-  return [segment, to].every((place) => Number.isSafeInteger(place));
+  return [segment, to].every(isPlace);
 }

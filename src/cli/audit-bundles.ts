@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import type { UnverifiedCheckpoint } from '../audit/checkpoint.ts';
 import type { VerifierKey } from '../audit/signed-note.ts';
-import type { EvidenceStream, EvidenceVerdict } from '../audit/verify-evidence.ts';
+import type { EvidenceEvent, EvidenceStream, EvidenceVerdict } from '../audit/verify-evidence.ts';
+import { downloadText, heldDownload, worse } from './audit-recordings.ts';
 import { type Context, print } from './context.ts';
 import { escapeLine } from './escape.ts';
 import { UsageFailure } from './failure.ts';
@@ -9,6 +10,10 @@ import { UsageFailure } from './failure.ts';
 export type BundleOptions = {
   readonly keys: readonly VerifierKey[] | undefined;
   readonly kept: readonly UnverifiedCheckpoint[];
+  /** A file that was fetched, to be held against the one bundle. */
+  readonly recording: string | undefined;
+  /** Of a disk: are held against logs. */
+  readonly recordings: string | undefined;
   readonly json: boolean;
 };
 
@@ -19,7 +24,7 @@ export type BundleOptions = {
 export async function verifiedBundles(
   context: Context,
   paths: readonly string[],
-  { keys, kept, json }: BundleOptions,
+  { keys, kept, recording, recordings, json }: BundleOptions,
 ): Promise<boolean> {
   const { isEvidence, verifyEvidence } = await import('../audit/verify-evidence.ts');
   const found = paths.map((path) => resolve(context.environment.cwd, path));
@@ -28,11 +33,25 @@ export async function verifiedBundles(
   if (!bundles.includes(true)) return false;
   if (bundles.includes(false))
     throw new UsageFailure('Verify logs and bundles of evidence one after the other.');
+  if (recordings !== undefined)
+    throw new UsageFailure(
+      '--recordings are held against logs',
+      'A bundle takes one that was saved: --recording.',
+    );
+  if (recording !== undefined && found.length > 1)
+    throw new UsageFailure('--recording is held against one bundle of evidence');
   const verdicts: EvidenceVerdict[] = [];
-  const options = keys === undefined ? { kept } : { keys, kept };
+  const { BundleRecordings } = await import('../audit/verify-download.ts');
+  const told = new BundleRecordings();
+  const onEvent = (event: EvidenceEvent) => told.take(event);
+  const options = { kept, onEvent, ...(keys === undefined ? {} : { keys }) };
   for (const path of found) verdicts.push(await verifyEvidence(path, options));
-  const status = worstOf(verdicts);
-  const text = json ? JSON.stringify({ status, evidence: verdicts }, null, 2) : verdictText(verdicts, keys);
+  const held =
+    recording === undefined ? null : await heldDownload(context, recording, told, verdicts[0]!.status);
+  const status = worse(worstOf(verdicts), held?.status);
+  const text = json
+    ? JSON.stringify({ status, evidence: verdicts, ...(held === null ? {} : { recording: held }) }, null, 2)
+    : verdictText(status, [...verdictLines(verdicts, keys), ...(held === null ? [] : downloadText(held))]);
   await print(context.environment, `${text}\n`);
   context.status = exitCodes[status];
   return true;
@@ -49,12 +68,12 @@ function worstOf(verdicts: readonly EvidenceVerdict[]): EvidenceVerdict['status'
   );
 }
 
-function verdictText(verdicts: readonly EvidenceVerdict[], keys: BundleOptions['keys']): string {
-  const lines = verdicts.flatMap((verdict) => [
-    ...bundleText(verdict),
-    ...(keys === undefined ? [distrust] : []),
-  ]);
-  return [...lines, worstOf(verdicts)].map(escapeLine).join('\n');
+function verdictLines(verdicts: readonly EvidenceVerdict[], keys: BundleOptions['keys']): string[] {
+  return verdicts.flatMap((verdict) => [...bundleText(verdict), ...(keys === undefined ? [distrust] : [])]);
+}
+
+function verdictText(status: EvidenceVerdict['status'], lines: readonly string[]): string {
+  return [...lines, status].map(escapeLine).join('\n');
 }
 
 const distrust = '  held against the keys that it names itself: give the log’s own with --key';

@@ -5,14 +5,22 @@ import type { Command } from 'commander';
 import type { UnverifiedCheckpoint } from '../audit/checkpoint.ts';
 import type { VerifierKey } from '../audit/signed-note.ts';
 import type { StreamVerdict, Verdict } from '../audit/verify.ts';
+import type { RecordingsVerdict } from '../audit/verify-recordings.ts';
 import { verifiedBundles } from './audit-bundles.ts';
+import { heldRecordings, recordingsText, worse } from './audit-recordings.ts';
 import { type Context, print } from './context.ts';
 import { escapeLine } from './escape.ts';
 import { UsageFailure } from './failure.ts';
 import { cliLimits } from './limits.ts';
 import { createProgress } from './progress.ts';
 
-type VerifyFlags = { key?: string[]; sinceCheckpoint?: string[]; json?: boolean };
+type VerifyFlags = {
+  key?: string[];
+  sinceCheckpoint?: string[];
+  recordings?: string;
+  recording?: string;
+  json?: boolean;
+};
 
 export function defineAuditVerify(audit: Command, context: Context): void {
   audit
@@ -35,6 +43,12 @@ export function defineAuditVerify(audit: Command, context: Context): void {
       "checkpoints that were kept ('audit checkpoint' prints them): what they cover must still be there",
       (value: string, all: string[] = []) => [...all, value],
     )
+    .option(
+      '--recordings <folder>',
+      "also hold recordings of terminals against the log: a runner's part of a data folder (default, where no path is\n" +
+        'given: runner/ in the data folder, where it can be read)',
+    )
+    .option('--recording <file>', 'also hold what replay --output saved against one bundle of evidence')
     .option('--json', 'print the verdict as JSON')
     .action(async (paths: string[], flags: VerifyFlags) => await verify(context, paths, flags));
 }
@@ -45,7 +59,14 @@ async function verify(context: Context, paths: readonly string[], flags: VerifyF
   const chosen = paths.length === 0 ? [join(await context.dataFolder(), 'audit')] : paths;
   const keys = flags.key === undefined ? undefined : await readKeys(context, flags.key);
   const kept = await readCheckpoints(context, flags.sinceCheckpoint ?? []);
-  if (await verifiedBundles(context, chosen, { keys, kept, json: flags.json === true })) return;
+  const { recording, recordings } = flags;
+  const json = flags.json === true;
+  if (await verifiedBundles(context, chosen, { keys, kept, recording, recordings, json })) return;
+  if (recording !== undefined)
+    throw new UsageFailure(
+      '--recording is held against a bundle of evidence',
+      "Make one with 'sealwright audit export --run RUN', or hold all recordings of a disk against a log with --recordings.",
+    );
   const progress = createProgress(environment, context.verbose);
   const verdict = await verifyStreams(
     chosen.map((path) => resolve(environment.cwd, path)),
@@ -57,12 +78,19 @@ async function verify(context: Context, paths: readonly string[], flags: VerifyF
         void progress.show(`verifying: ${Math.floor((100 * bytes) / Math.max(totalBytes, 1))} %`),
     },
   );
+  const held = await heldRecordings(context, verdict.streams, {
+    given: recordings,
+    isDefault: paths.length === 0,
+    progress,
+  });
   await progress.clear();
-  await print(
-    environment,
-    flags.json === true ? `${JSON.stringify(verdict, null, 2)}\n` : verdictText(verdict),
-  );
-  context.status = exitCodeOf(verdict);
+  const all = {
+    status: worse(verdict.status, held?.status),
+    streams: verdict.streams,
+    ...(held === null ? {} : { recordings: held }),
+  };
+  await print(environment, json ? `${JSON.stringify(all, null, 2)}\n` : verdictText(all));
+  context.status = exitCodeOf(all);
 }
 
 /** Keys as they are handed out, or files of them, a line each. */
@@ -111,8 +139,11 @@ async function readSmall({ environment }: Context, name: string, option: string)
   }
 }
 
-function verdictText(verdict: Verdict): string {
-  const lines = verdict.streams.flatMap((stream) => [headline(stream), ...details(stream)]);
+function verdictText(verdict: Verdict & { readonly recordings?: RecordingsVerdict }): string {
+  const lines = [
+    ...verdict.streams.flatMap((stream) => [headline(stream), ...details(stream)]),
+    ...(verdict.recordings === undefined ? [] : recordingsText(verdict.recordings)),
+  ];
   return `${[...lines, verdict.status].map(escapeLine).join('\n')}\n`;
 }
 

@@ -1,7 +1,9 @@
 import { mkdirSync } from 'node:fs';
 import type { OwnedRun } from '../../src/audit/egress-events.ts';
 import type { AuditEvent, NewEvent } from '../../src/audit/event.ts';
+import { RecordingCheck, type RecordingReport } from '../../src/audit/recording-check.ts';
 import { type ToldRecording, toldRecording } from '../../src/audit/recording-events.ts';
+import { recordingIn } from '../../src/audit/recording-folder.ts';
 import type { RunTerminal } from '../../src/contract/runner-terminals.ts';
 import { newId, parseId, type RunId, type TerminalId } from '../../src/model/ids.ts';
 import { openRedactor } from '../../src/redaction/redactor.ts';
@@ -121,6 +123,16 @@ export function recordedText(
 ) {
   const recording = recordings.read(run, terminal);
   return recording === null ? null : Buffer.concat([...recording]).toString();
+}
+
+/** Holds the files of one terminal's recording against all that was told of it. */
+export async function verifyRecording(
+  folder: string,
+  told: readonly ToldRecording[],
+): Promise<RecordingReport> {
+  const check = new RecordingCheck(await recordingIn(folder));
+  for (const one of told) await check.take(one, 'runner');
+  return check.finish({ dropped: false, lost: false });
 }
 
 export type CastEvent = readonly [seconds: number, code: string, data: string];

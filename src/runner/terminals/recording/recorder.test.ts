@@ -12,8 +12,8 @@ import {
   recordingWorld,
   testRun,
   testTerminal,
+  verifyRecording,
 } from '../../../../tests/support/recordings.ts';
-import { verifyRecording } from '../../../audit/verify-recording.ts';
 import { recordingLimits } from './limits.ts';
 
 const writer = join(import.meta.dirname, '../../../../tests/support/recording-writer.ts');
