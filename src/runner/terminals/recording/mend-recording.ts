@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RecordedRange } from '../../../audit/recording-events.ts';
+import type { DroppedSegment, RecordedRange } from '../../../audit/recording-events.ts';
 import { recordingSegmentName } from '../../../contract/recording-files.ts';
 import { castSeconds } from './cast.ts';
 import { recordingLimits } from './limits.ts';
@@ -9,8 +9,10 @@ import { segmentStarts } from './read-recording.ts';
 
 /** What a recording came to whose writer was killed. */
 export type Mended = {
-  /** Of the last two segments, whose hashes may not have been told: whatever of them was is told twice. */
+  /** Of all that is there, for hashes that were owed when the writer was killed are lost: what was told is told twice. */
   readonly ranges: readonly RecordedRange[];
+  /** What is not there, between segments that are. */
+  readonly gaps: readonly DroppedSegment[];
   readonly place: number;
   readonly bytes: number;
   readonly seconds: number;
@@ -21,6 +23,7 @@ export type Mended = {
 export async function mendRecording(folder: string): Promise<Mended> {
   const starts = segmentStarts(folder);
   const ranges: RecordedRange[] = [];
+  const gaps: DroppedSegment[] = [];
   let seconds = 0;
   let [bytes, place] = [0, 0];
   let isComplete = true;
@@ -28,15 +31,16 @@ export async function mendRecording(folder: string): Promise<Mended> {
     await using file = await open(join(folder, recordingSegmentName(start)), 'r+');
     const isLast = index === starts.length - 1;
     if (isLast) seconds = await cutTornLine(file);
-    const { size } = await file.stat();
+    const size = Math.min((await file.stat()).size, (starts[index + 1] ?? Number.POSITIVE_INFINITY) - start);
     if (start !== place) isComplete = false;
+    if (start > place) gaps.push({ segment: place, to: start });
     bytes += size;
     place = start + size;
-    if (index < starts.length - 2 || size === 0) continue;
+    if (size === 0) continue;
     await file.datasync();
     ranges.push({ segment: start, from: start, to: place, sha256: await hashOf(file, size) });
   }
-  return { ranges, place, bytes, seconds, isComplete };
+  return { ranges, gaps, place, bytes, seconds, isComplete };
 }
 
 /** The seconds of the last whole line. */

@@ -175,6 +175,16 @@ test('what was written and does not come to the disk is told too', async (contex
   recorder.output(Buffer.from('shown\r\n'));
   pass(recordingLimits.rangeMs);
   assert.equal(await promise, false);
+  world.disk.failing.clear();
+  pass(recordingLimits.retryMs);
+  await recorder.end();
+  const place = { end: recorder.place, run: testRun.run, terminal: testTerminal.id };
+  const report = await verifyRecording(world.path, [...world.told(), place]);
+  assert.deepEqual(
+    [report.findings, report.verifiedBytes],
+    [[], recorder.bytes],
+    'it is on record all the same',
+  );
 });
 
 test('past its limit a recording keeps its beginning and its end, and says how much is gone between them', async () => {
@@ -265,6 +275,43 @@ test('a torn line of a runner that was killed is cut by the next one, which comp
   const report = await verifyRecording(world.path, world.told());
   assert.deepEqual([report.findings, report.isEnded], [[], true]);
   assert.equal(report.verifiedBytes, info?.recordingBytes);
+});
+
+test('what was dropped, torn or written and not told when the runner was killed is told by the next one', async (context) => {
+  using world = recordingWorld({ bytesMax: 200_000, segmentBytesMax: 20_000 });
+  const pass = stopTime(context, world.clock);
+  const { recorder } = openTestRecording(world.recordings);
+  for (let line = 0; line < 3_000; line += 1) recorder.output(Buffer.from(`line ${line} of many\r\n`));
+  for (const call of ['write', 'truncate'] as const) world.disk.failing.set(call, 'EIO');
+  recorder.output(Buffer.from('lost '.repeat(100)));
+  pass(recordingLimits.settleMs);
+  assert.equal(recorder.isRecorded, false);
+  const files = () => readdirSync(world.path).filter((name) => name.endsWith('.cast'));
+  appendFileSync(join(world.path, files().sort().at(-1)!), '[12.5, "o", "torn in the mid');
+  world.disk.failing.clear();
+  pass(recordingLimits.retryMs);
+  assert(recorder.isRecorded);
+  for (let line = 0; line < 3_000; line += 1) recorder.output(Buffer.from(`line ${line} of many\r\n`));
+  assert(files().length > 6);
+  world.events.length = 0;
+  const next = world.begin();
+  await next.mend();
+  const report = await verifyRecording(world.path, world.told());
+  assert.deepEqual([report.findings, report.isEnded], [[], true]);
+  assert.equal(report.verifiedBytes, next.list(testRun.run)[0]?.recordingBytes);
+  assert(report.dropped.length > 0);
+});
+
+test('a segment that was taken away while the runner was dead is not called dropped', async () => {
+  using world = recordingWorld({ segmentBytesMax: 20_000, bytesMax: 10_000_000 });
+  const { recorder } = openTestRecording(world.recordings);
+  for (let line = 0; line < 3_000; line += 1) recorder.output(Buffer.from(`line ${line} of many\r\n`));
+  const [, second] = readdirSync(world.path).sort();
+  while (world.told().length < 4) await new Promise((resolve) => setImmediate(resolve));
+  unlinkSync(join(world.path, second!));
+  await world.begin().mend();
+  const { findings } = await verifyRecording(world.path, world.told());
+  assert.deepEqual(new Set(findings.map(({ kind }) => kind)), new Set(['missing']));
 });
 
 test('kill -9 of the writer loses at most 64 KiB of what was shown, and what is left plays', async () => {

@@ -11,7 +11,7 @@ export type RecordingFilesParts = {
   readonly disk: RecordingDisk;
   readonly bytesMax: number;
   readonly segmentBytesMax: number;
-  /** Is on the disk, or is gone from it. */
+  /** Is on the disk, or could not be brought there, which `onFault` told before; or is gone from it. */
   readonly onRange: (range: RecordedRange) => void;
   readonly onDropped: (segment: DroppedSegment) => void;
   /** What was written could not be brought to the disk. */
@@ -84,7 +84,9 @@ export class RecordingFiles {
     this.#isSyncing = true;
     const syncing = this.#syncing
       .then(() => disk.datasync(fd))
-      .then(() => onRange(told), onFault)
+      .catch(onFault)
+      // Also what may not survive: a hash that no file has is a finding, and bytes that no hash covers would be one for sure.
+      .then(() => onRange(told))
       .finally(() => {
         if (this.#syncing === syncing) this.#isSyncing = false;
       });

@@ -124,16 +124,27 @@ export class Recordings {
         try {
           const mended = await mendRecording(folder);
           const { session, owner } = meta;
-          for (const range of mended.ranges)
-            await this.#owed.append(recordedEvent({ range }, terminal, { run, session, owner }));
           const { place: end, bytes: recordingBytes, seconds: recordingSeconds } = mended;
-          await this.#owed.append(recordedEvent({ end }, terminal, { run, session, owner }));
+          const told = [
+            ...mended.ranges.map((range) => ({ range })),
+            ...(this.#mayHaveDropped(recordingBytes) ? mended.gaps : []).map((dropped) => ({ dropped })),
+            { end },
+          ];
+          for (const one of told)
+            await this.#owed.append(recordedEvent(one, terminal, { run, session, owner }));
           const complete = mended.isComplete;
           writeMeta(folder, { ...meta, recordingBytes, recordingSeconds, complete, endedAt: clock.now() });
         } catch (error) {
           log.warn({ run, terminal, error: String(error) }, 'a recording could not be completed');
         }
       }
+  }
+
+  /** A recording that is far from its limit has dropped nothing: what is gone of it was taken away. */
+  #mayHaveDropped(bytes: number): boolean {
+    const { bytesMax = recordingLimits.bytesMax, segmentBytesMax = recordingLimits.segmentBytesMax } =
+      this.#parts;
+    return bytes + 3 * segmentBytesMax >= bytesMax;
   }
 
   async close(): Promise<void> {
