@@ -114,6 +114,13 @@ export class Connections {
     return this.#terminals.get(id) ?? null;
   }
 
+  /** Whether somebody watches a run who may watch over what the caller does. */
+  isObserved(run: RunId, caller: Caller): boolean {
+    return [...this.#terminals.values()].some(
+      (terminal) => terminal.run === run && terminal.driving.isObserved({ caller }),
+    );
+  }
+
   /** A client is here: it is decided about at once, and from then on. */
   opened(connection: Open): void {
     this.#open.add(connection);

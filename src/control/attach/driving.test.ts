@@ -5,11 +5,13 @@ import {
   attachable,
   driverCaller,
   recorded,
+  redeemed,
   type TestClient,
   viewerCaller,
 } from '../../../tests/support/attach-clients.ts';
 import { actorOf, callerOf, TestControl } from '../../../tests/support/test-control.ts';
 import { leaseMs } from '../../model/terminal.ts';
+import type { Caller } from '../control.ts';
 
 const [ann, bob] = [driverCaller('ann'), driverCaller('bob')];
 let offset = 0;
@@ -218,6 +220,28 @@ describe('moderated', () => {
     assert(!driver.mayType);
     await driver.type('evil');
     assert.equal(terminal.typed, 'watched');
+  });
+
+  test('starts a command in a terminal while somebody else who may drive watches the run', async () => {
+    const { run } = await attachable(control, ann, { moderated: true });
+    const { attach: uses } = control.control;
+    const size = { columns: 80, rows: 24 };
+    const start = async (caller: Caller) => {
+      const asked = { command: ['sh', '-c', 'all of it is on its command line'], terminal: size };
+      const { ticket } = await uses.exec(caller, run, asked);
+      return await redeemed(control, caller, run, ticket);
+    };
+    await attach(control, ann, run, { role: 'driver' });
+    const vera = await attach(control, viewerCaller(), run);
+    await vera.until((client) => client.last('input') !== null);
+    await assert.rejects(start(ann), /somebody else with control:write watches/);
+    assert.equal(control.runner.terminals.all.size, 1);
+    const observer = await attach(control, bob, run);
+    await observer.until((client) => client.last('input') !== null);
+    await start(ann);
+    assert.equal(control.runner.terminals.all.size, 2);
+    observer.connection.gone('left');
+    await assert.rejects(start(ann), /somebody else with control:write watches/);
   });
 
   test('takes no commands and ports that nobody could watch, nor keeps those that there are', async () => {

@@ -82,7 +82,7 @@ export class Driving {
   barOf(client: DrivingClient): InputBar | null {
     if (client.attached.role !== 'driver') return 'viewer';
     if (leaseOf(this.#leases, client.attached.connection, this.#now) === null) return 'no-lease';
-    if (this.#settings.moderated && !this.#isObserved(client)) return 'no-observer';
+    if (this.#settings.moderated && !this.isObserved(client)) return 'no-observer';
     return this.#parts.gate.health().ok ? null : 'unrecorded';
   }
 
@@ -208,7 +208,7 @@ export class Driving {
   }
 
   /** Whether a client of another actor watches that may. Nobody watches over whom it acts for. */
-  #isObserved(driver: DrivingClient): boolean {
+  isObserved(driver: Pick<DrivingClient, 'caller'>): boolean {
     const own = personsOf(driver);
     return [...this.#clients].some(
       (other) =>
@@ -318,7 +318,7 @@ function driverOf({ attached, caller }: DrivingClient): Driver {
   return { connection: attached.connection, key: `${id} ${credential} ${onBehalfOf}` };
 }
 
-function personsOf({ caller: { actor } }: DrivingClient): readonly string[] {
+function personsOf({ caller: { actor } }: Pick<DrivingClient, 'caller'>): readonly string[] {
   return actor.onBehalfOf === undefined ? [actor.id] : [actor.id, actor.onBehalfOf];
 }
 

@@ -13,7 +13,7 @@ import { controlAttachLimits } from './limits.ts';
 import type { LiveTerminal } from './live-terminal.ts';
 import { PipeConnection } from './pipe-connection.ts';
 import type { Attached, AttachRefusal, DisconnectReason } from './records.ts';
-import { moderatedText, switchedOffText } from './settings.ts';
+import { moderatedText, switchedOffText, unobservedText } from './settings.ts';
 import { liveTerminalOf } from './terminal-choice.ts';
 import { TerminalConnection } from './terminal-connection.ts';
 import { beginStream } from './terminal-frames.ts';
@@ -103,6 +103,9 @@ async function admit(
     );
   if (session.attach.moderated && isUnwatched(ticket.use))
     throw new Refused('moderated', new Fault('access.denied', { detail: moderatedText }));
+  // A command line can be all that somebody wants to type.
+  if (session.attach.moderated && ticket.use.kind === 'exec' && !connections.isObserved(run.id, caller))
+    throw new Refused('moderated', new Fault('access.denied', { detail: unobservedText }));
   if (session.phase === 'terminating' || session.phase === 'closed')
     throw new Refused('nothing-there', nothingThere('The session is closed.'));
   return { caller, ticket, run, session, from };

@@ -36,3 +36,7 @@ export function switchedOffText(session: SessionId): string {
 /** Why what nobody can watch is refused where somebody has to. */
 export const moderatedText =
   'In this session somebody else has to watch whoever types, and nobody can watch this. Start the command in a terminal.';
+
+/** Why a command in a terminal is refused while nobody watches, and what to do about it. */
+export const unobservedText =
+  'In this session a command starts only while somebody else with control:write watches: let them attach to a terminal of this run first.';
