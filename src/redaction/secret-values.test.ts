@@ -184,6 +184,20 @@ test('short values are refused, as are more than the bound, and nothing of them 
   assert.throws(() => values.hold('run_1', 'not [a] marker', 'correct-horse'), TypeError);
 });
 
+test('a value that its holder holds already takes no more room, and is let go of with the others', () => {
+  const values = new SecretValues();
+  const token = randomBytes(20).toString('hex');
+  assert.equal(values.hold('run_1', 'value', token), 'held');
+  const { size } = values;
+  // As many commands as a long run is given, each with the same variable.
+  for (let count = 0; count < 2_000; count += 1) assert.equal(values.hold('run_1', 'value', token), 'held');
+  assert.equal(values.size, size);
+  assert.equal(values.hold('run_1', 'value', 'correct-horse'), 'held');
+  assert.notDeepEqual(values.spansIn('is correct-horse'), []);
+  values.letGo('run_1');
+  assert.equal(values.size, 0);
+});
+
 test('no value stays in memory that can be read back', () => {
   const values = new SecretValues();
   values.hold('run_1', 'value', 'correct-horse');

@@ -42,7 +42,7 @@ export class SecretValues {
   readonly #leaving = power(this.#base, windowCharacters);
   readonly #byTail = new Map<number, Needle[]>();
   readonly #byDigest = new Map<string, Needle>();
-  readonly #byHolder = new Map<string, Needle[]>();
+  readonly #byHolder = new Map<string, Set<Needle>>();
   readonly #filter = new Uint8Array(1 << (filterBits - 3));
   readonly #text = new NormalText(textCharacters);
   #staleMarks = 0;
@@ -60,11 +60,13 @@ export class SecretValues {
     if (!idPattern.test(id)) throw new TypeError('the id of a secret value is not fit for a marker');
     const spellings = spellingsOf(value);
     if (spellings.length === 0) return 'too-short';
-    const held = this.#byHolder.get(holder) ?? [];
+    const held = this.#byHolder.get(holder) ?? new Set<Needle>();
+    const isHeld = ({ text }: Spelling) => held.has(this.#byDigest.get(this.#digest(text))!);
+    const more = spellings.filter((spelling) => !isHeld(spelling));
     const { piecesMax, piecesPerHolderMax } = redactionLimits;
-    if (held.length + spellings.length > piecesPerHolderMax) return 'full';
-    if (this.size + spellings.length > piecesMax) return 'full';
-    for (const spelling of spellings) held.push(this.#add(spelling, id));
+    if (held.size + more.length > piecesPerHolderMax) return 'full';
+    if (this.size + more.length > piecesMax) return 'full';
+    for (const spelling of more) if (!isHeld(spelling)) held.add(this.#add(spelling, id));
     this.#byHolder.set(holder, held);
     return 'held';
   }
