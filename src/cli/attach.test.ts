@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { ApiError } from '../client/api-error.ts';
+import type { AttachedClient } from '../contract/attach.ts';
 import { newId } from '../model/ids.ts';
 import { attachOff } from '../model/terminal.ts';
 import { buildProgram, runProgram } from './program.ts';
@@ -174,6 +175,181 @@ describe('attach', () => {
     assert.equal(await start('attach', 'build', '--detach-keys', 'ctrl-§'), 2);
     assert.equal(await start('attach', 'build', '--detach-keys', 'none'), 2);
     assert.match(err(), /no other way out/);
+  });
+});
+
+describe('the keys of the wheel', () => {
+  const wheel = '\x10\x14';
+  const [ann, bob, eve] = [1, 2, 3].map((at) => newId('connection', at)) as [Id, Id, Id];
+  type Id = ReturnType<typeof newId<'connection'>>;
+  const client = (connection: Id, actor: string, more: Partial<AttachedClient> = {}): AttachedClient => ({
+    ...{ connection, actor, role: 'driver', driving: false },
+    ...more,
+  });
+  const driving = client(ann, 'user:ann', { driving: true });
+  /** Resolves once the terminal shows it. */
+  async function shows(pattern: RegExp): Promise<void> {
+    for (let turns = 0; !pattern.test(out()); turns += 1) {
+      assert(turns < 100_000, `no ${pattern} in ${JSON.stringify(out())}`);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+  async function startDriving(...clients: AttachedClient[]) {
+    const ending = start('attach', 'build', '--driver');
+    const peer = await server.attach.peer();
+    await attached(peer, { connection: ann });
+    peer.say({ type: 'clients', clients });
+    return { ending, peer };
+  }
+  /** What the client said, but for the size of its terminal. */
+  const said = (peer: FakePeer) => peer.frames.filter(({ type }) => type !== 'resize').slice(1);
+
+  it('release it, take it, and take it over, and none of them is typed to the program', async () => {
+    const { ending, peer } = await startDriving(driving);
+    peer.drive();
+    terminal.type(`a${wheel}`);
+    await shows(/r release, h hand over, \? who is here, ctrl-t types the keys/);
+    terminal.type('rb');
+    await peer.until(() => peer.typed === 'ab');
+    assert.deepEqual(said(peer), [{ type: 'release' }]);
+    peer.say({ type: 'clients', clients: [client(ann, 'user:ann')] });
+    peer.say({ type: 'input', allowed: false, bar: 'no-lease', holder: null });
+    terminal.type(wheel);
+    await shows(/w take the wheel/);
+    terminal.type('w');
+    const bobs = client(bob, 'user:bob', { driving: true });
+    peer.say({ type: 'clients', clients: [client(ann, 'user:ann'), bobs] });
+    peer.say({ type: 'input', allowed: false, bar: 'no-lease', holder: bob });
+    terminal.type(wheel);
+    await shows(/t take over from user:bob/);
+    terminal.type('t');
+    await peer.until(() => said(peer).length === 3);
+    assert.deepEqual(said(peer).slice(1), [{ type: 'drive' }, { type: 'drive', takeover: true }]);
+    peer.say({ type: 'refused', of: 'drive', code: 'state.conflict', detail: 'Not now.' });
+    await shows(/not done: Not now\./);
+    terminal.type(detach);
+    assert.equal(await ending, 0);
+    assert.equal(peer.typed, 'ab');
+  });
+
+  it('hand it over to whom the number stood for when it was shown, whoever comes and goes', async () => {
+    terminal.current = { columns: 120, rows: 20 };
+    const { ending, peer } = await startDriving(
+      client(eve, 'user:watching', { role: 'viewer' }),
+      ...[driving, client(bob, 'user:bob'), client(eve, 'user:eve\x1b[2J [1] user:bob')],
+    );
+    peer.drive();
+    terminal.type(`${wheel}?`);
+    await shows(/user:watching watches, user:ann \(you\) drives, user:bob may drive/);
+    terminal.type('h');
+    await shows(/hand over to \[1\] user:bob \[2\] user:eve\\e\[2J\\x20\[1\]\\x20user:bob/);
+    peer.say({ type: 'clients', clients: [client(eve, 'user:eve'), driving, client(bob, 'user:bob')] });
+    terminal.type('1');
+    await peer.until(() => said(peer).length === 1);
+    assert.deepEqual(said(peer), [{ type: 'hand-over', to: bob }]);
+    peer.say({ type: 'clients', clients: [driving] });
+    terminal.type(`${wheel}h`);
+    await shows(/nobody else here may drive/);
+    terminal.type('2');
+    terminal.type(detach);
+    assert.equal(await ending, 0);
+    assert.deepEqual([peer.typed, said(peer).length], ['', 1]);
+  });
+
+  it('show names that are alike apart, and more of them than a line holds one after another', async () => {
+    terminal.current = { columns: 80, rows: 20 };
+    const others = Array.from({ length: 12 }, (_, at) =>
+      client(newId('connection', 100 + at), at < 2 ? 'user:twin' : `user:somebody-${at}`),
+    );
+    const { ending, peer } = await startDriving(driving, ...others);
+    peer.drive();
+    terminal.type(`${wheel}h`);
+    const twins = others.slice(0, 2).map(({ connection }) => `user:twin(${connection.slice(-4)})`);
+    await shows(/\[2\]/);
+    assert(out().includes(`[1] ${twins[0]} [2] ${twins[1]}, h others`), out());
+    for (let at = 2; at < 12; at += 1) {
+      if (!out().includes(`user:somebody-${at}`)) terminal.type('h');
+      await shows(new RegExp(`user:somebody-${at}\\b`));
+    }
+    terminal.type('1');
+    await peer.until(() => said(peer).length === 1);
+    const [handed] = said(peer);
+    assert(handed?.type === 'hand-over' && others.some(({ connection }) => connection === handed.to));
+    terminal.type(detach);
+    assert.equal(await ending, 0);
+  });
+
+  it('are passed on with whatever else follows what they begin with, and by themselves where asked for twice', async () => {
+    const { ending, peer } = await startDriving(driving);
+    peer.drive();
+    let typed = '';
+    for (let code = 0; code < 0x80; code += 1) {
+      if ([0x10, 0x11, 0x14].includes(code)) continue;
+      const keys = `\x10${String.fromCharCode(code)}`;
+      typed += keys;
+      for (const key of code % 2 === 0 ? [keys] : keys) terminal.type(key);
+    }
+    terminal.type('\x10\x10\x10a\x14');
+    terminal.type(`${wheel}\x14`);
+    typed += `\x10\x10\x10a\x14${wheel}`;
+    await peer.until(() => peer.typed.length === typed.length);
+    assert.equal(peer.typed, typed);
+    terminal.type(`${wheel}\x1b[A`);
+    await shows(/nothing changed/);
+    terminal.type(`z${detach}`);
+    assert.equal(await ending, 0);
+    assert.equal(peer.typed, `${typed}z`);
+    assert.deepEqual(said(peer), []);
+  });
+
+  it('make a driver of a viewer, who watches on until that is so and where it is not', async () => {
+    const ending = start('attach', 'build');
+    const watching = await server.attach.peer();
+    await attached(watching, { role: 'viewer', connection: ann });
+    watching.say({ type: 'clients', clients: [client(bob, 'user:bob', { driving: true })] });
+    server.attach.refusals.push(
+      new ApiError({ status: 403, code: 'access.denied', detail: 'This needs control:write.' }),
+    );
+    terminal.type(`${wheel}t`);
+    await shows(/take over from user:bob.*not done: This needs control:write\./s);
+    watching.show('still \x1b[?1000hhere');
+    await shows(/still here/);
+    terminal.type(`${wheel}t`);
+    const drivingPeer = await server.attach.peer();
+    watching.show(' and now');
+    await shows(/ and now/);
+    assert.equal(watching.left, false);
+    drivingPeer.welcome({ connection: eve, resumed: false });
+    assert.equal(watching.left, true);
+    drivingPeer.drive();
+    drivingPeer.show('as driver \x1b[?1000h');
+    await shows(/\x1b\[H\x1b\[2J.*you drive.*as driver \x1b\[\?1000h/s);
+    assert.deepEqual(drivingPeer.frames[0], { type: 'drive', takeover: true });
+    terminal.type('ls');
+    await drivingPeer.until(() => drivingPeer.typed === 'ls');
+    assert.equal(watching.typed, '');
+    terminal.type(detach);
+    assert.equal(await ending, 0);
+    assert.match(server.calls.join('\n'), /"role":"viewer".*"role":"driver".*"role":"driver"/s);
+  });
+
+  it('are there for a run of one’s own, and not where no key comes before the last that leaves', async () => {
+    server.logs = [[{ event: 'step', step: 'command', at: null }]];
+    const ending = start('run', '-t', '--detach-keys', 'ctrl-],d', '--', 'bash');
+    const peer = await server.attach.peer();
+    await attached(peer);
+    peer.drive();
+    assert.match(err(), /ctrl-\] ctrl-t changes who drives/);
+    terminal.type('\x1d\x14r\x1dd');
+    assert.equal(await ending, 0);
+    assert.deepEqual([peer.typed, said(peer)], ['', [{ type: 'release' }]]);
+    const other = start('attach', 'build', '--driver', '--detach-keys', 'ctrl-]');
+    const again = await server.attach.peer();
+    await attached(again);
+    again.drive();
+    terminal.type('\x14\x1d');
+    assert.equal(await other, 0);
+    assert.equal(again.typed, '\x14');
   });
 });
 

@@ -3,7 +3,7 @@ import type { AttachState } from '../client/attach/session.ts';
 import { type Context, note } from './context.ts';
 import { exitStatus, UsageFailure } from './failure.ts';
 import { resolveRun } from './resolve.ts';
-import { defaultDetachKeys, parseDetachKeys } from './terminal/detach-keys.ts';
+import { defaultDetachKeys, parseDetachKeys, showKeys, showWheelKeys } from './terminal/detach-keys.ts';
 
 type Flags = { driver?: boolean; takeover?: boolean; terminal?: string; detachKeys: string };
 
@@ -42,9 +42,9 @@ async function attach(context: Context, word: string, flags: Flags): Promise<num
   const api = await context.connect();
   const run = await resolveRun(api, word);
   const end = await interact(context, api, terminal, {
-    ticket: () =>
+    ticket: (_, asked) =>
       api.attach.ticket(run, {
-        role,
+        role: asked,
         ...(flags.terminal === undefined ? {} : { terminal: flags.terminal as `trm_${string}` }),
       }),
     ...{ role, takeover: flags.takeover, detachKeys },
@@ -59,13 +59,11 @@ async function attach(context: Context, word: string, flags: Flags): Promise<num
 
 /** What the user is there, and how to leave. */
 function helloOf({ role, size }: AttachState, detachKeys: string): string {
-  const what = role === 'driver' ? 'attached as driver' : 'attached as viewer';
-  const large = size === null ? '' : ` to ${size.columns}×${size.rows}`;
-  return `${what}${large}; ${showKeys(detachKeys)} leaves`;
-}
-
-export function showKeys(keys: string): string {
-  return keys.replaceAll(',', ' ');
+  const what = role === 'driver' ? 'driver' : 'viewer';
+  const large = size === null ? '' : ` of ${size.columns}×${size.rows}`;
+  const wheel = showWheelKeys(detachKeys);
+  // It fits into one line of 80.
+  return `${what}${large}; ${showKeys(detachKeys)} leaves${wheel === null ? '' : `, ${wheel}: who drives`}`;
 }
 
 /** The status of a command that ended in a terminal; nobody knows it where its runner went with it. */

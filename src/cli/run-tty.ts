@@ -5,14 +5,13 @@ import type { RunView } from '../contract/schemas.ts';
 import { isTerminal } from '../model/run.ts';
 import { defaultTerminalSize } from '../model/terminal.ts';
 import type { Api } from './api.ts';
-import { showKeys } from './attach.ts';
 import { type Context, note } from './context.ts';
 import { exitStatus, UsageFailure } from './failure.ts';
 import { followLog } from './follow.ts';
 import { cliLimits } from './limits.ts';
 import { type Progress, stepText } from './progress.ts';
 import type { RunFlags, RunRequest } from './run-options.ts';
-import { parseDetachKeys } from './terminal/detach-keys.ts';
+import { parseDetachKeys, showKeys, showWheelKeys } from './terminal/detach-keys.ts';
 import { drives } from './terminal/escape-policy.ts';
 import { type Interaction, interact, sizeOf, statusOfSignal, terminalOf } from './terminal/interact.ts';
 import { TerminalFilter } from './terminal/terminal-filter.ts';
@@ -72,6 +71,8 @@ class TtyRun {
   ): Promise<number> {
     if (!(await this.#begun())) return await this.#missed();
     const { environment } = this.#context;
+    const wheel = showWheelKeys(keys.shown);
+    if (wheel !== null) await note(environment, `${wheel} changes who drives`);
     if (keys.bytes.length > 0) await note(environment, `${showKeys(keys.shown)} leaves, and the run goes on`);
     const end = await interact(this.#context, this.#api, terminal, {
       ticket: (first) => this.#ticket(first),

@@ -2,6 +2,10 @@ import { UsageFailure } from '../failure.ts';
 
 export const defaultDetachKeys = 'ctrl-p,ctrl-q';
 
+/** Behind what the keys that leave begin with, this one asks who is to drive. */
+const wheelKey = 0x14;
+const wheelKeyName = 'ctrl-t';
+
 /** The bytes of keys such as `ctrl-p,ctrl-q` or `ctrl-],d`, as docker writes them; `none` for none. Throws UsageFailure. */
 export function parseDetachKeys(text: string): readonly number[] {
   if (text === 'none') return [];
@@ -16,20 +20,59 @@ export function parseDetachKeys(text: string): readonly number[] {
   });
 }
 
-/** Finds the keys in what is typed. A beginning of them is held back until it is clear what it is. */
+/** The keys that leave, for people. */
+export function showKeys(keys: string): string {
+  return keys.replaceAll(',', ' ');
+}
+
+/** The keys that ask who is to drive, for people; null where nothing is before the last key that leaves, or it is the same. */
+export function showWheelKeys(keys: string): string | null {
+  if (!hasWheelKey(parseDetachKeys(keys))) return null;
+  return showKeys([...keys.split(',').slice(0, -1), wheelKeyName].join(','));
+}
+
+function hasWheelKey(keys: readonly number[]): boolean {
+  return keys.length > 1 && keys.at(-1) !== wheelKey;
+}
+
+export type Taken = {
+  /** What is to be typed. */
+  readonly bytes: Uint8Array;
+  /** What the keys behind that ask for, where there are any. */
+  readonly act: 'leave' | 'wheel' | null;
+  /** What was typed behind them. */
+  readonly rest: Uint8Array;
+};
+
+/**
+ * Finds the keys in what is typed that are not for the program. A beginning of them is held back until it is clear what it
+ * is; everything else is passed on as it was typed.
+ */
 export class DetachKeys {
   readonly #keys: readonly number[];
+  readonly #hasWheelKey: boolean;
   #matched = 0;
 
   constructor(keys: readonly number[]) {
     this.#keys = keys;
+    this.#hasWheelKey = hasWheelKey(keys);
   }
 
-  /** What is to be typed, up to the keys where they are there; what follows them is dropped. */
-  take(typed: Uint8Array): { readonly bytes: Uint8Array; readonly detach: boolean } {
-    if (this.#keys.length === 0) return { bytes: typed, detach: false };
+  /** The keys that ask who is to drive, as a program gets them that they are meant for. */
+  get wheel(): Uint8Array {
+    return Uint8Array.from([...this.#keys.slice(0, -1), wheelKey]);
+  }
+
+  take(typed: Uint8Array): Taken {
+    const none = new Uint8Array();
+    if (this.#keys.length === 0) return { bytes: typed, act: null, rest: none };
     const bytes: number[] = [];
-    for (const byte of typed) {
+    for (const [at, byte] of typed.entries()) {
+      const act = this.#actOf(byte);
+      if (act !== null) {
+        this.#matched = 0;
+        return { bytes: Uint8Array.from(bytes), act, rest: typed.subarray(at + 1) };
+      }
       if (byte !== this.#keys[this.#matched]) {
         // The keys may begin again within what was held back, as in ctrl-p ctrl-p ctrl-q.
         bytes.push(...this.#fallBack(byte));
@@ -39,9 +82,14 @@ export class DetachKeys {
         }
       }
       this.#matched += 1;
-      if (this.#matched === this.#keys.length) return { bytes: Uint8Array.from(bytes), detach: true };
     }
-    return { bytes: Uint8Array.from(bytes), detach: false };
+    return { bytes: Uint8Array.from(bytes), act: null, rest: none };
+  }
+
+  #actOf(byte: number): Taken['act'] {
+    if (this.#matched !== this.#keys.length - 1) return null;
+    if (byte === this.#keys[this.#matched]) return 'leave';
+    return this.#hasWheelKey && byte === wheelKey ? 'wheel' : null;
   }
 
   /** Gives up as much of what was held back as it takes for `byte` to follow the rest. */

@@ -10,11 +10,13 @@ import { escapeLine } from '../escape.ts';
 import { CliFailure } from '../failure.ts';
 import { cliLimits } from '../limits.ts';
 import { DetachKeys } from './detach-keys.ts';
-import { draws, drives } from './escape-policy.ts';
+import { draws, drives, type EscapePolicy } from './escape-policy.ts';
 import { TerminalFilter } from './terminal-filter.ts';
+import { type WheelChoice, WheelMenu } from './wheel-menu.ts';
 
 export type Interactive = {
-  readonly ticket: AttachOptions['ticket'];
+  /** `role`: a viewer may become a driver. */
+  ticket(first: boolean, role: AttachRole): ReturnType<AttachOptions['ticket']>;
   /** Output from there on in place of a snapshot, where it is still there. */
   readonly from?: number | undefined;
   readonly role: AttachRole;
@@ -59,32 +61,29 @@ export async function interact(
   terminal: UserTerminal,
   options: Interactive,
 ): Promise<Interaction> {
-  const screen = new LiveScreen(environment, terminal, options);
-  const session = await api.attach.openTerminal({
-    ticket: options.ticket,
-    ...(options.from === undefined ? {} : { from: options.from }),
-    ...(options.role === 'driver' ? { drive: options.takeover === true ? 'takeover' : 'ask' } : {}),
-    size: sizeOf(terminal),
-    redraw: () => screen.redraw(),
-    output: (bytes) => screen.output(bytes),
-    changed: (state) => screen.changed(state),
-    refused: ({ of, detail }) => {
-      if (of !== 'data') screen.say(`not done: ${detail}`);
-    },
-  });
-  screen.begin(session);
-  const end = await session.ended;
-  return await screen.end(end);
+  const screen = new LiveScreen(environment, api, terminal, options);
+  await screen.begin();
+  return await screen.end(await screen.ended);
 }
+
+/** One session of this terminal: the role belongs to it, and who becomes a driver gets another. */
+type Link = { readonly role: AttachRole; session: AttachSession | null };
 
 /** The user's end of it. */
 class LiveScreen {
   readonly #environment: Environment;
+  readonly #api: Api;
   readonly #terminal: UserTerminal;
   readonly #options: Interactive;
-  readonly #filter: TerminalFilter;
+  readonly ended: Promise<AttachEnd>;
+  readonly #over: (end: AttachEnd) => void;
   readonly #detach: DetachKeys;
-  #session: AttachSession | null = null;
+  /** What is shown, and typed to. */
+  #link: Link;
+  /** Is to take the place of it once it is attached. */
+  #next: Link | null = null;
+  #filter: TerminalFilter;
+  #menu: WheelMenu | null = null;
   #restore: (() => void) | null = null;
   readonly #off: (() => void)[] = [];
   #left: Extract<Interaction, { by: 'user' | 'signal' }> | null = null;
@@ -93,21 +92,86 @@ class LiveScreen {
   #greeting: NodeJS.Timeout | undefined;
   #written: Promise<void> = Promise.resolve();
 
-  constructor(environment: Environment, terminal: UserTerminal, options: Interactive) {
+  constructor(environment: Environment, api: Api, terminal: UserTerminal, options: Interactive) {
     this.#environment = environment;
+    this.#api = api;
     this.#terminal = terminal;
     this.#options = options;
-    this.#filter = new TerminalFilter(options.role === 'driver' ? drives : draws, 'raw');
     this.#detach = new DetachKeys(options.detachKeys);
+    this.#link = { role: options.role, session: null };
+    this.#filter = new TerminalFilter(policyOf(options.role));
+    const { promise, resolve } = Promise.withResolvers<AttachEnd>();
+    this.ended = promise;
+    this.#over = resolve;
   }
 
-  begin(session: AttachSession): void {
-    this.#session = session;
+  async begin(): Promise<void> {
+    const { from, role, takeover } = this.#options;
+    const drive = role === 'driver' ? (takeover === true ? 'takeover' : 'ask') : undefined;
+    const session = await this.#open(this.#link, { from, drive });
     this.#off.push(
       this.#environment.onInterrupt((signal) => this.#leave({ by: 'signal', signal })),
-      this.#terminal.onResize(() => session.resize(sizeOf(this.#terminal))),
+      this.#terminal.onResize(() => this.#link.session?.resize(sizeOf(this.#terminal))),
     );
     if (session.state.phase === 'attached') this.#enter(session.state);
+  }
+
+  async #open(link: Link, wish: Pick<AttachOptions, 'from' | 'drive'>): Promise<AttachSession> {
+    const isShown = () => this.#link === link;
+    link.session = await this.#api.attach.openTerminal({
+      ticket: (first) => this.#options.ticket(first, link.role),
+      ...(wish.from === undefined ? {} : { from: wish.from }),
+      ...(wish.drive === undefined ? {} : { drive: wish.drive }),
+      size: sizeOf(this.#terminal),
+      redraw: () => {
+        this.#show(link);
+        if (isShown()) this.redraw();
+      },
+      output: (bytes) => (isShown() ? this.output(bytes) : undefined),
+      changed: (state) => {
+        if (state.phase === 'attached') this.#show(link);
+        if (isShown()) this.changed(state);
+      },
+      refused: ({ of, detail }) => {
+        if (of !== 'data' && isShown()) this.say(`not done: ${detail}`);
+      },
+    });
+    void link.session.ended.then((end) => {
+      if (isShown()) this.#over(end);
+      else if (this.#next === link) this.#notTaken(errorOfEnd(end));
+    });
+    return link.session;
+  }
+
+  /** The role belongs to the ticket: who watched until now attaches anew, and goes on watching until that is done. */
+  async #becomeDriver(takeover: boolean): Promise<void> {
+    if (this.#next !== null) return;
+    const link: Link = { role: 'driver', session: null };
+    this.#next = link;
+    try {
+      const session = await this.#open(link, { drive: takeover ? 'takeover' : 'ask' });
+      // It may be over meanwhile.
+      if (this.#next !== link && this.#link !== link) session.leave();
+    } catch (error) {
+      this.#notTaken(error as Error);
+    }
+  }
+
+  #notTaken(error: Error): void {
+    this.#next = null;
+    if (this.#left === null) this.say(`not done: ${error.message}`);
+  }
+
+  #show(link: Link): void {
+    if (this.#next !== link) return;
+    const before = this.#link;
+    this.#link = link;
+    this.#next = null;
+    this.#write(this.#filter.restore());
+    this.#filter = new TerminalFilter(policyOf(link.role));
+    // What was said of the one before, so that it is said that this one drives.
+    this.#said = '';
+    before.session?.leave();
   }
 
   redraw(): void {
@@ -122,9 +186,9 @@ class LiveScreen {
     if (state.phase === 'broken' && !this.#broken) this.say('the connection broke; connecting again …');
     if (state.phase === 'attached' && this.#broken) this.say('connected again');
     this.#broken = state.phase === 'broken';
-    if (state.phase !== 'attached' || this.#session === null) return;
+    if (state.phase !== 'attached' || this.#link.session === null) return;
     this.#enter(state);
-    const text = this.#options.role === 'driver' ? inputText(state) : null;
+    const text = this.#link.role === 'driver' ? inputText(state) : null;
     if (text === null || text === this.#said) return;
     const isFirst = this.#said === null;
     this.#said = text;
@@ -148,7 +212,10 @@ class LiveScreen {
 
   async end(end: AttachEnd): Promise<Interaction> {
     // What the terminal still answers to a program would be typed into the user's own shell.
-    if (this.#restore !== null && this.#options.role === 'driver') await pause(cliLimits.lateAnswersMs);
+    const next = this.#next;
+    this.#next = null;
+    next?.session?.leave();
+    if (this.#restore !== null && this.#link.role === 'driver') await pause(cliLimits.lateAnswersMs);
     for (const off of this.#off) off();
     clearTimeout(this.#greeting);
     const back = this.#filter.restore();
@@ -175,19 +242,59 @@ class LiveScreen {
   }
 
   #typed(typed: Uint8Array): void {
-    if (this.#left !== null) return;
-    const { bytes, detach } = this.#detach.take(typed);
-    if (bytes.length > 0 && this.#options.role === 'driver') {
-      void this.#session?.input(bytes).then((taken) => {
-        if (!taken && this.#left === null) this.#write('\x07');
-      });
+    for (let rest = typed; rest.length > 0 && this.#left === null; ) {
+      if (this.#menu !== null) {
+        const isDone = this.#chosen(this.#menu.choose(rest[0]!));
+        // The rest of a key that is more than one byte is for nobody.
+        rest = isDone ? rest.subarray(1) : new Uint8Array();
+        continue;
+      }
+      const taken = this.#detach.take(rest);
+      this.#type(taken.bytes);
+      if (taken.act === 'leave') this.#leave({ by: 'user' });
+      if (taken.act === 'wheel') this.#openMenu();
+      rest = taken.rest;
     }
-    if (detach) this.#leave({ by: 'user' });
+  }
+
+  #type(bytes: Uint8Array): void {
+    if (bytes.length === 0 || this.#link.role !== 'driver') return;
+    void this.#link.session?.input(bytes).then((taken) => {
+      if (!taken && this.#left === null) this.#write('\x07');
+    });
+  }
+
+  #openMenu(): void {
+    const { session } = this.#link;
+    if (session?.state.phase !== 'attached') {
+      this.say('not connected now');
+      return;
+    }
+    const state = () => this.#link.session?.state ?? session.state;
+    this.#menu = new WheelMenu(state, () => sizeOf(this.#terminal).columns);
+    this.say(this.#menu.text);
+  }
+
+  /** Whether what follows is still for somebody. */
+  #chosen(choice: WheelChoice): boolean {
+    const { session, role } = this.#link;
+    if (choice.act === 'ask') {
+      this.say(choice.text);
+      return true;
+    }
+    this.#menu = null;
+    if (choice.act === 'type') this.#type(this.#detach.wheel);
+    else if (choice.act === 'release') session?.release();
+    else if (choice.act === 'hand-over') session?.handOver(choice.to);
+    else if (choice.act === 'drive' && role === 'driver') session?.drive({ takeover: choice.takeover });
+    else if (choice.act === 'drive') void this.#becomeDriver(choice.takeover);
+    else this.say('nothing changed');
+    return choice.act !== 'close';
   }
 
   #leave(how: Extract<Interaction, { by: 'user' | 'signal' }>): void {
     this.#left ??= how;
-    this.#session?.leave();
+    this.#link.session?.leave();
   }
 
   #write(text: string): Promise<void> {
@@ -196,6 +303,10 @@ class LiveScreen {
     this.#written = written.catch(() => this.#leave({ by: 'signal', signal: 'SIGHUP' }));
     return this.#written;
   }
+}
+
+function policyOf(role: AttachRole): EscapePolicy {
+  return role === 'driver' ? drives : draws;
 }
 
 /** Why keys go nowhere, or that they do. */
