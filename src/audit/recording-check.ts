@@ -126,22 +126,28 @@ export class RecordingCheck {
     const { from, to, sha256 } = range;
     this.#firstTold = Math.min(this.#firstTold, from);
     const piece = this.#bytes.pieceOf(range);
-    if (piece === 'missing') {
+    const kind = typeof piece === 'string' ? piece : await this.#judge(piece, range, sha256);
+    if (kind === 'missing') {
       const missing = this.#missing.get(stream) ?? new Map<number, Spans>();
       this.#missing.set(stream, missing);
       spansOf(missing, range.segment).add({ from, to });
       return;
     }
-    const kind = piece === 'cut' ? 'cut' : await this.#judge(piece, range, sha256);
     (kind === null ? this.#good : this.#bad).add({ from, to });
     if (kind !== null) this.#find(kind, range.segment, { from, to });
   }
 
-  async #judge(piece: RecordingPiece, { from, to }: Span, sha256: string): Promise<'changed' | 'cut' | null> {
+  async #judge(
+    piece: RecordingPiece,
+    { from, to }: Span,
+    sha256: string,
+  ): Promise<'missing' | 'changed' | 'cut' | null> {
     if (from < piece.start || to < from) return 'changed';
     if (to > piece.end) return 'cut';
     const at = piece.offset - piece.start;
-    const found = await hashOf(piece.path, { from: at + from, to: at + to });
+    const found = await hashOf(piece.path, { from: at + from, to: at + to }).catch(nullIfAbsent);
+    // Dropped by the recorder since it was listed; or taken away.
+    if (found === null) return 'missing';
     this.#onRead(to - from);
     return found === sha256 ? null : 'changed';
   }
@@ -194,6 +200,11 @@ function spansOf<K>(all: Map<K, Spans>, key: K): Spans {
   const found = all.get(key) ?? new Spans();
   all.set(key, found);
   return found;
+}
+
+function nullIfAbsent(error: NodeJS.ErrnoException): null {
+  if (error.code !== 'ENOENT') throw error;
+  return null;
 }
 
 async function hashOf(path: string, { from, to }: Span): Promise<string> {

@@ -14,8 +14,12 @@ export async function recordingIn(folder: string): Promise<RecordingBytes> {
   const pieces = await Promise.all(
     starts.map(async (segment, index) => {
       const path = join(folder, recordingSegmentName(segment));
-      const facts = await stat(path);
-      const size = facts.isFile() ? facts.size : 0;
+      // One that the recorder dropped meanwhile has no bytes.
+      const facts = await stat(path).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error;
+        return null;
+      });
+      const size = facts?.isFile() === true ? facts.size : 0;
       const end = Math.min(segment + size, starts[index + 1] ?? segment + size);
       return { path, offset: 0, start: segment, end, segment };
     }),

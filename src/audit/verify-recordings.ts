@@ -66,7 +66,10 @@ export async function verifyRecordings(
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (typeof code !== 'string') throw error;
-    const problem = `the recordings cannot be read: ${code}`;
+    const isNone = code === 'ENOENT' && !(await isThere(runs));
+    const problem = isNone
+      ? "it holds no folder 'runs': this is no runner's part of a data folder"
+      : `the recordings cannot be read: ${code}`;
     return { folder, status: 'unreadable', recordings: [], removed: 0, problem };
   }
 }

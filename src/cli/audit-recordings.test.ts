@@ -62,7 +62,7 @@ describe('audit verify --recordings', () => {
     const { verify, path } = opened(t);
     const absent = await verify(world.audit, '--recordings', path('absent'));
     assert.equal(absent.status, 2);
-    assert.match(absent.out, /absent: unreadable: the recordings cannot be read: ENOENT/);
+    assert.match(absent.out, /absent: unreadable: it holds no folder 'runs'/);
     const wrong = await verify(world.audit, '--recording', path('x.cast'));
     assert.equal(wrong.status, 2);
     assert.match(wrong.err, /held against a bundle of evidence/);

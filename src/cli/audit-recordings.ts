@@ -4,7 +4,7 @@ import type { RecordingReport } from '../audit/recording-check.ts';
 import type { StreamVerdict, VerdictStatus } from '../audit/verify.ts';
 import type { BundleRecordings, DownloadVerdict } from '../audit/verify-download.ts';
 import type { RecordingsVerdict, RecordingVerdict } from '../audit/verify-recordings.ts';
-import type { Context } from './context.ts';
+import { type Context, note } from './context.ts';
 import type { Progress } from './progress.ts';
 import { showBytes } from './quantities.ts';
 
@@ -33,7 +33,7 @@ export async function heldRecordings(
     given === undefined
       ? join(await context.dataFolder(), 'runner')
       : resolve(context.environment.cwd, given);
-  if (given === undefined && !(await isReadable(join(folder, 'runs')))) return null;
+  if (given === undefined && !(await isReadable(context, join(folder, 'runs')))) return null;
   const { verifyRecordings } = await import('../audit/verify-recordings.ts');
   return await verifyRecordings(
     folder,
@@ -43,11 +43,16 @@ export async function heldRecordings(
   );
 }
 
-async function isReadable(path: string): Promise<boolean> {
-  return await access(path, constants.R_OK | constants.X_OK).then(
-    () => true,
-    () => false,
-  );
+/** Of this machine's own: that somebody else may not read it is said, and no failure. */
+async function isReadable({ environment }: Context, path: string): Promise<boolean> {
+  try {
+    await access(path, constants.R_OK | constants.X_OK);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+      await note(environment, `recordings are not verified: you may not read ${path}`);
+    return false;
+  }
 }
 
 /** What a bundle that does not verify itself tells proves nothing. */
