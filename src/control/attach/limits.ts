@@ -35,6 +35,8 @@ export const controlAttachLimits = {
   /** What the runner may say of the terminals of one run. */
   terminalsMax: 10_000,
   searchesMax: 4,
+  /** What is searched before others have their turn. */
+  searchPieceBytes: 16 * 1024,
   searchLineCharactersMax: 2 * 1024 * 1024,
   searchTextCharactersMax: 4_096,
 } as const;

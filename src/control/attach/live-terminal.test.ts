@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import {
   attach,
   attachable,
@@ -10,6 +11,7 @@ import {
 } from '../../../tests/support/attach-clients.ts';
 import { TestControl } from '../../../tests/support/test-control.ts';
 import { attachLimits } from '../../contract/attach.ts';
+import { controlAttachLimits } from './limits.ts';
 
 const ann = driverCaller();
 let control: TestControl;
@@ -271,4 +273,22 @@ test('what terminals showed is read and searched on the record, also after the r
   );
   const absent = { code: 'resource.absent' };
   await assert.rejects(uses.recording(ann, run, 'trm_01kamcq5r8v0x4m2e7hj9n3tzb'), absent);
+});
+
+test('while a large recording is searched others have their turns', async () => {
+  const { run, terminal } = await attachable(control, ann);
+  const event = `${JSON.stringify([1, 'o', 'nothing of the kind '.repeat(500)])}\n`;
+  const header = `${JSON.stringify({ version: 2, width: 80, height: 24 })}\n`;
+  terminal.recording = Buffer.from(header + event.repeat(400));
+  const { signal } = new AbortController();
+  let [turns, isOver] = [0, false];
+  const others = (async () => {
+    for (; !isOver; turns += 1) await turn();
+  })();
+  const query = { text: 'fatal', limit: 5 };
+  assert.deepEqual(await control.control.attach.search(ann, run, terminal.id, query, signal), []);
+  isOver = true;
+  await others;
+  const pieces = terminal.recording.length / controlAttachLimits.searchPieceBytes;
+  assert(turns >= pieces, `${turns} turns for ${pieces} pieces`);
 });

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Channel } from '../../base/channel.ts';
 import type { TerminalMatch, TerminalView } from '../../contract/attach-schemas.ts';
 import { absent, Fault } from '../../contract/faults.ts';
@@ -85,6 +86,8 @@ function tooMany(): Fault {
   });
 }
 
+const { searchPieceBytes } = controlAttachLimits;
+
 async function searched(
   channel: Channel,
   search: RecordingSearch,
@@ -95,7 +98,11 @@ async function searched(
   try {
     signal.throwIfAborted();
     for (let bytes = await nextOf(channel); bytes !== null && !search.isFull; bytes = await nextOf(channel))
-      search.push(bytes);
+      for (let at = 0; at < bytes.length; at += searchPieceBytes) {
+        search.push(bytes.subarray(at, at + searchPieceBytes));
+        // A hostile recording costs 40 ms of this process a megabyte, and who types elsewhere waits behind it.
+        await turn();
+      }
     search.end();
     return search.matches;
   } finally {
