@@ -271,6 +271,11 @@ describe('the sweeper', () => {
     while (!(await test.control.runs.get(ann, id)).view.filesExpired) await new Promise(setImmediate);
     assert.deepEqual((await test.control.runs.egress(ann, id, {})).items, []);
     assert.equal(test.runner.output.has(id), false);
+    const expired = (await test.events()).filter(({ action }) => action === 'run.expire');
+    assert.deepEqual(
+      expired.map(({ actor, resource, outcome }) => [actor.id, resource.id, outcome]),
+      [['system:control', id, 'succeeded']],
+    );
     const logs = await test.control.runs.logs(ann, id, { offset: 0, follow: true });
     for await (const record of logs) assert.fail(`a record is left: ${record.kind}`);
     assert.equal((await test.control.runs.get(ann, id)).view.phase, 'succeeded');

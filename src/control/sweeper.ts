@@ -114,11 +114,23 @@ export class Sweeper {
   }
 
   async #expireRunFiles(): Promise<void> {
-    const { store, link, clock } = this.#parts;
+    const { store, link, clock, gate } = this.#parts;
     const before = clock.now() - this.#config.runFilesTtlMs;
     while (link.connected) {
       const runs = await store.runs.finishedBefore(before, controlLimits.sweepRunsMax);
       if (runs.length === 0) return;
+      // Recordings go with them: who misses one finds here that it was not taken away by anybody.
+      await Promise.all(
+        runs.map((id) =>
+          gate.record({
+            action: 'run.expire',
+            actor: { id: 'system:control' },
+            resource: { kind: 'run', id },
+            outcome: 'succeeded',
+            rule: 'run:kept-long-enough',
+          }),
+        ),
+      );
       await link.order({ order: 'forget', runs });
       for (const run of runs)
         while (await store.flows.remove(run, controlLimits.sweepFlowsMax)) if (this.#closed) return;

@@ -161,7 +161,7 @@ const verbs: Readonly<Record<string, number>> = {
     witnesses: 2,
   },
   ...{ put: 3, reindex: 3, rename: 3, rotate: 3, rotated: 3, update: 3 },
-  ...{ remove: 4, revoke: 4, close: 4, stop: 4 },
+  ...{ expire: 4, remove: 4, revoke: 4, close: 4, stop: 4 },
 };
 
 const creates = 1;
