@@ -292,3 +292,25 @@ test('while a large recording is searched others have their turns', async () => 
   const pieces = terminal.recording.length / controlAttachLimits.searchPieceBytes;
   assert(turns >= pieces, `${turns} turns for ${pieces} pieces`);
 });
+
+test('the more look on, the seldomer all of them are told who all of them are', async () => {
+  const { run } = await attachable(control, ann);
+  const viewers: TestClient[] = [];
+  for (let count = 0; count < 60; count += 1)
+    viewers.push(await attach(control, viewerCaller(`viewer-${Math.floor(count / 50)}`), run));
+  const drivers: TestClient[] = [];
+  for (let count = 0; count < 6; count += 1)
+    drivers.push(await attach(control, driverCaller(`driver-${count}`), run, { role: 'driver' }));
+  const [viewer] = viewers;
+  const told = () => viewer!.frames.filter(({ type }) => type === 'clients').length;
+  await viewer!.until((client) => client.last('clients')?.clients.length === 66);
+  const [before, began] = [told(), performance.now()];
+  for (const { connection } of drivers)
+    for (let count = 0; count < 20; count += 1) {
+      await connection.control({ type: 'drive', takeover: true });
+      await connection.control({ type: 'release' });
+    }
+  const most = (performance.now() - began) / (controlAttachLimits.tellClientsMs + viewers.length) + 2;
+  assert(told() - before <= most, `${told() - before} times, and ${most} at most`);
+  assert(drivers.every(({ closed }) => closed === null));
+});

@@ -459,7 +459,8 @@ export class LiveTerminal {
       const clients = this.driving.clients();
       for (const connection of this.#clients)
         if (connection.joined) connection.send({ type: 'clients', clients });
-    }, controlAttachLimits.tellClientsMs);
+      // Each of them is told of all of them: what that costs grows with the square of their number.
+    }, controlAttachLimits.tellClientsMs + this.#clients.size);
     this.#tellTimer.unref();
   }
 }
