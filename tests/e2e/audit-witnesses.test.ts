@@ -111,7 +111,8 @@ test('a data folder that is rolled back while the server is down is found when i
   assert.equal(ready.status, 503);
   assert.match(await ready.text(), /"witnesses":\{"ok":false,"detail":"a witness holds another history/);
   const { items } = await third.client.audit.list({ action: 'audit.witness-conflict' });
-  assert.equal(items.length, 2);
+  // The runner's stream was rolled back too, and is told of where a witness had more of it by then.
+  assert.equal(items.filter((item) => (item.resource as { id?: string }).id === 'control').length, 2);
   assert(!JSON.stringify(items).includes(secretOfTests));
   const { id } = await third.client.sessions.create({});
   assert.match(id, /^ses_/, 'it works on');
