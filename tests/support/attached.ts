@@ -15,8 +15,8 @@ const shownMs = 30_000;
 const keptCharacters = 4 * 1024 * 1024;
 
 export type AttachWish = Pick<CreateAttachTicket, 'role' | 'terminal'> & {
-  /** Whether a driver asks for the lease; `takeover` from whoever has it. */
-  readonly drive?: 'ask' | 'takeover' | undefined;
+  /** Whether a driver asks for the lease, and waits for it; `takeover` from whoever has it, `later` not yet. */
+  readonly drive?: 'ask' | 'takeover' | 'later' | undefined;
   readonly from?: number;
   readonly size?: TerminalSize;
 };
@@ -104,7 +104,9 @@ class Seen {
 
 /** Resolves once it is attached, and may type where it is to drive; rejects where it is turned away. */
 export async function attach(client: Client, run: string, wish: AttachWish = {}): Promise<Attached> {
-  const { role = 'viewer', terminal, drive = role === 'driver' ? 'ask' : undefined, from, size } = wish;
+  const { role = 'viewer', terminal, from, size } = wish;
+  const asked = wish.drive ?? (role === 'driver' ? 'ask' : 'later');
+  const drive = asked === 'later' ? undefined : asked;
   const seen = new Seen(size ?? defaultTerminalSize);
   const session = await client.attach.openTerminal({
     ticket: () => attachTicket(client, run, { role, ...(terminal === undefined ? {} : { terminal }) }),
