@@ -2,7 +2,7 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { anyNetwork } from '../../src/access/client-networks.ts';
+import { anyNetwork, type ClientNetworks } from '../../src/access/client-networks.ts';
 import { type AccessEngine, openAccessEngine } from '../../src/access/engine.ts';
 import type { AuditEvent } from '../../src/audit/event.ts';
 import { openAuditLog, type SignedAuditLog } from '../../src/audit/log.ts';
@@ -109,6 +109,7 @@ export class TestControl {
   readonly signIn: SignInConfig;
   readonly #key: Buffer;
   readonly #storeFile: string;
+  readonly #networks: ClientNetworks;
   readonly #publicUrl: string;
   readonly #sinkOptions: Partial<SinksOptions>;
   readonly #witnessOptions: Partial<WitnessesOptions>;
@@ -132,6 +133,7 @@ export class TestControl {
     this.#sinkOptions = options.sinks ?? {};
     this.#witnessOptions = options.witnesses ?? {};
     this.#publicUrl = options.publicUrl ?? testOrigin;
+    this.#networks = options.networks ?? anyNetwork;
     this.#storeFile = options.storeFile ?? join(folder, 'store.db');
     this.clock = options.clock ?? systemClock;
     this.config = { ...testConfig, ...options.config };
@@ -175,7 +177,7 @@ export class TestControl {
       trustDomain: 'sealwright.test',
       onError: () => undefined,
     });
-    this.access = openAccessEngine({ networks: anyNetwork });
+    this.access = openAccessEngine({ networks: this.#networks });
     this.accessSet = await openAccessSet({
       engine: this.access,
       store: this.store.identity.accessPolicies,
@@ -308,6 +310,8 @@ export type TestControlOptions = {
   readonly storeFile?: string;
   /** `testOrigin` where absent. */
   readonly publicUrl?: string;
+  /** Any where absent. */
+  readonly networks?: ClientNetworks;
 };
 
 function failing(log: SignedAuditLog, fails: () => boolean): SignedAuditLog {

@@ -11,6 +11,7 @@ import {
   viewerCaller,
 } from '../../../tests/support/attach-clients.ts';
 import { actorOf, callerOf, TestControl, withCode } from '../../../tests/support/test-control.ts';
+import { clientNetworksOf } from '../../access/client-networks.ts';
 import { attachLimits } from '../../contract/attach.ts';
 import { newId, type RunId } from '../../model/ids.ts';
 
@@ -45,6 +46,21 @@ describe('a ticket', () => {
     const log = JSON.stringify(await recorded(control));
     assert(!log.includes(issued.ticket) && !log.includes(issued.ticket.slice(10, 30)));
     assert.deepEqual(await refusals(), ['user:ann attach:ticket-used']);
+  });
+
+  test('is decided about where it is redeemed: from outside the networks for attaching it opens nothing', async () => {
+    const networks = clientNetworksOf({ 'sign-in': [], administration: [], attach: ['10.8.0.0/16'] });
+    await using kept = await TestControl.open({ networks });
+    const inside = { ...ann, request: { ...ann.request, address: '10.8.1.1' } };
+    const { run } = await attachable(kept, inside);
+    const from = async (address: string) => {
+      const { ticket } = await kept.control.attach.ticket(inside, run, { role: 'driver' });
+      const request = { ...ann.request, address };
+      const { abandon } = await kept.control.attach.redeem({ run, ticket, from: null, request });
+      abandon();
+    };
+    await assert.rejects(from('192.0.2.1'), withCode('access.denied'));
+    await from('10.8.2.2');
   });
 
   test('that ten present at once lets in one', async () => {
