@@ -100,7 +100,12 @@ export const drives: EscapePolicy = {
 /** Window operations that only ask for sizes, or keep titles on the terminal's own stack. */
 const windowOperations: ReadonlySet<string> = new Set(['14', '15', '16', '18', '19', '22', '23']);
 
-function csiDrives({ parameters, intermediates, final }: Csi): boolean {
+/** What is done as often as its number says: characters, lines, scrolling, tabs. */
+const repeating = /[@bILMPSTXZ^]/;
+
+function csiDrives(sequence: Csi): boolean {
+  const { parameters, intermediates, final } = sequence;
+  if (repeating.test(final) && !isPlain(sequence)) return false;
   if (intermediates !== '') {
     return /^(?: [q@A]|![p]|"[pq]|\$[prtvxz{]|'[}~]|#[pq{}])$/.test(intermediates + final);
   }

@@ -145,6 +145,10 @@ describe('what draws', () => {
 });
 
 describe('what drives', () => {
+  it('may be any sequence of a program, but none whose number only makes work', () => {
+    assert.equal(driven('a\x1b[999999999bc\x1b[3b\x1b[99999999S'), 'ac\x1b[3b');
+  });
+
   it('programs may ask, use mouse and keys, set titles and colours, and link', () => {
     for (const text of [
       '\x1b[6n\x1b[c\x1b[>c\x1b[?2026$p\x1b[>q',
