@@ -215,6 +215,18 @@ test('switching needs control:write, also when a session is made with it', async
   await assert.rejects(uses.configure(ann, session, { enabled: true }), withCode('state.conflict'));
 });
 
+test('an upgrade that the server turned away says whose its ticket is, which is not used up by it', async () => {
+  const { run } = await attachable(control, ann);
+  const { ticket } = await control.control.attach.ticket(ann, run, { role: 'driver' });
+  control.control.attach.refused({ run, ticket, from: null, request: ann.request }, 'origin');
+  control.control.attach.refused(
+    { run, ticket: 'sw_attach_x', from: null, request: ann.request },
+    'ticket-in-url',
+  );
+  assert.deepEqual(await refusals(), ['user:ann attach:origin', 'system:nobody attach:ticket-in-url']);
+  await redeemed(control, ann, run, ticket);
+});
+
 test('an upgrade that the server turned away is on record, and repetitions are counted', async () => {
   const run = newId('run', 1);
   const { request } = ann;

@@ -75,9 +75,14 @@ export class Tickets {
     return { text, expiresAt: this.#clock.now() + attachLimits.ticketLifeMs };
   }
 
+  /** Whose a ticket is or was, as far as that is known; it stays as it is. */
+  holderOf(text: string): Caller | null {
+    return this.#find(text)?.caller ?? null;
+  }
+
   /** Uses up what is presented, whatever follows. */
   take(text: string, run: RunId): TicketTaken {
-    const held = ticketPattern.test(text) ? this.#held.get(hashOf(text)) : undefined;
+    const held = this.#find(text);
     if (held === undefined) return { refusal: 'ticket-unknown', caller: null };
     const { caller, use } = held;
     if (use === null) return { refusal: 'ticket-used', caller };
@@ -86,6 +91,10 @@ export class Tickets {
     if (this.#clock.monotonic() >= held.expiresAt) return { refusal: 'ticket-expired', caller };
     if (held.run !== run) return { refusal: 'ticket-other-run', caller };
     return { ticket: { caller, run, use } };
+  }
+
+  #find(text: string): Held | undefined {
+    return ticketPattern.test(text) ? this.#held.get(hashOf(text)) : undefined;
   }
 
   #hasRoom({ actor }: Caller, bytes: number): boolean {

@@ -54,7 +54,10 @@ export function openAttach(parts: AttachParts): Attach {
       exec: (caller, run, request) => exec(all, caller, run, request),
       portForward: (caller, run, request) => portForward(all, caller, run, request),
       redeem: (upgrade) => redeem(all, upgrade),
-      refused: ({ run, request }, refusal) => connections.records.refused(refusal, run, request, null),
+      refused: ({ run, ticket, request }, refusal) => {
+        const holder = ticket === null ? null : tickets.holderOf(ticket);
+        connections.records.refused(refusal, run, request, holder?.actor ?? null);
+      },
       terminals: (caller, run) => listTerminals(parts, caller, run),
       recording: (caller, run, terminal) => openRecording(parts, caller, run, terminal),
       search: (caller, run, terminal, query, signal) => searches.search(caller, run, terminal, query, signal),
