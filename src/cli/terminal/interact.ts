@@ -99,7 +99,7 @@ class LiveScreen {
     this.#options = options;
     this.#detach = new DetachKeys(options.detachKeys);
     this.#link = { role: options.role, session: null };
-    this.#filter = new TerminalFilter(policyOf(options.role));
+    this.#filter = new TerminalFilter(policyOf(options.role), 'raw');
     const { promise, resolve } = Promise.withResolvers<AttachEnd>();
     this.ended = promise;
     this.#over = resolve;
@@ -168,7 +168,7 @@ class LiveScreen {
     this.#link = link;
     this.#next = null;
     this.#write(this.#filter.restore());
-    this.#filter = new TerminalFilter(policyOf(link.role));
+    this.#filter = new TerminalFilter(policyOf(link.role), 'raw');
     // What was said of the one before, so that it is said that this one drives.
     this.#said = '';
     before.session?.leave();
