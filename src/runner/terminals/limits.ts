@@ -19,6 +19,8 @@ export const terminalLimits = {
   /** A model that died so often by what its terminal shows is not made again. */
   modelDeathsMax: 3,
   modelHeapMegabytes: 512,
+  /** What a flood draws is soon garbage: with the usual room for that a runner keeps 50 MB more of it. */
+  modelYoungMegabytes: 8,
   /** Lines behind the screen, and cells of them: a wide terminal keeps fewer. */
   scrollbackLinesMax: 1_000,
   scrollbackCellsMax: 200_000,

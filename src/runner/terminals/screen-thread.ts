@@ -225,7 +225,14 @@ class ScreenModel implements ModelledScreen {
 }
 
 function workerOptions(workerData: ScreenThreadData) {
-  return { workerData, resourceLimits: { maxOldGenerationSizeMb: terminalLimits.modelHeapMegabytes } };
+  const { modelHeapMegabytes, modelYoungMegabytes } = terminalLimits;
+  return {
+    workerData,
+    resourceLimits: {
+      maxOldGenerationSizeMb: modelHeapMegabytes,
+      maxYoungGenerationSizeMb: modelYoungMegabytes,
+    },
+  };
 }
 
 function noDrawing(): Int32Array {
