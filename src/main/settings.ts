@@ -188,7 +188,7 @@ export const settingTable = {
     1,
     24 * 3650,
     24 * 7,
-    'How long logs, artifacts and egress flows of finished runs are kept, and idle sessions without a name.',
+    'How long logs, recordings, artifacts and egress flows of finished runs are kept, and idle sessions without a name.',
   ),
   auditFolder: {
     fallback: null as string | null,
